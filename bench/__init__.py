@@ -1,0 +1,1 @@
+"""The benchmark: Penstock beside Kafka Streams, on one broker, in one run. See README.md."""

@@ -1,0 +1,174 @@
+"""The harness: python -m bench, also `make bench ARGS=…`. See README.md for what is measured.
+
+Starts one Kafka, fills the inputs, lets the engines run in turn, prints the table and keeps
+every run in results/. With --publish the latest results also go into README.md and chart.png.
+The exit code is 1 if a run gave no figure; a slow figure changes nothing.
+"""
+
+import argparse
+import importlib.metadata
+import os
+import platform
+import shlex
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from penstock.testing.kafka_jars import KAFKA_VERSION, find_java
+from penstock.testing.kafka_server import KafkaServer
+from rich.console import Console
+from rich.table import Table
+
+from bench import publish, results, workloads
+from bench.engines import ENGINES, Engine, UnavailableError
+from bench.results import Result
+from bench.topics import Topics
+from bench.worker import RunFailedError, Sampler
+from bench.workloads import Bench, Figures
+
+THROUGHPUT = {  # workload: application, keys, records
+    "map": ("map", 1_000, 2_000_000),
+    "count-1k": ("count", 1_000, 2_000_000),
+    "count-100k": ("count", 100_000, 1_000_000),
+}
+RESTORE_RECORDS, RECORDS_PER_KEY = 3_000_000, 3
+START_RECORDS = 10_000
+ALL = (*THROUGHPUT, "latency", "restore", "start")
+
+Run = Callable[[Engine], Figures]
+console = Console(highlight=False)
+
+
+def main() -> int:
+    options = parse()
+    engines = available(options.engines)
+    failures = 0
+    with (
+        KafkaServer() as kafka,
+        tempfile.TemporaryDirectory(prefix="penstock-bench-") as folder,
+    ):
+        bench = Bench(
+            Topics(kafka.bootstrap_servers), Path(folder), Sampler(kafka.pid(1)), options.timeout
+        )
+        done = []
+        for workload in options.only:
+            run, sizes = prepare(bench, workload, options.records)
+            result = Result(workload, command_line(), machine(), sizes)
+            failures += measure(result, run, engines, options.runs)
+            result.save()
+            done.append(result)
+        bench.broker.close()
+    show(done)
+    if options.publish:
+        console.print("wrote", ", ".join(publish.publish()))
+    return 1 if failures else 0
+
+
+def parse() -> argparse.Namespace:
+    def names(allowed: tuple[str, ...], text: str) -> list[str]:
+        chosen = text.split(",")
+        if unknown := ", ".join(set(chosen) - set(allowed)):
+            raise argparse.ArgumentTypeError(f"{unknown}: not among {', '.join(allowed)}")
+        return chosen
+
+    parser = argparse.ArgumentParser(prog="bench", description=__doc__.partition("\n")[0])
+    parser.add_argument("--only", type=partial(names, ALL), default=list(ALL), help=",".join(ALL))
+    parser.add_argument("--engines", type=partial(names, tuple(ENGINES)), default=list(ENGINES))
+    parser.add_argument("--runs", type=int, default=3, help="runs per engine; medians are shown")
+    parser.add_argument("--records", type=int, help="records per run, for a smoke test")
+    parser.add_argument("--timeout", type=float, default=180, help="seconds per run")
+    parser.add_argument("--publish", action="store_true", help="write README.md and chart.png")
+    return parser.parse_args()
+
+
+def available(names: list[str]) -> list[Engine]:
+    engines = []
+    for name in names:
+        try:
+            engines.append(ENGINES[name]())
+        except UnavailableError as reason:
+            console.print(f"{name} is left out: {reason}", style="yellow", markup=False)
+    return engines
+
+
+def prepare(bench: Bench, workload: str, records: int | None) -> tuple[Run, dict[str, int]]:
+    """Fill what the runs of a workload share, and say how large it is."""
+    if workload in THROUGHPUT:
+        name, keys, size = THROUGHPUT[workload]
+        size = records or size
+        topic = f"bench-events-{keys}-{size}"
+        with console.status(f"{workload}: filling {topic}"):
+            source = bench.topics.input(topic, size, keys)
+        sizes = {"records": size, "keys": keys}
+        return lambda engine: workloads.throughput(bench, engine, name, source), sizes
+    if workload == "restore":
+        size = records or RESTORE_RECORDS
+        sizes = {"records": size, "keys": size // RECORDS_PER_KEY}
+        return lambda engine: workloads.restore(bench, engine, *sizes.values()), sizes
+    if workload == "start":
+        source = bench.topics.input("bench-events-waiting", START_RECORDS, START_RECORDS)
+        return lambda engine: workloads.start(bench, engine, source), {"records": START_RECORDS}
+    sizes = {"records/s": workloads.LATENCY_RATE, "seconds": int(workloads.LATENCY_SECONDS)}
+    return lambda engine: workloads.latency(bench, engine), sizes
+
+
+def measure(result: Result, run: Run, engines: list[Engine], runs: int) -> int:
+    """Let the engines run in turn, the other one first every time; returns the failures."""
+    failures = 0
+    for number in range(runs):
+        for engine in engines if number % 2 == 0 else reversed(engines):
+            label = f"{result.workload}, run {number + 1} of {runs}, {engine.title}"
+            try:
+                with console.status(label):
+                    figures = run(engine)
+            except RunFailedError as error:
+                failures += 1
+                console.print(f"{label}: {error}", style="red", markup=False)
+                continue
+            result.add(engine.name, figures)
+            told = "  ".join(f"{name} {value:,.2f}" for name, value in figures.items())
+            console.print(f"{label}: {told}", soft_wrap=True)
+    return failures
+
+
+def show(done: list[Result]) -> None:
+    table = Table(*publish.HEAD)
+    for column in table.columns[2:6]:
+        column.justify = "right"
+    for row in results.rows(done):
+        style = {None: None, True: "green", False: "red"}[row.reached]
+        table.add_row(*row.cells(), style=style)
+    console.print(table)
+    console.print(publish.provenance(done), soft_wrap=True)
+
+
+def command_line() -> str:
+    arguments = [part for part in sys.argv[1:] if part != "--publish"]
+    return shlex.join(["python", "-m", "bench", *arguments])
+
+
+def machine() -> dict[str, str]:
+    java = subprocess.run([find_java().executable, "-version"], capture_output=True, text=True)
+    return {
+        "cores": str(os.cpu_count()),
+        "CPU": cpu_model(),
+        "Python": platform.python_version(),
+        "Java": java.stderr.split('"')[1],
+        "Kafka": KAFKA_VERSION,
+        "confluent-kafka": importlib.metadata.version("confluent-kafka"),
+        "penstock": importlib.metadata.version("penstock"),
+    }
+
+
+def cpu_model() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,60 @@
+"""The applications of the benchmark on Penstock: public API only, every setting at its default.
+
+`bench/java/BenchStreams.java` holds the same two on Kafka Streams, with the same arguments:
+
+    python -m bench.apps map|count --brokers B --in TOPIC --out TOPIC --app-id ID --state-dir DIR
+
+They run until SIGTERM. Nothing is measured here: bench/observe.py and bench/worker.py look at
+both engines from outside.
+"""
+
+import argparse
+from pathlib import Path
+
+import msgspec
+import penstock as ps
+
+
+class Event(msgspec.Struct):
+    id: str
+    user: str
+    session: str
+    page: str
+    status: int
+    cents: int
+    at: int
+    mobile: bool
+
+
+def convert(event: Event) -> Event:
+    event.cents = event.cents * 11 // 10
+    return event
+
+
+def declare_map(app: ps.App, source: str, sink: str) -> None:
+    app.stream(source, key=str, value=Event).map(convert).to(sink)
+
+
+def declare_count(app: ps.App, source: str, sink: str) -> None:
+    app.stream(source, key=str, value=Event).group_by_key().count(name="counts").to(sink)
+
+
+DECLARE = {"map": declare_map, "count": declare_count}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="bench.apps")
+    parser.add_argument("workload", choices=DECLARE)
+    parser.add_argument("--brokers", required=True)
+    parser.add_argument("--in", dest="source", required=True)
+    parser.add_argument("--out", dest="sink", required=True)
+    parser.add_argument("--app-id", required=True)
+    parser.add_argument("--state-dir", type=Path, required=True)
+    options = parser.parse_args()
+    app = ps.App(options.app_id, brokers=options.brokers, state_dir=options.state_dir)
+    DECLARE[options.workload](app, options.source, options.sink)
+    app.run()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,115 @@
+import java.time.Duration;
+import java.util.HashMap;
+import java.util.Map;
+import java.util.Properties;
+import java.util.concurrent.CountDownLatch;
+import org.apache.kafka.common.TopicPartition;
+import org.apache.kafka.common.serialization.Serdes;
+import org.apache.kafka.common.utils.Bytes;
+import org.apache.kafka.streams.CloseOptions;
+import org.apache.kafka.streams.KafkaStreams;
+import org.apache.kafka.streams.StreamsBuilder;
+import org.apache.kafka.streams.StreamsConfig;
+import org.apache.kafka.streams.kstream.Consumed;
+import org.apache.kafka.streams.kstream.Grouped;
+import org.apache.kafka.streams.kstream.KStream;
+import org.apache.kafka.streams.kstream.Materialized;
+import org.apache.kafka.streams.kstream.Produced;
+import org.apache.kafka.streams.processor.StateRestoreListener;
+import org.apache.kafka.streams.state.KeyValueStore;
+
+/**
+ * The applications of the benchmark on Kafka Streams: the same as bench/apps.py, exactly once,
+ * one thread, every other setting at its default. Prints one JSON line per change of state and
+ * per restored partition; the figures themselves are taken from outside, for both engines alike.
+ *
+ * <p>Usage: BenchStreams map|count --brokers B --in TOPIC --out TOPIC --app-id ID --state-dir DIR
+ */
+public final class BenchStreams {
+    private static final Duration CLOSE_TIMEOUT = Duration.ofSeconds(10);
+
+    public static void main(String[] arguments) throws InterruptedException {
+        Map<String, String> options = options(arguments);
+        StreamsBuilder builder = new StreamsBuilder();
+        declare(arguments[0], builder, options.get("--in"), options.get("--out"));
+        KafkaStreams streams = new KafkaStreams(builder.build(), settings(options));
+        CountDownLatch stopped = new CountDownLatch(1);
+        streams.setStateListener((now, before) -> {
+            say("\"state\": \"" + now + "\"");
+            if (now == KafkaStreams.State.NOT_RUNNING || now == KafkaStreams.State.ERROR) {
+                stopped.countDown();
+            }
+        });
+        streams.setGlobalStateRestoreListener(new RestoreLines());
+        // Leaving the group changes no figure; it spares the next start a wait of 45 s.
+        Runtime.getRuntime().addShutdownHook(new Thread(() -> streams.close(
+                CloseOptions.timeout(CLOSE_TIMEOUT).withGroupMembershipOperation(
+                        CloseOptions.GroupMembershipOperation.LEAVE_GROUP))));
+        streams.start();
+        stopped.await();
+        if (streams.state() == KafkaStreams.State.ERROR) {
+            System.exit(1);
+        }
+    }
+
+    private static void declare(String workload, StreamsBuilder builder, String in, String out) {
+        KStream<String, Event> events = builder.stream(in, Consumed.with(Serdes.String(), new EventSerde()));
+        switch (workload) {
+            case "map" -> events
+                    .mapValues(BenchStreams::convert)
+                    .to(out, Produced.with(Serdes.String(), new EventSerde()));
+            case "count" -> events
+                    .groupByKey(Grouped.with(Serdes.String(), new EventSerde()))
+                    .count(Materialized.<String, Long, KeyValueStore<Bytes, byte[]>>as("counts"))
+                    .toStream()
+                    .to(out, Produced.with(Serdes.String(), Serdes.Long()));
+            default -> throw new IllegalArgumentException("unknown workload: " + workload);
+        }
+    }
+
+    private static Event convert(Event event) {
+        event.cents = event.cents * 11 / 10;
+        return event;
+    }
+
+    private static Properties settings(Map<String, String> options) {
+        Properties settings = new Properties();
+        settings.put(StreamsConfig.APPLICATION_ID_CONFIG, options.get("--app-id"));
+        settings.put(StreamsConfig.BOOTSTRAP_SERVERS_CONFIG, options.get("--brokers"));
+        settings.put(StreamsConfig.STATE_DIR_CONFIG, options.get("--state-dir"));
+        settings.put(StreamsConfig.PROCESSING_GUARANTEE_CONFIG, StreamsConfig.EXACTLY_ONCE_V2);
+        settings.put(StreamsConfig.NUM_STREAM_THREADS_CONFIG, 1);
+        return settings;
+    }
+
+    private static Map<String, String> options(String[] arguments) {
+        Map<String, String> options = new HashMap<>();
+        for (int i = 1; i + 1 < arguments.length; i += 2) {
+            options.put(arguments[i], arguments[i + 1]);
+        }
+        return options;
+    }
+
+    /** Prints one line; the time is the broker's kind: milliseconds since the epoch. */
+    private static synchronized void say(String fields) {
+        System.out.println("{\"at\": " + System.currentTimeMillis() + ", " + fields + "}");
+    }
+
+    /** Says when the restore of a partition starts and ends: a cross-check of the figure. */
+    private static final class RestoreLines implements StateRestoreListener {
+        @Override
+        public void onRestoreStart(TopicPartition partition, String store, long start, long end) {
+            say("\"restore\": \"start\", \"partition\": " + partition.partition()
+                    + ", \"records\": " + (end - start));
+        }
+
+        @Override
+        public void onBatchRestored(TopicPartition partition, String store, long end, long records) {}
+
+        @Override
+        public void onRestoreEnd(TopicPartition partition, String store, long records) {
+            say("\"restore\": \"end\", \"partition\": " + partition.partition()
+                    + ", \"records\": " + records);
+        }
+    }
+}

@@ -1,0 +1,124 @@
+"""From the runs to the answer: medians, ratios of ours to theirs, and the gate they are held to.
+
+A result is one workload measured on every engine in the same run of the harness; it is kept as
+results/<workload>.json with every single run in it, and only that one run makes its ratios.
+Nothing here fails on a slow figure: timings are shown, never asserted.
+"""
+
+import json
+import statistics
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from bench.workloads import Figures
+
+FOLDER = Path(__file__).parent / "results"
+
+
+@dataclass(frozen=True)
+class Gate:
+    """A figure of a workload, and the ratio ours/theirs to reach: least or most."""
+
+    workload: str
+    figure: str
+    title: str
+    digits: int
+    least: float | None = None
+    most: float | None = None
+
+    def holds(self, ratio: float) -> bool | None:
+        if self.least is not None:
+            return ratio >= self.least
+        return ratio <= self.most if self.most is not None else None
+
+    @property
+    def text(self) -> str:
+        if self.least is not None:
+            return f"≥ {self.least:g}"
+        return f"≤ {self.most:.2g}" if self.most is not None else ""
+
+
+def throughput_gates(workload: str, *, rate: float, cpu: float) -> tuple[Gate, ...]:
+    return (
+        Gate(workload, "records_per_s", "records/s", 0, least=rate),
+        Gate(workload, "second_half_per_s", "second half, records/s", 0),
+        Gate(workload, "cpu_s_per_million", "CPU s per million", 2, most=cpu),
+        Gate(workload, "peak_mb", "peak RSS, MB", 0, most=0.6),
+    )
+
+
+# The gate of issue CORE: what has to hold before anything is built on the engine.
+GATES = (
+    *throughput_gates("map", rate=2, cpu=1 / 3),
+    *throughput_gates("count-1k", rate=3, cpu=1 / 4),
+    *throughput_gates("count-100k", rate=2.6, cpu=1 / 4),
+    Gate("latency", "p50_ms", "p50, ms", 1),
+    Gate("latency", "p99_ms", "p99, ms", 1, most=1 / 3),
+    Gate("restore", "restored_per_s", "records/s", 0, least=0.9),
+    Gate("start", "first_commit_s", "s to first commit", 2, most=1 / 2),
+)
+
+
+@dataclass
+class Result:
+    """One workload, all engines, all runs."""
+
+    workload: str
+    command: str
+    machine: dict[str, str]
+    input: dict[str, int]
+    runs: dict[str, list[Figures]] = field(default_factory=dict)
+
+    def add(self, engine: str, figures: Figures) -> None:
+        self.runs.setdefault(engine, []).append(figures)
+
+    def median(self, engine: str, figure: str) -> float | None:
+        values = [run[figure] for run in self.runs.get(engine, []) if figure in run]
+        return statistics.median(values) if values else None
+
+    def save(self) -> None:
+        FOLDER.mkdir(exist_ok=True)
+        text = json.dumps(asdict(self), indent=1, ensure_ascii=False)
+        (FOLDER / f"{self.workload}.json").write_text(text + "\n")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table."""
+
+    gate: Gate
+    ours: float | None
+    theirs: float | None
+
+    @property
+    def ratio(self) -> float | None:
+        return self.ours / self.theirs if self.ours is not None and self.theirs else None
+
+    @property
+    def reached(self) -> bool | None:
+        return None if self.ratio is None else self.gate.holds(self.ratio)
+
+    def cells(self) -> list[str]:
+        figures = [
+            "n/a" if value is None else f"{value:,.{self.gate.digits}f}"
+            for value in (self.ours, self.theirs)
+        ]
+        ratio = "n/a" if self.ratio is None else f"{self.ratio:.2f}"
+        verdict = {None: "", True: "yes", False: "no"}[self.reached]
+        return [self.gate.workload, self.gate.title, *figures, ratio, self.gate.text, verdict]
+
+
+def rows(results: Iterable[Result]) -> list[Row]:
+    by_name = {result.workload: result for result in results}
+    return [
+        Row(gate, result.median("penstock", gate.figure), result.median("streams", gate.figure))
+        for gate in GATES
+        if (result := by_name.get(gate.workload))
+    ]
+
+
+def load() -> list[Result]:
+    """The latest result of every workload, in the order of the gates."""
+    found = {path.stem: Result(**json.loads(path.read_text())) for path in FOLDER.glob("*.json")}
+    return [found[name] for name in dict.fromkeys(gate.workload for gate in GATES) if name in found]

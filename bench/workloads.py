@@ -1,0 +1,247 @@
+"""One run of one workload by one engine: what is done, and the figures that come out.
+
+Every run has a fresh application id, a fresh state directory and a fresh output topic; the
+input is shared. The worker's output is recounted after each throughput run: a fast wrong
+answer is a failed run. How the figures are defined is written in README.md.
+"""
+
+import json
+import secrets
+import statistics
+import sys
+import time
+from array import array
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from confluent_kafka import ConsumerGroupState, KafkaException
+
+from bench import observe, pacer, topics
+from bench.engines import Engine
+from bench.observe import Commit
+from bench.topics import Input, Topics
+from bench.worker import RunFailedError, Sampler, Worker
+
+POLL_SECONDS = 0.5
+LATENCY_RATE = 1_000  # records/s
+LATENCY_WARM_UP_SECONDS = 8.0
+LATENCY_SECONDS = 20.0
+PROBES = [f"probe-{partition}" for partition in range(topics.PARTITIONS)]
+
+Figures = dict[str, float]
+
+
+@dataclass
+class Bench:
+    """What the runs share: the broker, a scratch folder, the limit of a run."""
+
+    topics: Topics
+    folder: Path
+    broker: Sampler
+    timeout: float
+
+    @property
+    def brokers(self) -> str:
+        return self.topics.brokers
+
+
+@dataclass
+class Application:
+    """A declared application on an engine, with topics of its own; starts workers of it."""
+
+    bench: Bench
+    engine: Engine
+    workload: str
+    source: str
+    id: str
+    sink: str
+
+    @contextmanager
+    def worker(self) -> Iterator[Worker]:
+        state = self.bench.folder / self.id / f"state-{secrets.token_hex(2)}"
+        state.mkdir(parents=True)
+        arguments = {
+            "--brokers": self.bench.brokers,
+            "--in": self.source,
+            "--out": self.sink,
+            "--app-id": self.id,
+            "--state-dir": str(state),
+        }
+        flat = [part for pair in arguments.items() for part in pair]
+        log = state.with_name(f"{state.name}.log")
+        with Worker([*self.engine.command, self.workload, *flat], log) as worker:
+            yield worker
+
+    def wait(self, worker: Worker, done: Callable[[], bool], what: str, pause: float = 0) -> None:
+        deadline = worker.started + self.bench.timeout
+        while not done():
+            worker.check(deadline, what)
+            time.sleep(pause)
+
+
+@contextmanager
+def application(bench: Bench, engine: Engine, workload: str, source: str) -> Iterator[Application]:
+    name = f"bench-{secrets.token_hex(4)}"
+    try:
+        yield Application(bench, engine, workload, source, name, bench.topics.create(f"{name}-out"))
+    finally:
+        bench.topics.delete(name)
+
+
+def throughput(bench: Bench, engine: Engine, workload: str, source: Input) -> Figures:
+    with application(bench, engine, workload, source.topic) as app:
+        since = observe.end_offsets(bench.brokers, observe.OFFSETS_TOPIC)
+        admin = bench.topics.admin
+        with app.worker() as worker:
+            app.wait(
+                worker,
+                lambda: observe.committed_records(admin, app.id, source.topic) >= source.records,
+                f"{source.records} committed records",
+                POLL_SECONDS,
+            )
+        audit(app, source)
+        commits = observe.committed(bench.brokers, app.id, source.topic, since)
+    return warm_part(commits, worker, bench.broker)
+
+
+def warm_part(commits: list[Commit], worker: Worker, broker: Sampler) -> Figures:
+    """From the first commit that covers a record to the first that covers them all."""
+    first = next(commit for commit in commits if commit.records)
+    half = next(commit for commit in commits if commit.records >= commits[-1].records / 2)
+    last = next(commit for commit in commits if commit.records == commits[-1].records)
+    if last.time_ms == first.time_ms:
+        raise RunFailedError("too few records: the first commit covered all of them")
+    millions = (last.records - first.records) / 1e6
+
+    def cpu(usage: Sampler) -> float:
+        return usage.cpu_at(last.time_ms * 10**6) - usage.cpu_at(first.time_ms * 10**6)
+
+    return {
+        "records_per_s": rate(first, last),
+        "second_half_per_s": rate(half, last),
+        "cpu_s_per_million": cpu(worker.usage) / millions,
+        "peak_mb": worker.usage.peak_bytes / 1e6,
+        "broker_cpu_s_per_million": cpu(broker) / millions,
+        "warm_s": (last.time_ms - first.time_ms) / 1_000,
+        "commits": len(commits),
+    }
+
+
+def rate(first: Commit, last: Commit) -> float:
+    """Records per second between two commits; nothing if they are the same one."""
+    seconds = (last.time_ms - first.time_ms) / 1_000
+    return (last.records - first.records) / seconds if seconds else 0.0
+
+
+def audit(app: Application, source: Input) -> None:
+    brokers = app.bench.brokers
+    expected: tuple[int, ...] = (source.records,)
+    if app.workload == "map":
+        found: tuple[int, ...] = observe.audit_map(brokers, app.sink)
+        expected = (source.records, source.converted_cents)
+    else:
+        found = (observe.audit_counts(brokers, app.sink),)
+    if found != expected:
+        raise RunFailedError(f"wrong output: found {found}, expected {expected}")
+
+
+def latency(bench: Bench, engine: Engine) -> Figures:
+    source = bench.topics.create(f"bench-paced-{secrets.token_hex(4)}")
+    seconds = LATENCY_WARM_UP_SECONDS + LATENCY_SECONDS
+    times = bench.folder / f"{source}.times"
+    command = [sys.executable, "-m", "bench.pacer", "--brokers", bench.brokers, "--topic", source]
+    command += ["--rate", str(LATENCY_RATE), "--seconds", str(seconds), "--times", str(times)]
+    seen: dict[int, float] = {}
+    try:
+        with (
+            application(bench, engine, "count", source) as app,
+            observe.Tail(bench.brokers, app.sink) as tail,
+            app.worker() as worker,
+            Worker(command, times.with_suffix(".log")) as sender,
+        ):
+            while len(seen) < int(LATENCY_RATE * seconds):
+                deadline = worker.started + bench.timeout
+                worker.check(deadline, "all of the paced records' counts")
+                sender.check(deadline, "the paced producer", may_end=True)
+                while found := tail.next():
+                    now, key, value = found
+                    seen.setdefault(pacer.number(key, topics.COUNT.unpack(value)[0]), now)
+    finally:
+        bench.topics.delete(source)
+    sent = array("d", times.read_bytes())
+    warm = range(int(LATENCY_RATE * LATENCY_WARM_UP_SECONDS), len(sent))
+    took = statistics.quantiles([1_000 * (seen[i] - sent[i]) for i in warm], n=1_000)
+    return {"p50_ms": took[499], "p99_ms": took[989], "p999_ms": took[998]}
+
+
+def start(bench: Bench, engine: Engine, source: Input) -> Figures:
+    """From the start of the process to the first committed output, with records waiting."""
+    with (
+        application(bench, engine, "count", source.topic) as app,
+        observe.Tail(bench.brokers, app.sink) as tail,
+        app.worker() as worker,
+    ):
+        app.wait(worker, lambda: tail.next() is not None, "the first output")
+        return {"first_commit_s": time.monotonic() - worker.started}
+
+
+def restore(bench: Bench, engine: Engine, records: int, keys: int) -> Figures:
+    """Start without state over an empty changelog, fill it, start again: the difference."""
+    source = bench.topics.create(f"bench-probes-{secrets.token_hex(4)}")
+    try:
+        with application(bench, engine, "count", source) as app:
+            answer(app)  # the engine makes its changelog, with its own settings
+            wait_until_left(app)
+            empty, _ = answer(app)
+            wait_until_left(app)
+            changelog = f"{app.id}-counts-changelog"
+            topics.send(bench.brokers, changelog, topics.make_changelog(records, keys))
+            full, told = answer(app)
+    finally:
+        bench.topics.delete(source)
+    if full <= empty:
+        raise RunFailedError(f"nothing restored: {full:.2f} s, and {empty:.2f} s without records")
+    figures = {"restored_per_s": records / (full - empty)}
+    return figures | {"empty_start_s": empty, "full_start_s": full} | told
+
+
+def answer(app: Application) -> tuple[float, Figures]:
+    """Seconds from the start of a worker until a probe in every partition is answered."""
+    left = set(PROBES)
+    probes = ((name, topics.event(i, name[:6])) for i, name in enumerate(PROBES))
+    topics.send(app.bench.brokers, app.source, probes, in_turn=True)
+    with observe.Tail(app.bench.brokers, app.sink) as tail, app.worker() as worker:
+
+        def all_answered() -> bool:
+            if found := tail.next():
+                left.discard(found[1].decode())
+            return not left
+
+        app.wait(worker, all_answered, f"an answer to {len(PROBES)} probes")
+        seconds = time.monotonic() - worker.started
+    return seconds, {"own_restore_s": told} if (told := own_restore_seconds(worker.log())) else {}
+
+
+def own_restore_seconds(log: str) -> float | None:
+    """What the engine itself says about its restore, as a cross-check; Kafka Streams does."""
+    lines = [json.loads(line) for line in log.splitlines() if line.startswith('{"at"')]
+    starts = [line["at"] for line in lines if line.get("restore") == "start"]
+    ends = [line["at"] for line in lines if line.get("restore") == "end"]
+    return (max(ends) - min(starts)) / 1_000 if starts and ends else None
+
+
+def wait_until_left(app: Application) -> None:
+    """Wait until the group has no members, so that the next start joins at once."""
+    deadline = time.monotonic() + app.bench.timeout
+    admin = app.bench.topics.admin
+    while time.monotonic() < deadline:
+        try:
+            group = admin.describe_consumer_groups([app.id])[app.id].result(10)
+        except KafkaException:
+            return
+        if group.state in (ConsumerGroupState.EMPTY, ConsumerGroupState.DEAD):
+            return
+        time.sleep(0.2)
+    raise RunFailedError("the stopped worker stays a member of its group")

@@ -1,0 +1,94 @@
+"""The command line: `penstock` and its commands.
+
+A command is a function in the module of its name; this file registers them and decides how
+they end:
+
+    0    done
+    1    a PenstockError, printed as one paragraph on stderr (a traceback with --debug)
+    2    wrong usage, printed by typer
+    130  Ctrl-C
+
+Commands import Kafka, RocksDB and the framework inside their functions, so that `--help`
+answers at once.
+"""
+
+import importlib
+from typing import Annotated, Any
+
+import typer
+from penstock.errors import PenstockError
+from penstock.version import __version__
+from typer.core import TyperGroup
+
+_INTERRUPTED = 130  # 128 + SIGINT, as shells report it
+
+
+class _Commands(TyperGroup):
+    """The commands, with their errors made readable."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except PenstockError as error:
+            if ctx.params["debug"]:
+                raise
+            _print_error(error)
+            raise typer.Exit(1) from None
+        except KeyboardInterrupt:
+            raise typer.Exit(_INTERRUPTED) from None
+
+
+def _print_error(error: PenstockError) -> None:
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(stderr=True)
+    text = Text.assemble(("Error: ", "bold red"), str(error))
+    console.print(text, soft_wrap=not console.is_terminal)
+
+
+app = typer.Typer(
+    cls=_Commands,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    help="Kafka-native stream processing for Python.",
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"penstock {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    *,
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version."),
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks of errors.")] = False,
+) -> None:
+    """Take the options that stand before the command."""
+
+
+def _register(name: str) -> None:
+    module = f"penstock.cli.{name}"
+    try:
+        command = getattr(importlib.import_module(module), name)
+    except ModuleNotFoundError as error:
+        if error.name != module:
+            raise
+        return  # not written yet
+    app.command(name)(command)
+
+
+for _name in ("demo", "produce", "broker"):
+    _register(_name)
+
+
+def main() -> None:
+    """Run the command line."""
+    app(prog_name="penstock")

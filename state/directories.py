@@ -1,0 +1,158 @@
+"""Folders of local state: `<state_dir>/<application id>/<store>/<partition>`.
+
+Each partition's folder has an OS lock beside it, held as long as the store is open: workers
+of one host share the tree, so a task that moves between them keeps its state on disk. Slots,
+which give a worker its lasting identity, stand in `.slots` of the application's folder.
+
+State is a cache of its changelog. A folder that cannot be trusted is renamed aside, never
+deleted silently, and restored in full.
+"""
+
+import fcntl
+import os
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO
+
+from penstock.errors import StateError
+from penstock.state.definition import check_name
+
+_MODE = 0o700
+
+
+def default_state_dir() -> Path:
+    """Return `$XDG_STATE_HOME/penstock`, or `~/.local/state/penstock`; never a temporary one."""
+    home = os.environ.get("XDG_STATE_HOME")
+    base = Path(home) if home else Path.home() / ".local" / "state"
+    return base / "penstock"
+
+
+class Lock:
+    """An OS lock on a file, held until it is released or the process ends."""
+
+    def __init__(self, path: Path, file: IO[str]) -> None:
+        self.path = path
+        self._file = file
+
+    @classmethod
+    def acquire(cls, path: Path) -> "Lock | None":
+        """Take the lock, or return None where another process holds it."""
+        file = path.open("a+")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            file.close()
+            return None
+        return cls(path, file)
+
+    def release(self) -> None:
+        """Give the lock back."""
+        self._file.close()
+
+
+def make_folder(path: Path) -> Path:
+    """Make a folder for this user only, and its parents.
+
+    Raises:
+        StateError: if it cannot be made, or is a symbolic link.
+
+    """
+    try:
+        path.mkdir(mode=_MODE, parents=True, exist_ok=True)
+    except OSError as error:
+        raise StateError(
+            f"The state folder {path} cannot be made: {error.strerror}. Choose another one:"
+            " App(..., state_dir=...)."
+        ) from error
+    if path.is_symlink():
+        raise StateError(f"The state folder {path} is a symbolic link. Replace it by a folder.")
+    return path
+
+
+def store_folder(root: Path, application: str, store: str, partition: int) -> Path:
+    """Return the folder of one partition of a store; its parent exists, itself may not.
+
+    Raises:
+        StateError: if the parent cannot be made.
+
+    """
+    check_name(application, "an application")
+    check_name(store, "a store")
+    return make_folder(root / application / store) / str(partition)
+
+
+def lock_store(folder: Path, wait: Callable[[], bool]) -> Lock:
+    """Lock a store's folder.
+
+    Args:
+        folder: the folder, as from `store_folder`.
+        wait: waits a moment and returns whether to try again.
+
+    Raises:
+        StateError: if another process still holds the lock.
+
+    """
+    path = folder.with_name(folder.name + ".lock")
+    while True:
+        lock = Lock.acquire(path)
+        if lock is not None:
+            return lock
+        if not wait():
+            raise StateError(
+                f"Another process holds the store in {folder}. Stop it (fuser {path} names"
+                " it), or run this worker with another state_dir."
+            )
+
+
+def set_aside(folder: Path, stamp_ms: int) -> Path:
+    """Rename a folder that cannot be trusted, and return its new path."""
+    aside = folder.with_name(f"{folder.name}.aside-{stamp_ms}")
+    folder.rename(aside)
+    return aside
+
+
+class Slot:
+    """A worker's place on its host: a locked folder with an identity that survives restarts.
+
+    Attributes:
+        identity: random, made once per slot; a restarted worker finds it again and so ends
+            its own dangling transaction at once.
+
+    """
+
+    def __init__(self, lock: Lock, identity: str) -> None:
+        self._lock = lock
+        self.identity = identity
+
+    @classmethod
+    def acquire(cls, root: Path, application: str) -> "Slot":
+        """Take the first free slot of an application on this host.
+
+        Raises:
+            StateError: if the folder cannot be written.
+
+        """
+        slots = make_folder(root / check_name(application, "an application") / ".slots")
+        number = 0
+        while True:
+            lock = Lock.acquire(slots / f"{number}.lock")
+            if lock is not None:
+                return cls(lock, _identity(slots / f"{number}.id"))
+            number += 1
+
+    def release(self) -> None:
+        """Free the slot for another worker."""
+        self._lock.release()
+
+
+def _identity(path: Path) -> str:
+    if path.exists():
+        text = path.read_text().strip()
+        if text:
+            return text
+    text = str(uuid.uuid4())
+    fresh = path.with_suffix(".new")
+    fresh.write_text(text)
+    fresh.replace(path)
+    return text

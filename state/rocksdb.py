@@ -1,0 +1,167 @@
+"""A store in RocksDB: one database per partition of a store.
+
+Keys carry a first byte: 1 for data, 0 for what Penstock notes about the store, so that data
+and changelog position stand in one column family and one WriteBatch, whatever bytes users
+choose as keys. The write-ahead log is off: the changelog is the log, and a crash loses what
+was not flushed together with the position that said it was there.
+
+rocksdict traps: raw mode must be set on the database and on every batch (the default mode
+unpickles what it reads), iteration ends silently at a damaged block unless `status()` is
+asked, and every error is a bare Exception with RocksDB's text.
+"""
+
+import struct
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from penstock.errors import StateError
+from penstock.state.store import Position
+from rocksdict import (
+    BlockBasedOptions,
+    Cache,
+    Options,
+    Rdict,
+    ReadOptions,
+    WriteBatch,
+    WriteBufferManager,
+    WriteOptions,
+)
+
+_DATA, _POSITION = b"\x01", b"\x00position"
+_FIXED = struct.Struct(">QQ")
+_END = b"\x02"
+BLOOM_BITS = 10
+BLOCK_BYTES = 16 * 1024
+
+
+class RocksMemory:
+    """The memory that all databases of a process share.
+
+    Args:
+        limit_bytes: for block caches and memtables together. Memtables may take half; the
+            limit is soft, a burst over many databases can exceed it for a moment.
+
+    """
+
+    def __init__(self, limit_bytes: int) -> None:
+        self.cache = Cache(limit_bytes)
+        self.buffers = WriteBufferManager.new_write_buffer_manager_with_cache(
+            limit_bytes // 2, False, self.cache
+        )
+        self.memtable_bytes = min(64 * 1024 * 1024, limit_bytes // 4)
+
+    def options(self) -> Options:
+        """Return the options of one database."""
+        table = BlockBasedOptions()
+        table.set_block_cache(self.cache)
+        table.set_block_size(BLOCK_BYTES)
+        table.set_bloom_filter(BLOOM_BITS, False)
+        options = Options(raw_mode=True)
+        options.create_if_missing(True)
+        options.set_block_based_table_factory(table)
+        options.set_write_buffer_manager(self.buffers)
+        options.set_write_buffer_size(self.memtable_bytes)
+        options.set_keep_log_file_num(1)
+        options.set_max_background_jobs(2)
+        return options
+
+
+class RocksStore:
+    """A database in a folder that nobody else has open.
+
+    Raises:
+        StateError: if the folder is locked, damaged, or cannot be written.
+
+    """
+
+    def __init__(self, path: Path, memory: RocksMemory) -> None:
+        self._path = path
+        with _as_state_error(path):
+            self._db = Rdict(str(path), memory.options())
+            write = WriteOptions()
+            write.disable_wal = True
+            write.memtable_insert_hint_per_batch = True
+            self._db.set_write_options(write)
+
+    def get_all(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        """Return the values of the keys in their order, None where there is none."""
+        with _as_state_error(self._path):
+            found: list[bytes | None] = self._db.get([_DATA + key for key in keys])
+        return found
+
+    def scan(self, start: bytes = b"", stop: bytes | None = None) -> Iterator[tuple[bytes, bytes]]:
+        """Yield pairs in the order of keys, from start, before stop.
+
+        Raises:
+            StateError: if a block is damaged; what was yielded before is right.
+
+        """
+        read = ReadOptions()
+        read.set_iterate_upper_bound(_END if stop is None else _DATA + stop)
+        with _as_state_error(self._path):
+            cursor = self._db.iter(read)
+            cursor.seek(_DATA + start)
+            while cursor.valid():
+                yield cursor.key()[1:], cursor.value()
+                cursor.next()
+            cursor.status()
+
+    def write(self, items: Iterable[tuple[bytes, bytes | None]], position: Position) -> None:
+        """Put the pairs, delete those with None, and move to the position: all or nothing."""
+        batch = WriteBatch(raw_mode=True)
+        put, data = batch.put, _DATA
+        for key, value in items:
+            if value is None:
+                batch.delete(data + key)
+            else:
+                put(data + key, value)
+        put(_POSITION, _encode(position))
+        with _as_state_error(self._path):
+            self._db.write(batch)
+
+    def position(self) -> Position | None:
+        """Return the position of the last write, None for a store that was never written."""
+        with _as_state_error(self._path):
+            data = self._db.get(_POSITION)
+        return None if data is None else _decode(data)
+
+    def flush(self) -> None:
+        """Write the memtable to disk; what was written before survives a crash."""
+        with _as_state_error(self._path):
+            self._db.flush()
+
+    def close(self) -> None:
+        """Flush and release the files."""
+        with _as_state_error(self._path):
+            self._db.flush()
+            self._db.close()
+
+
+def _encode(position: Position) -> bytes:
+    return _FIXED.pack(position.offset, position.written_ms) + position.topic_id.encode()
+
+
+def _decode(data: bytes) -> Position:
+    offset, written_ms = _FIXED.unpack_from(data)
+    return Position(offset, data[_FIXED.size :].decode(), written_ms)
+
+
+_ADVICE = (
+    ("lock", "another process has it open; stop that process"),
+    ("Corruption", "the files are damaged; they are set aside and restored at the next start"),
+    ("No space left", "the disk is full; free space and start again, nothing committed is lost"),
+    ("IO error", "the disk refuses; check it and start again, nothing committed is lost"),
+)
+
+
+@contextmanager
+def _as_state_error(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except GeneratorExit:
+        raise
+    except Exception as error:
+        text = str(error)
+        advice = next((advice for sign, advice in _ADVICE if sign in text), "see the text above")
+        raise StateError(f"The store in {path} failed: {text}: {advice}.") from error

@@ -1,0 +1,59 @@
+"""What a store's backend is: bytes to bytes, sorted by key, written one batch at a time.
+
+Two backends hold the same contract (tests/contract): `MemoryStore` and `RocksStore`. What
+is written together becomes durable together, with the position of the changelog that it
+reflects: there is no state without knowing how far it goes.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True)
+class Position:
+    """How far a store reflects its changelog.
+
+    Attributes:
+        offset: the offset behind the last record that the store reflects.
+        topic_id: identity of the changelog topic; a recreated one has another.
+        written_ms: when this was written, milliseconds since the epoch.
+
+    """
+
+    offset: int
+    topic_id: str
+    written_ms: int
+
+
+class Store(Protocol):
+    """Bytes by bytes, for one partition of one store."""
+
+    def get_all(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        """Return the values of the keys in their order, None where there is none."""
+        ...
+
+    def scan(self, start: bytes = b"", stop: bytes | None = None) -> Iterator[tuple[bytes, bytes]]:
+        """Yield pairs in the order of keys, from start, before stop.
+
+        Raises:
+            StateError: if the data turns out to be damaged; it is never cut silently.
+
+        """
+        ...
+
+    def write(self, items: Iterable[tuple[bytes, bytes | None]], position: Position) -> None:
+        """Put the pairs, delete those with None, and move to the position: all or nothing."""
+        ...
+
+    def position(self) -> Position | None:
+        """Return the position of the last write, None for a store that was never written."""
+        ...
+
+    def flush(self) -> None:
+        """Make what was written durable."""
+        ...
+
+    def close(self) -> None:
+        """Flush, and release the files and the lock."""
+        ...

@@ -1,0 +1,78 @@
+"""Penstock: stateful, exactly-once stream processing on Kafka, in Python.
+
+    import penstock as ps
+
+    app = ps.App("word-count")
+    (app.stream("lines", value=str)
+        .map(str.lower)
+        .to("lower"))
+    app.run()
+
+Everything public is here; `penstock.serde` and `penstock.testing` hold what belongs to them.
+Names are loaded when they are first used, so that importing a part never loads the rest.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from penstock.version import __version__
+
+if TYPE_CHECKING:
+    from penstock import serde as serde
+    from penstock.app import App as App
+    from penstock.durations import Duration as Duration
+    from penstock.errors import BrokerError as BrokerError
+    from penstock.errors import BugError as BugError
+    from penstock.errors import DataError as DataError
+    from penstock.errors import PenstockError as PenstockError
+    from penstock.errors import StateError as StateError
+    from penstock.errors import TopologyError as TopologyError
+    from penstock.grouped import Grouped as Grouped
+    from penstock.operators.record import Record as Record
+    from penstock.query.progress import Progress as Progress
+    from penstock.query.query import Query as Query
+    from penstock.runtime.settings import CommitSettings as CommitSettings
+    from penstock.runtime.settings import KafkaSettings as KafkaSettings
+    from penstock.runtime.settings import Settings as Settings
+    from penstock.runtime.settings import StateSettings as StateSettings
+    from penstock.serde.types import Serde as Serde
+    from penstock.stream import Stream as Stream
+    from penstock.table import Table as Table
+    from penstock.topics.topic import Topic as Topic
+
+_HOMES = {
+    "App": "penstock.app",
+    "BrokerError": "penstock.errors",
+    "BugError": "penstock.errors",
+    "CommitSettings": "penstock.runtime.settings",
+    "DataError": "penstock.errors",
+    "Duration": "penstock.durations",
+    "Grouped": "penstock.grouped",
+    "KafkaSettings": "penstock.runtime.settings",
+    "PenstockError": "penstock.errors",
+    "Progress": "penstock.query.progress",
+    "Query": "penstock.query.query",
+    "Record": "penstock.operators.record",
+    "Serde": "penstock.serde.types",
+    "Settings": "penstock.runtime.settings",
+    "StateError": "penstock.errors",
+    "StateSettings": "penstock.runtime.settings",
+    "Stream": "penstock.stream",
+    "Table": "penstock.table",
+    "Topic": "penstock.topics.topic",
+    "TopologyError": "penstock.errors",
+}
+
+__all__ = [*_HOMES, "__version__", "serde"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "serde":
+        return importlib.import_module("penstock.serde")
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'penstock' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

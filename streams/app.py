@@ -1,0 +1,214 @@
+"""App: one application, one query: a declaration, its settings, and the ways to run it."""
+
+import datetime
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, overload
+
+from penstock.errors import TopologyError
+from penstock.operators.source import Source, Start, Unit, timestamp_extractor
+from penstock.runtime.settings import Guarantee, Settings
+from penstock.serde.types import Spec
+from penstock.state.definition import check_name
+from penstock.stream import Stream
+from penstock.topics.topic import Topic
+from penstock.topology.declaration import Declaration
+from penstock.topology.describe import as_mermaid, as_text
+from penstock.topology.graph import Topology, make_topology
+from typing_extensions import TypeVar
+
+if TYPE_CHECKING:
+    from penstock.query.query import Query
+
+K = TypeVar("K")
+V = TypeVar("V")
+Names: TypeAlias = str | Sequence[str] | re.Pattern[str]
+
+
+class App:
+    """An application: what it reads, does and writes, and where it runs.
+
+    Args:
+        id: the application id; also the consumer group and the prefix of internal topics.
+        brokers: bootstrap servers, `host:port` separated by commas. Left out, it is the
+            environment's PENSTOCK_BROKERS, or localhost:9092.
+        guarantee: "exactly_once", or "at_least_once" for a plain idempotent producer.
+        on_error: what happens to a record that cannot be processed: "fail" stops the
+            application with the record's coordinates.
+        state_dir: folder for local state; `$XDG_STATE_HOME/penstock` if left out.
+        settings: everything else.
+
+    Raises:
+        TopologyError: if the id cannot be part of a topic name, or a setting is unknown.
+
+    """
+
+    def __init__(
+        self,
+        id: str,
+        *,
+        brokers: str | None = None,
+        guarantee: Guarantee = "exactly_once",
+        on_error: Literal["fail"] = "fail",
+        state_dir: str | Path | None = None,
+        settings: Settings | None = None,
+    ) -> None:
+        self.id = check_name(id, "an application")
+        if guarantee not in ("exactly_once", "at_least_once"):
+            raise TopologyError(
+                f"guarantee={guarantee!r} is unknown. Use 'exactly_once' or 'at_least_once'."
+            )
+        if on_error != "fail":
+            raise TopologyError(f"on_error={on_error!r} is unknown. Use 'fail'.")
+        self.brokers = brokers
+        self.guarantee: Guarantee = guarantee
+        self.state_dir = None if state_dir is None else Path(state_dir)
+        self.settings = settings or Settings()
+        self._declaration = Declaration(id)
+
+    @overload
+    def stream(self, source: Topic[K, V], *, start: Start = "earliest") -> Stream[K, V]: ...
+    @overload
+    def stream(self, source: Names, *, start: Start = "earliest") -> Stream[bytes | None, Any]: ...
+    @overload
+    def stream(
+        self,
+        source: Names,
+        *,
+        value: Spec[V],
+        timestamp: str | Callable[[V], int] | None = None,
+        unit: Unit = "ms",
+        start: Start = "earliest",
+    ) -> Stream[bytes | None, V]: ...
+    @overload
+    def stream(
+        self,
+        source: Names,
+        *,
+        key: Spec[K],
+        value: Spec[V],
+        timestamp: str | Callable[[V], int] | None = None,
+        unit: Unit = "ms",
+        start: Start = "earliest",
+    ) -> Stream[K, V]: ...
+    def stream(
+        self,
+        source: Any,
+        *,
+        key: Any = None,
+        value: Any = None,
+        timestamp: Any = None,
+        unit: Any = "ms",
+        start: Start = "earliest",
+    ) -> Stream[Any, Any]:
+        """Read a topic, several, or all whose name matches a pattern, as a stream.
+
+        Args:
+            source: a Topic, a name, a list of names, or a compiled pattern, which is
+                resolved when the application starts.
+            key: type or serde of the keys; left out, keys are raw bytes or None.
+            value: type or serde of the values; left out, values are raw bytes or None.
+                With a type, records with a null value are dropped and counted.
+            timestamp: event time, as a field path or function of the value.
+            unit: unit of the event time: "s", "ms", "us", "ns" or "iso".
+            start: where to begin where nothing is committed yet: "earliest", "latest", or
+                a datetime.
+
+        Raises:
+            TopologyError: if a type has no serde, a field does not exist, or another
+                stream of the application reads the topic with other types.
+
+        """
+        names, topic, pattern = _resolve(source, key, value, timestamp, unit)
+        extract = None
+        if topic.timestamp is not None:
+            extract = timestamp_extractor(topic.timestamp, topic.unit, topic.value_type)  # type: ignore[arg-type]
+        declared = Source(names, topic.key_type, topic.value_type, pattern, extract, _start(start))
+        node = self._declaration.add(
+            "stream",
+            declared,
+            key=topic.key_type,
+            value=topic.value_type,
+            detail=pattern.pattern if pattern else ", ".join(names),
+        )
+        return Stream(self._declaration, node)
+
+    def topology(self) -> Topology:
+        """Return what was declared so far as an immutable, validated value.
+
+        Raises:
+            TopologyError: if nothing is declared, or two stores have one name.
+
+        """
+        return make_topology(self.id, self._declaration.nodes)
+
+    def describe(self, *, format: Literal["text", "mermaid"] = "text") -> str:
+        """Describe the topology: sub-topologies, steps, stores and internal topics.
+
+        Args:
+            format: "text", or "mermaid" for a diagram.
+
+        """
+        topology = self.topology()
+        return as_mermaid(topology) if format == "mermaid" else as_text(topology)
+
+    def run(self) -> None:
+        """Run the application in this thread until it is stopped or fails.
+
+        SIGINT and SIGTERM stop it: the open batch is committed or aborted, then it returns.
+
+        Raises:
+            PenstockError: whatever stopped it; the class says who is to blame.
+
+        """
+        from penstock.runtime.run import run
+
+        run(self)
+
+    def start(self) -> "Query":
+        """Start the application in the background and return a handle on it.
+
+        Raises:
+            TopologyError: if the declaration is wrong. Errors after that are in the handle.
+
+        """
+        from penstock.runtime.run import start
+
+        return start(self)
+
+
+def _resolve(
+    source: Any, key: Any, value: Any, timestamp: Any, unit: Any
+) -> tuple[tuple[str, ...], Topic[Any, Any], re.Pattern[str] | None]:
+    if isinstance(source, Topic):
+        if key is not None or value is not None:
+            raise TopologyError(
+                f"Topic {source.name!r} has its types already: leave key= and value= out."
+            )
+        return (source.name,), source, None
+    pattern = source if isinstance(source, re.Pattern) else None
+    names = () if pattern else ((source,) if isinstance(source, str) else tuple(source))
+    if not pattern and (not names or not all(isinstance(n, str) and n for n in names)):
+        raise TopologyError(
+            f"{source!r} names no topic. Pass a name, a list of names, a compiled pattern or"
+            " a Topic."
+        )
+    shown = pattern.pattern if pattern else names[0]
+    declared: dict[str, Any] = {"timestamp": timestamp, "unit": unit}
+    if key is not None:
+        declared["key"] = key
+    if value is not None:
+        declared["value"] = value
+    return names, Topic(shown, **declared), pattern
+
+
+def _start(start: Start) -> Start:
+    if start in ("earliest", "latest"):
+        return start
+    if isinstance(start, datetime.datetime) and start.tzinfo is not None:
+        return start
+    raise TopologyError(
+        f"start={start!r} is not a position. Use 'earliest', 'latest' or a datetime with a"
+        " time zone."
+    )

@@ -1,0 +1,82 @@
+"""Assignment: which partitions belong together, and who reads them.
+
+Each sub-topology has one lead topic, its input with the most partitions. The group
+subscribes to lead topics only; whoever is assigned partition p of a lead takes partition p
+of every sibling input with it, and gives them back together. So inputs that are read
+together stay together under every group protocol, without an assignor of our own.
+"""
+
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from penstock.errors import TopologyError
+from penstock.topology.graph import SubTopology, Topology
+
+
+@dataclass(frozen=True)
+class Lead:
+    """A sub-topology's lead topic and its siblings.
+
+    Attributes:
+        part: the sub-topology.
+        topic: the lead topic.
+        partitions: partition counts of all inputs, the lead's included.
+
+    """
+
+    part: SubTopology
+    topic: str
+    partitions: Mapping[str, int]
+
+    @property
+    def siblings(self) -> tuple[str, ...]:
+        """The other inputs, by name."""
+        return tuple(sorted(topic for topic in self.partitions if topic != self.topic))
+
+    @property
+    def tasks(self) -> int:
+        """How many tasks the sub-topology has."""
+        return self.partitions[self.topic]
+
+    def inputs(self, partition: int) -> list[tuple[str, int]]:
+        """Return what a task reads: the lead's partition, then each sibling's that exists."""
+        return [
+            (topic, partition)
+            for topic in (self.topic, *self.siblings)
+            if partition < self.partitions[topic]
+        ]
+
+
+class LeadMap:
+    """The lead of every sub-topology.
+
+    Attributes:
+        leads: by lead topic.
+
+    """
+
+    def __init__(self, topology: Topology, partitions: Mapping[str, int]) -> None:
+        self.leads: dict[str, Lead] = {}
+        for part in topology.sub_topologies:
+            counts = {topic: partitions[topic] for topic in part.topics}
+            if not counts:
+                raise TopologyError(
+                    f"Sub-topology {part.number} reads no topic: its pattern matches none of"
+                    " the topics of the cluster. Create one, or correct the pattern."
+                )
+            topic = min(counts, key=lambda name: (-counts[name], name))
+            self.leads[topic] = Lead(part, topic, counts)
+
+    @property
+    def topics(self) -> list[str]:
+        """What the group subscribes to."""
+        return sorted(self.leads)
+
+    @property
+    def fingerprint(self) -> str:
+        """Eight hex digits that differ where the map does: part of every member's identity."""
+        text = ";".join(
+            f"{lead.topic}={','.join(lead.siblings)}" for _, lead in sorted(self.leads.items())
+        )
+        return f"{zlib.crc32(text.encode()):08x}"

@@ -1,0 +1,202 @@
+"""A task: one partition of one sub-topology, with its stores, clocks and outputs.
+
+Rule 1: outputs of a chunk wait until the chunk has finished. A chunk that fails leaves
+        nothing behind: its stores are rolled back and its outputs dropped.
+Rule 2: a failed chunk is rerun record by record, flushed after each one, so that the error
+        names its record whatever raised: serde, function, or a step behind a store.
+Rule 3: at flush, stateful steps hand on what changed, parents first, one changelog record
+        and at most one change per key.
+
+Not here: offsets, transactions and restoring. The task sees chunks and stores only.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from penstock.errors import DataError, PenstockError
+from penstock.operators.chunk import Chunk
+from penstock.operators.operator import OpenOperator
+from penstock.operators.sink import Destinations, Outgoing, Sink
+from penstock.operators.source import Fetched
+from penstock.state.overlay import Changes, Overlay
+from penstock.topology.graph import SubTopology, Topology
+from penstock.topology.node import Node
+
+
+class Task:
+    """The steps of a sub-topology at work on one partition.
+
+    Attributes:
+        outputs: encoded records of the finished chunks, to be produced and cleared.
+        clocks: the largest timestamp that each store's operator has seen, in milliseconds.
+        overlays: the stores of the task by name.
+
+    """
+
+    def __init__(
+        self,
+        topology: Topology,
+        part: SubTopology,
+        partition: int,
+        overlays: Mapping[str, Overlay],
+        destinations: Destinations,
+    ) -> None:
+        self.part = part
+        self.partition = partition
+        self.overlays = dict(overlays)
+        self.outputs: list[Outgoing] = []
+        self.clocks: dict[str, int] = {}
+        self._topology = topology
+        self._destinations = destinations
+        self._waiting: list[Outgoing] = []
+        self._at: Node = part.nodes[0]
+        self._open = {node: self._open_operator(node) for node in part.nodes}
+        self._sources = {
+            topic: [node for node in part.sources if node.source and topic in node.source.topics]
+            for topic in part.topics
+        }
+
+    def process(self, fetched: Fetched, *, careful: bool = False) -> None:
+        """Process records of one input; their outputs are then in `outputs`.
+
+        Args:
+            fetched: the records, in the order of their offsets.
+            careful: one record at a time, flushed after each.
+
+        Raises:
+            DataError: if a record cannot be processed; it names the record and the step.
+
+        """
+        if careful:
+            self._process_carefully(fetched)
+            return
+        try:
+            self._run(fetched)
+        except Exception:  # noqa: BLE001 - a user's function raises what it likes
+            self._rollback()
+            self._process_carefully(fetched)
+        else:
+            self._accept()
+
+    def flush(self) -> None:
+        """Hand on what changed in the stores; changelog and sink records are in `outputs`.
+
+        Raises:
+            Exception: whatever a step behind a store raises; the batch has to be aborted and
+                rerun in careful mode to name the record.
+
+        """
+        for node in self.part.stateful:
+            overlay = self._overlay(node)
+            if overlay.changed:
+                self._at = node
+                self._hand_on(node, overlay.flush())
+        self._accept()
+
+    def discard(self, clocks: Mapping[str, int]) -> None:
+        """Forget everything since the last commit."""
+        for overlay in self.overlays.values():
+            overlay.discard()
+        self.outputs, self._waiting = [], []
+        self.clocks = dict(clocks)
+
+    @property
+    def dropped(self) -> int:
+        """Records without key or value that the task's aggregations have dropped."""
+        return sum(getattr(operator, "dropped", 0) for operator in self._open.values())
+
+    def _run(self, fetched: Fetched) -> None:
+        for node in self._sources[fetched.topic]:
+            self._at = node
+            if node.source:
+                self._push(node, node.source.decode(fetched))
+
+    def _push(self, node: Node, chunk: Chunk) -> None:
+        if not len(chunk):
+            return
+        for child in self._topology.children[node]:
+            self._at = child
+            operator = self._open[child]
+            if isinstance(operator, Sink):
+                self._waiting += operator.encode(chunk, self._destinations)
+                continue
+            if child.store:
+                self._advance_clock(child.store.name, chunk)
+            result = operator.process(chunk)
+            if result is not None:
+                self._push(child, result)
+
+    def _hand_on(self, node: Node, changes: Changes) -> None:
+        store = self._overlay(node).definition
+        self._waiting.append(
+            Outgoing(
+                store.changelog(self._topology.application),
+                changes.keys,
+                changes.encoded,
+                [self.partition] * len(changes.keys),
+                changes.timestamps,
+                store=store.name,
+            )
+        )
+        if self._topology.coalesces(node):
+            chunk = Chunk(
+                changes.values,
+                changes.timestamps,
+                raw_keys=changes.keys,
+                key_serde=store.key,
+                partition=self.partition,
+            )
+            self._push(node, chunk)
+
+    def _process_carefully(self, fetched: Fetched) -> None:
+        for index, offset in enumerate(fetched.offsets):
+            try:
+                self._run(fetched.part(index, index + 1))
+                self.flush()
+            except Exception as error:
+                self._rollback()
+                raise self._culprit(error, fetched, offset) from error
+
+    def _culprit(self, error: Exception, fetched: Fetched, offset: int) -> PenstockError:
+        step = f"{self._topology.labels[self._at]} {self._at.detail}".rstrip()
+        return DataError(
+            f"{step} failed on {fetched.topic}/{fetched.partition} offset {offset}:"
+            f" {type(error).__name__}: {error}. The batch is not committed; correct the"
+            " function or the record and start again, it continues at this record's batch.",
+            topic=fetched.topic,
+            partition=fetched.partition,
+            offset=offset,
+            operator=self._topology.labels[self._at],
+            store=self._at.store.name if self._at.store else None,
+        )
+
+    def _accept(self) -> None:
+        self.outputs += self._waiting
+        self._waiting = []
+        for overlay in self.overlays.values():
+            overlay.savepoint()
+
+    def _rollback(self) -> None:
+        self._waiting = []
+        for overlay in self.overlays.values():
+            overlay.rollback()
+
+    def _advance_clock(self, name: str, chunk: Chunk) -> None:
+        newest = max(chunk.timestamps)
+        if newest > self.clocks.get(name, -1):
+            self.clocks[name] = newest
+
+    def _open_operator(self, node: Node) -> Any:
+        if node.store is None:
+            return node.operator
+        opened: OpenOperator = node.operator.open(
+            self._overlay(node), coalesce=self._topology.coalesces(node)
+        )
+        return opened
+
+    def _overlay(self, node: Node) -> Overlay:
+        return self.overlays[node.store.name] if node.store else _missing(node)
+
+
+def _missing(node: Node) -> Overlay:
+    raise KeyError(f"{node!r} has no store")

@@ -1,0 +1,102 @@
+"""What count, reduce and aggregate share: fold records into a store, hand on changes.
+
+An aggregation coalesces where nobody can tell: it folds the batch into the overlay and hands
+on one change per key at flush. In front of an operator that counts updates, or on request,
+it hands on every update instead. The result's timestamp is the largest of its contributors
+(Kafka Streams' rule), also across batches.
+
+Records without a key or a value belong to no group: they are dropped and counted.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from penstock.operators.chunk import Chunk
+from penstock.state.overlay import Entry, Overlay
+
+_NONE = type(None)
+
+
+class Fold(Protocol):
+    """How an aggregation changes entries."""
+
+    def fold(self, chunk: "Group", overlay: Overlay) -> None:
+        """Fold all records of a chunk into the overlay."""
+        ...
+
+    def step(self, entry: Entry | None, value: Any, timestamp: int, overlay: Overlay) -> Entry:
+        """Fold one record into one entry."""
+        ...
+
+
+class Group:
+    """The records of a chunk that belong to groups: columns without nulls."""
+
+    __slots__ = ("dropped", "keys", "timestamps", "values")
+
+    def __init__(self, chunk: Chunk, overlay: Overlay) -> None:
+        keys: Sequence[Any] = chunk.encoded_keys(overlay.definition.key)
+        values, timestamps = chunk.values, chunk.timestamps
+        self.dropped = 0
+        if not all(keys) or _NONE in set(map(type, values)):
+            kept = [
+                (key, value, timestamp)
+                for key, value, timestamp in zip(keys, values, timestamps, strict=True)
+                if key is not None and value is not None
+            ]
+            self.dropped = len(values) - len(kept)
+            keys = [key for key, _, _ in kept]
+            values = [value for _, value, _ in kept]
+            timestamps = [timestamp for _, _, timestamp in kept]
+        self.keys: Sequence[bytes] = keys
+        self.values = values
+        self.timestamps = timestamps
+
+
+class Aggregation:
+    """A fold at work on the store of one task.
+
+    Attributes:
+        dropped: records without key or value so far.
+
+    """
+
+    def __init__(self, fold: Fold, overlay: Overlay, *, coalesce: bool) -> None:
+        self._fold = fold
+        self._overlay = overlay
+        self._coalesce = coalesce
+        self.dropped = 0
+
+    def process(self, chunk: Chunk) -> Chunk | None:
+        """Fold a chunk; return its updates where they must not be coalesced."""
+        group = Group(chunk, self._overlay)
+        self.dropped += group.dropped
+        if self._coalesce:
+            self._fold.fold(group, self._overlay)
+            return None
+        return self._every_update(group, chunk)
+
+    def _every_update(self, group: Group, chunk: Chunk) -> Chunk:
+        overlay, step, copy = self._overlay, self._fold.step, self._overlay.copy
+        entries = overlay.touch(dict.fromkeys(group.keys))
+        values: list[Any] = []
+        timestamps: list[int] = []
+        for key, value, timestamp in zip(group.keys, group.values, group.timestamps, strict=True):
+            entries[key] = entry = step(entries[key], value, timestamp, overlay)
+            values.append(copy(entry[0]))
+            timestamps.append(entry[1])
+        return Chunk(
+            values,
+            timestamps,
+            raw_keys=group.keys,
+            key_serde=overlay.definition.key,
+            topic=chunk.topic,
+            partition=chunk.partition,
+        )
+
+
+def fold_records(fold: Fold, group: Group, overlay: Overlay) -> None:
+    """Fold a chunk record by record: 0.3 us each beside the user's function."""
+    entries, step = overlay.touch(dict.fromkeys(group.keys)), fold.step
+    for key, value, timestamp in zip(group.keys, group.values, group.timestamps, strict=True):
+        entries[key] = step(entries[key], value, timestamp, overlay)

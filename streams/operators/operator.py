@@ -1,0 +1,49 @@
+"""What an operator is: columns in, columns out.
+
+A stateless operator is an immutable value and serves all tasks at once. A stateful one is
+declared with its store and opened once per task. The engine calls `process` for each chunk,
+and at flush hands on the changes of the store where the operator was opened to coalesce.
+"""
+
+from typing import ClassVar, Literal, Protocol, TypeAlias
+
+from penstock.operators.chunk import Chunk
+from penstock.state.definition import StoreDefinition
+from penstock.state.overlay import Overlay
+
+Column: TypeAlias = Literal["headers", "offsets"]
+
+
+class Operator(Protocol):
+    """A stateless step."""
+
+    reads: ClassVar[frozenset[Column]]
+
+    def process(self, chunk: Chunk) -> Chunk | None:
+        """Return the records to hand on, None for none."""
+        ...
+
+
+class Stateful(Protocol):
+    """A step with a store, as declared."""
+
+    @property
+    def store(self) -> StoreDefinition:
+        """The store that it owns."""
+        ...
+
+    def open(self, overlay: Overlay, *, coalesce: bool) -> "OpenOperator":
+        """Bind the step to the store of one task."""
+        ...
+
+
+class OpenOperator(Protocol):
+    """A step with a store, at work in a task."""
+
+    def process(self, chunk: Chunk) -> Chunk | None:
+        """Update the store; return each update where updates must not be coalesced."""
+        ...
+
+
+NOTHING: frozenset[Column] = frozenset()
+EVERYTHING: frozenset[Column] = frozenset(("headers", "offsets"))

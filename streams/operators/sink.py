@@ -1,0 +1,107 @@
+"""Sink: a chunk encoded for a topic.
+
+The sink encodes, chooses partitions and checks sizes; the records wait in the task until
+their chunk has finished, then the runtime produces them in the batch's transaction.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+from penstock.operators.chunk import Chunk, Headers
+from penstock.operators.operator import Column
+from penstock.serde.columns import encode_column
+from penstock.serde.types import BYTES, DataType, Serde
+
+
+class Outgoing(NamedTuple):
+    """Encoded records for one topic, as columns.
+
+    Attributes:
+        partitions: one for each record.
+        headers: None where no record has any.
+        store: the store whose changelog this is, None for a sink.
+
+    """
+
+    topic: str
+    keys: Sequence[bytes | None]
+    values: Sequence[bytes | None]
+    partitions: Sequence[int]
+    timestamps: Sequence[int]
+    headers: Sequence[Headers] | None = None
+    store: str | None = None
+
+
+class Destinations(Protocol):
+    """What a sink needs to know of the cluster."""
+
+    def partitions(self, topic: str, keys: Sequence[bytes | None]) -> list[int]:
+        """Choose a partition for each key, as Kafka's default partitioner."""
+        ...
+
+    def max_message_bytes(self, topic: str) -> int:
+        """Return the largest record that the topic takes."""
+        ...
+
+
+@dataclass(frozen=True)
+class Sink:
+    """Write records to a topic, or to the topic that a function names for each value."""
+
+    topic: str | Callable[[Any], str]
+    key: DataType
+    value: DataType
+    reads: frozenset[Column] = frozenset(("headers",))
+
+    def encode(self, chunk: Chunk, destinations: Destinations) -> list[Outgoing]:
+        """Encode a chunk, one block of records per topic.
+
+        Raises:
+            Exception: whatever a serde or the topic function raises.
+            ValueError: if a record is larger than its topic takes.
+
+        """
+        if isinstance(self.topic, str):
+            return [self._encode_for(self.topic, chunk, destinations)]
+        topics = list(map(self.topic, chunk.values))
+        masks: dict[str, list[bool]] = defaultdict(list)
+        for name in dict.fromkeys(topics):
+            masks[name] = [topic == name for topic in topics]
+        return [
+            self._encode_for(name, chunk.select(mask), destinations) for name, mask in masks.items()
+        ]
+
+    def _encode_for(self, topic: str, chunk: Chunk, destinations: Destinations) -> Outgoing:
+        keys = _raw(chunk.encoded_keys(self.key.serde))
+        values = encode_column(self.value.serde or _RAW, chunk.values)
+        _check_size(topic, keys, values, destinations.max_message_bytes(topic))
+        headers = chunk.headers if chunk.headers is not None and any(chunk.headers) else None
+        partitions = destinations.partitions(topic, keys)
+        return Outgoing(topic, keys, values, partitions, chunk.timestamps, headers)
+
+
+_RAW: Serde[Any] = BYTES
+# A batch around a record takes at most this much; librdkafka's estimate is the same.
+_OVERHEAD = 512
+
+
+def _raw(keys: Sequence[Any]) -> Sequence[bytes | None]:
+    if all(type(key) is bytes or key is None for key in set(keys)):
+        return keys
+    wrong = next(key for key in keys if not isinstance(key, bytes) and key is not None)
+    raise TypeError(f"the key has no serde, so it must be bytes, not {type(wrong).__name__}")
+
+
+def _check_size(
+    topic: str, keys: Sequence[bytes | None], values: Sequence[bytes | None], limit: int
+) -> None:
+    largest = max((len(value) for value in values if value), default=0)
+    largest_key = max((len(key) for key in keys if key), default=0)
+    if largest + largest_key + _OVERHEAD > limit:
+        raise ValueError(
+            f"a record of {largest + largest_key} bytes is larger than topic {topic} takes"
+            f" (max.message.bytes={limit}): raise the topic's max.message.bytes, or make"
+            " the record smaller"
+        )

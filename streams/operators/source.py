@@ -1,0 +1,147 @@
+"""Source: what was fetched from a topic, decoded into a chunk.
+
+Decoding is where undecodable records show: whatever a serde raises leaves here unchanged,
+and the engine reruns the chunk record by record to name the culprit.
+"""
+
+import datetime
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+from penstock.errors import TopologyError
+from penstock.operators.chunk import Chunk, Headers
+from penstock.operators.fields import compile_selector, type_name
+from penstock.serde.columns import decode_column
+from penstock.serde.types import BYTES, DataType
+
+Unit: TypeAlias = Literal["s", "ms", "us", "ns", "iso"]
+Start: TypeAlias = Literal["earliest", "latest"] | datetime.datetime
+
+_NONE = type(None)
+
+
+class Fetched(NamedTuple):
+    """Records of one topic partition as they came from the broker, as columns of bytes.
+
+    Attributes:
+        headers: None where no operator reads them.
+        next_offset: the offset behind the last record.
+
+    """
+
+    topic: str
+    partition: int
+    keys: Sequence[bytes | None]
+    values: Sequence[bytes | None]
+    timestamps: Sequence[int]
+    offsets: Sequence[int]
+    headers: Sequence[Headers] | None
+    next_offset: int
+
+    def part(self, start: int, stop: int) -> "Fetched":
+        """The records from index start to before stop."""
+        if start == 0 and stop >= len(self.offsets):
+            return self
+        at = slice(start, stop)
+        return self._replace(
+            keys=self.keys[at],
+            values=self.values[at],
+            timestamps=self.timestamps[at],
+            offsets=self.offsets[at],
+            headers=self.headers[at] if self.headers else None,
+            next_offset=self.offsets[at][-1] + 1,
+        )
+
+
+@dataclass(frozen=True)
+class Source:
+    """Read topics and decode their records.
+
+    Attributes:
+        topics: the names, or one pattern in `pattern`, resolved when the application starts.
+        extract: event time in milliseconds of a value; None takes the record's timestamp.
+
+    """
+
+    topics: tuple[str, ...]
+    key: DataType
+    value: DataType
+    pattern: re.Pattern[str] | None = None
+    extract: Callable[[Any], int] | None = None
+    start: Start = "earliest"
+
+    def decode(self, fetched: Fetched) -> Chunk:
+        """Decode the values; keys wait until somebody wants them.
+
+        Raises:
+            Exception: whatever the serde or the timestamp function raises.
+
+        """
+        self._check_keys(fetched.keys)
+        raw = self.value.serde is BYTES
+        values = fetched.values if raw else decode_column(self.value.serde, fetched.values)
+        chunk = Chunk(
+            values,
+            fetched.timestamps,
+            raw_keys=fetched.keys,
+            key_serde=self.key.serde,
+            headers=fetched.headers,
+            offsets=fetched.offsets,
+            topic=fetched.topic,
+            partition=fetched.partition,
+        )
+        if not raw and not all(fetched.values):
+            # Null values mean nothing in a stream; an empty value is none of them.
+            chunk = chunk.select([value is not None for value in fetched.values])
+        if self.extract is not None:
+            chunk.timestamps = list(map(self.extract, chunk.values))
+        return chunk
+
+    def _check_keys(self, keys: Sequence[bytes | None]) -> None:
+        if self.key.serde is not BYTES and not all(keys) and None in keys:
+            raise ValueError(
+                f"the key is null, declared is key={type_name(self.key.type)}; leave key= out"
+                " to accept records without keys"
+            )
+
+
+def timestamp_extractor(
+    selector: str | Callable[[Any], int], unit: Unit, of: DataType
+) -> Callable[[Any], int]:
+    """Compile the event time of a value to whole milliseconds since the epoch.
+
+    Raises:
+        TopologyError: if the field or the unit does not exist.
+
+    """
+    get, _ = compile_selector(selector, of)
+    if unit not in _TO_MS:
+        raise TopologyError(f"{unit!r} is not a unit of time. Use one of: {', '.join(_TO_MS)}.")
+    to_ms = _TO_MS[unit]
+
+    def extract(value: Any) -> int:
+        found = get(value)
+        timestamp = to_ms(found)
+        if timestamp < 0:
+            raise ValueError(f"the event time {found!r} is before 1970")
+        return timestamp
+
+    return extract
+
+
+def _iso_ms(text: str) -> int:
+    moment = datetime.datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=datetime.UTC)
+    return round(moment.timestamp() * 1000)
+
+
+_TO_MS: dict[str, Callable[[Any], int]] = {
+    "s": lambda seconds: int(seconds * 1000),
+    "ms": int,
+    "us": lambda micros: int(micros // 1000),
+    "ns": lambda nanos: int(nanos // 1_000_000),
+    "iso": _iso_ms,
+}

@@ -1,0 +1,247 @@
+"""The input consumer: the group's membership, and records as columns.
+
+The group subscribes to lead topics. Whoever is assigned one takes its siblings by
+`incremental_assign`, paused at offset 0: where to begin is asked for afterwards, in the loop,
+because a predecessor's transaction may still be pending and a seek inside the callback fails.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from confluent_kafka import (
+    OFFSET_INVALID,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Message,
+    TopicPartition,
+)
+from penstock.errors import BrokerError
+from penstock.operators.source import Fetched
+
+Inputs = Iterable[tuple[str, int]]
+
+
+@dataclass(frozen=True)
+class Membership:
+    """What the group's callbacks call: with what was assigned, revoked, or lost.
+
+    They run inside `fetch` and `close`. `assigned` and `revoked` return the inputs to take
+    and to give back: the leads and their siblings.
+    """
+
+    assigned: Callable[[list[tuple[str, int]]], list[tuple[str, int]]]
+    revoked: Callable[[list[tuple[str, int]]], list[tuple[str, int]]]
+    lost: Callable[[list[tuple[str, int]]], list[tuple[str, int]]]
+
+
+class InputConsumer:
+    """Read the inputs of this worker.
+
+    Args:
+        config: librdkafka settings, `group.id` among them.
+        with_headers: the topics whose headers somebody reads.
+
+    """
+
+    def __init__(self, config: Mapping[str, Any], *, with_headers: frozenset[str]) -> None:
+        self.client = Consumer(dict(config))
+        self._with_headers = with_headers
+
+    def subscribe(self, topics: Sequence[str], membership: Membership, timeout_s: float) -> None:
+        """Join the group.
+
+        Raises:
+            BrokerError: if the cluster does not answer.
+
+        """
+        try:
+            # Without it about half of the starts wait 1.0 s for metadata.
+            for topic in topics:
+                self.client.list_topics(topic, timeout_s)
+            self.client.subscribe(
+                list(topics),
+                on_assign=lambda _, found: self._take(membership.assigned(_pairs(found))),
+                on_revoke=lambda _, found: self._give(membership.revoked(_pairs(found))),
+                on_lost=lambda _, found: self._give(membership.lost(_pairs(found))),
+            )
+        except KafkaException as error:
+            raise _failed("Joining the group", error) from error
+
+    def fetch(self, timeout_s: float, limit: int) -> list[Fetched]:
+        """Return what there is, waiting at most timeout_s for a first record.
+
+        `poll` first, then `consume` without a wait: `consume` with one waits the whole time.
+
+        Raises:
+            BrokerError: if an input cannot be read, or its position is gone.
+
+        """
+        first = self.client.poll(timeout_s)
+        if first is None:
+            return []
+        messages = [first, *self.client.consume(limit, 0)] if limit else [first]
+        failed = [message for message in messages if message.error()]
+        if failed:
+            self._check(failed)
+            messages = [message for message in messages if not message.error()]
+        return [self._columns(run) for run in _by_partition(messages)]
+
+    def committed(self, inputs: Inputs, timeout_s: float) -> dict[tuple[str, int], Any] | None:
+        """Return committed offsets with their metadata, -1 where there is none.
+
+        None says that the group has no stable answer yet: a transaction is pending, or the
+        coordinator is busy.
+
+        Raises:
+            BrokerError: if the group refuses.
+
+        """
+        try:
+            found = self.client.committed([TopicPartition(t, p) for t, p in inputs], timeout_s)
+        except KafkaException as error:
+            problem = error.args[0]
+            if problem.retriable() or problem.code() in _NOT_YET:
+                return None
+            raise _failed("Reading committed offsets", error) from error
+        for position in found:
+            if position.error:
+                raise BrokerError(
+                    f"Reading the committed offset of {position.topic}/{position.partition}"
+                    f" failed: {position.error.str()}.",
+                    topic=position.topic,
+                    partition=position.partition,
+                )
+        return {
+            (at.topic, at.partition): (
+                at.offset if at.offset != OFFSET_INVALID else -1,
+                at.metadata,
+            )
+            for at in found
+        }
+
+    def seek(self, positions: Mapping[tuple[str, int], int]) -> None:
+        """Go to offsets; what was fetched from elsewhere is dropped.
+
+        Raises:
+            BrokerError: if an input is not ours any more.
+
+        """
+        try:
+            for (topic, partition), offset in positions.items():
+                self.client.seek(TopicPartition(topic, partition, offset))
+        except KafkaException as error:
+            raise _failed("Seeking", error) from error
+
+    def resume(self, inputs: Inputs) -> None:
+        """Let records of these inputs come."""
+        self.client.resume([TopicPartition(topic, partition) for topic, partition in inputs])
+
+    def pause(self, inputs: Inputs) -> None:
+        """Hold records of these inputs back."""
+        self.client.pause([TopicPartition(topic, partition) for topic, partition in inputs])
+
+    def latest(self, inputs: Inputs) -> dict[tuple[str, int], int]:
+        """Return the ends of the inputs as the client last saw them, -1 where it has not."""
+        ends: dict[tuple[str, int], int] = {}
+        for topic, partition in inputs:
+            try:
+                found = self.client.get_watermark_offsets(
+                    TopicPartition(topic, partition), cached=True
+                )
+            except KafkaException:
+                found = None
+            ends[topic, partition] = found[1] if found else -1
+        return ends
+
+    def close(self) -> None:
+        """Leave; a static member keeps its partitions until its session ends."""
+        self.client.close()
+
+    def _take(self, inputs: list[tuple[str, int]]) -> None:
+        positions = [TopicPartition(topic, partition, 0) for topic, partition in inputs]
+        self.client.incremental_assign(positions)
+        self.client.pause(positions)
+
+    def _give(self, inputs: list[tuple[str, int]]) -> None:
+        if inputs:
+            self.client.incremental_unassign([TopicPartition(t, p) for t, p in inputs])
+
+    def _check(self, failed: list[Message]) -> None:
+        for message in failed:
+            problem: KafkaError = message.error()
+            if problem.code() == KafkaError._AUTO_OFFSET_RESET:
+                raise BrokerError(
+                    f"The position in {message.topic()}/{message.partition()} is gone:"
+                    f" {problem.str()}. Retention has deleted records that were not processed"
+                    " yet, or the topic was made anew. Raise retention.ms, and start over under"
+                    " a new application id if the loss is acceptable.",
+                    topic=message.topic(),
+                    partition=message.partition(),
+                )
+            if problem.fatal() or not (problem.retriable() or problem.code() in _PASSING):
+                raise BrokerError(
+                    f"Reading {message.topic() or 'the inputs'} failed: {problem.str()}."
+                    " Check the cluster's health and this user's rights on topic and group.",
+                    topic=message.topic(),
+                )
+
+    def _columns(self, messages: list[Message]) -> Fetched:
+        """Take the columns out of the messages: 0.15 us per record, 0.09 of it the timestamp."""
+        first, last = messages[0], messages[-1]
+        topic = first.topic()
+        return Fetched(
+            topic,
+            first.partition(),
+            [message.key() for message in messages],
+            [message.value() for message in messages],
+            [message.timestamp()[1] for message in messages],
+            [message.offset() for message in messages],
+            [m.headers() for m in messages] if topic in self._with_headers else None,
+            last.offset() + 1,
+        )
+
+
+_NOT_YET = (
+    KafkaError._TIMED_OUT,
+    KafkaError._TRANSPORT,
+    KafkaError._WAIT_COORD,
+    KafkaError.UNSTABLE_OFFSET_COMMIT,
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    KafkaError.NOT_COORDINATOR,
+)
+# The client goes on by itself after these.
+_PASSING = (
+    KafkaError._ALL_BROKERS_DOWN,
+    KafkaError._TRANSPORT,
+    KafkaError._RESOLVE,
+    KafkaError._TIMED_OUT,
+    KafkaError._MAX_POLL_EXCEEDED,
+    KafkaError._PARTITION_EOF,
+)
+
+
+def _by_partition(messages: list[Message]) -> list[list[Message]]:
+    if not messages:
+        return []
+    partitions = [message.partition() for message in messages]
+    topics = [message.topic() for message in messages]
+    if len(set(partitions)) == 1 and len(set(topics)) == 1:
+        return [messages]
+    runs: dict[tuple[str, int], list[Message]] = defaultdict(list)
+    for message, at in zip(messages, zip(topics, partitions, strict=True), strict=True):
+        runs[at].append(message)
+    return list(runs.values())
+
+
+def _pairs(positions: Iterable[TopicPartition]) -> list[tuple[str, int]]:
+    return [(position.topic, position.partition) for position in positions]
+
+
+def _failed(doing: str, error: KafkaException) -> BrokerError:
+    return BrokerError(
+        f"{doing} failed: {error.args[0].str()}. Check the cluster's health and this user's"
+        " rights on topic and group."
+    )

@@ -1,0 +1,142 @@
+"""Before the first record: what the application needs of the cluster, looked up and verified.
+
+Everything that can be known to be wrong is said here, with the command that corrects it.
+"""
+
+import dataclasses
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from penstock.engine import metadata
+from penstock.engine.assignment import LeadMap
+from penstock.errors import TopologyError
+from penstock.operators.source import Source
+from penstock.topics.admin import DEFAULT_MAX_MESSAGE_BYTES, Admin
+from penstock.topics.internal import InternalTopic
+from penstock.topology.graph import Topology
+from penstock.topology.node import Node
+
+log = logging.getLogger("penstock")
+
+_INTERNAL = ("-changelog", "-repartition", "-progress")
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What a worker has to know of the cluster.
+
+    Attributes:
+        topology: with patterns resolved to the topics that match.
+        leads: which partitions belong together.
+        partitions: partition counts of all topics.
+        changelogs: identity of each changelog topic.
+
+    """
+
+    topology: Topology
+    leads: LeadMap
+    partitions: Mapping[str, int]
+    changelogs: Mapping[str, str]
+
+
+def prepare(declared: Topology, admin: Admin) -> Prepared:
+    """Resolve patterns, verify input and sink topics, create and verify internal ones.
+
+    Raises:
+        TopologyError: if a topic is missing or is not what the application needs.
+        BrokerError: if the cluster does not answer or refuses.
+
+    """
+    existing = admin.topics()
+    topology = resolve(declared, sorted(existing))
+    _check_topics(topology, existing)
+    leads = LeadMap(topology, existing)
+    for lead in leads.leads.values():
+        stores = {store.name: store.describe() for store in lead.part.stores}
+        metadata.check_size(lead.siblings, stores)
+    needed = _changelogs(topology, leads)
+    _check_stateful_inputs(leads)
+    admin.ensure(needed, existing)
+    ids = admin.topic_ids([topic.name for topic in needed])
+    return Prepared(topology, leads, existing, ids)
+
+
+def max_message_bytes(admin: Admin, topic: str) -> int:
+    """Look up the largest record that a topic takes."""
+    found = admin.configs([topic])[topic].get("max.message.bytes")
+    return int(found) if found else DEFAULT_MAX_MESSAGE_BYTES
+
+
+def resolve(topology: Topology, topics: Sequence[str]) -> Topology:
+    """Return the topology with each pattern replaced by the topics that match.
+
+    Raises:
+        TopologyError: if a pattern matches none.
+
+    """
+    if not any(node.source and node.source.pattern for node in topology):
+        return topology
+    replaced: dict[Node, Node] = {}
+    for node in topology:
+        operator = node.operator
+        if node.source and node.source.pattern:
+            operator = _match(node.source, topology.application, topics)
+        parents = tuple(replaced[parent] for parent in node.parents)
+        replaced[node] = dataclasses.replace(node, operator=operator, parents=parents)
+    return Topology(topology.application, tuple(replaced.values()))
+
+
+def _match(source: Source, application: str, topics: Sequence[str]) -> Source:
+    found = [
+        topic
+        for topic in topics
+        if source.pattern
+        and source.pattern.fullmatch(topic)
+        and not topic.startswith("__")
+        and not (topic.startswith(f"{application}-") and topic.endswith(_INTERNAL))
+    ]
+    if not found:
+        pattern = source.pattern.pattern if source.pattern else ""
+        raise TopologyError(
+            f"No topic matches the pattern {pattern!r}. Patterns have to match the whole name"
+            " and are resolved when the application starts: create the topic first, or"
+            " correct the pattern."
+        )
+    return dataclasses.replace(source, topics=tuple(found), pattern=None)
+
+
+def _check_topics(topology: Topology, existing: Mapping[str, int]) -> None:
+    for node in topology:
+        names = node.source.topics if node.source else ()
+        if node.sink and isinstance(node.sink.topic, str):
+            names = (node.sink.topic,)
+        for name in names:
+            if name not in existing:
+                raise TopologyError(
+                    f"The topic {name} does not exist; {topology.labels[node]} needs it. Found"
+                    f" are {len(existing)} other topics. Create it: kafka-topics.sh"
+                    f" --bootstrap-server ... --create --topic {name} --partitions 4",
+                    topic=name,
+                    operator=topology.labels[node],
+                )
+
+
+def _changelogs(topology: Topology, leads: LeadMap) -> list[InternalTopic]:
+    return [
+        InternalTopic(store.changelog(topology.application), lead.tasks)
+        for lead in leads.leads.values()
+        for store in lead.part.stores
+    ]
+
+
+def _check_stateful_inputs(leads: LeadMap) -> None:
+    for lead in leads.leads.values():
+        if lead.part.stores and len(set(lead.partitions.values())) > 1:
+            counts = ", ".join(f"{name} has {n}" for name, n in sorted(lead.partitions.items()))
+            raise TopologyError(
+                "Inputs that share state need equal partition counts, or equal keys are in"
+                f" different partitions: {counts} partitions. Give them equal counts, or make"
+                " the stores of separate streams.",
+                topic=lead.topic,
+            )

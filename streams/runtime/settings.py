@@ -1,0 +1,120 @@
+"""Settings: every limit and every interval of an application has a name and a default here.
+
+Groups are frozen and keyword-only; unknown names are refused. Kafka client settings are
+passed through, except those that exactly-once rests on.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final, Literal, TypeAlias
+
+from penstock.errors import TopologyError
+
+Guarantee: TypeAlias = Literal["exactly_once", "at_least_once"]
+
+OWNED: Final[dict[str, str]] = {
+    "bootstrap.servers": "it is brokers= of App",
+    "group.id": "it is the application id",
+    "client.id": "it carries the layout of the application's inputs",
+    "transactional.id": "it is the identity of the worker's slot",
+    "enable.auto.commit": "offsets are committed with the outputs",
+    "enable.auto.offset.store": "offsets are committed with the outputs",
+    "isolation.level": "inputs are read_committed, or aborted records would be processed",
+    "enable.idempotence": "the producer is idempotent, or retries would double records",
+    "auto.offset.reset": "start positions are start= of stream()",
+    "partition.assignment.strategy": "it is cooperative-sticky; see KafkaSettings.protocol",
+    "group.protocol": "it is KafkaSettings.protocol",
+    "group.instance.id": "it is the identity of the worker's slot",
+    "partitioner": "partitions are chosen as Kafka's default partitioner does",
+    "enable.partition.eof": "the worker needs no events at the end of its inputs",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class KafkaSettings:
+    """How to talk to the cluster.
+
+    Attributes:
+        client: librdkafka settings for all clients, such as `security.protocol`.
+        consumer: librdkafka settings for the input consumer alone.
+        producer: librdkafka settings for the producer alone.
+        protocol: "classic" (cooperative-sticky, static membership) or "consumer" (KIP-848).
+        session_timeout_ms: a worker that is silent for longer loses its partitions.
+        max_poll_interval_ms: a worker that is stuck for longer loses its partitions.
+        transaction_timeout_ms: the broker aborts a transaction that is open for longer.
+        request_timeout_ms: bound of one call to the cluster.
+        connect_timeout_ms: how long to wait for the cluster at start.
+
+    """
+
+    client: Mapping[str, str | int | float | bool] = field(default_factory=dict)
+    consumer: Mapping[str, str | int | float | bool] = field(default_factory=dict)
+    producer: Mapping[str, str | int | float | bool] = field(default_factory=dict)
+    protocol: Literal["classic", "consumer"] = "classic"
+    session_timeout_ms: int = 10_000
+    max_poll_interval_ms: int = 60_000
+    transaction_timeout_ms: int = 15_000
+    request_timeout_ms: int = 10_000
+    connect_timeout_ms: int = 30_000
+
+    def __post_init__(self) -> None:
+        for name in (*self.client, *self.consumer, *self.producer):
+            if name in OWNED:
+                raise TopologyError(
+                    f"The Kafka setting {name!r} belongs to Penstock: {OWNED[name]}. Leave it out."
+                )
+        ordered = (self.request_timeout_ms, self.transaction_timeout_ms, self.max_poll_interval_ms)
+        if not ordered[0] < ordered[1] < ordered[2]:
+            raise TopologyError(
+                "Timeouts must rise: request_timeout_ms < transaction_timeout_ms <"
+                f" max_poll_interval_ms, but they are {ordered[0]}, {ordered[1]}, {ordered[2]}."
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class StateSettings:
+    """Local state.
+
+    Attributes:
+        memory_bytes: for all stores of a worker together: half decoded entries, half RocksDB.
+        flush_interval_ms: written state is made durable at least this often.
+        lock_timeout_ms: how long to wait for a store that another process holds.
+        restore_slice_ms: how long restoring may keep the other tasks waiting at a time.
+
+    """
+
+    memory_bytes: int = 256 * 1024 * 1024
+    flush_interval_ms: int = 30_000
+    lock_timeout_ms: int = 10_000
+    restore_slice_ms: int = 50
+
+
+@dataclass(frozen=True, kw_only=True)
+class CommitSettings:
+    """When a batch ends.
+
+    Attributes:
+        interval_ms: a batch is committed at the latest after this time.
+        min_interval_ms: and, once its input is drained, not sooner than this after the last.
+        max_batch_records: a batch is committed at the latest after this many records.
+        max_batch_bytes: and at the latest after this many bytes of input.
+        chunk_ms: chunks are cut so that processing one takes about this long.
+        chunk_records: the most records that one chunk holds.
+
+    """
+
+    interval_ms: int = 100
+    min_interval_ms: int = 20
+    max_batch_records: int = 1_000_000
+    max_batch_bytes: int = 512 * 1024 * 1024
+    chunk_ms: int = 50
+    chunk_records: int = 5_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """All settings beside the application's own: groups of named values."""
+
+    kafka: KafkaSettings = field(default_factory=KafkaSettings)
+    state: StateSettings = field(default_factory=StateSettings)
+    commit: CommitSettings = field(default_factory=CommitSettings)

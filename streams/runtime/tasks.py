@@ -1,0 +1,379 @@
+"""The tasks that this worker owns, and how one comes to run.
+
+    WAITING     its inputs are assigned and paused; the committed offsets are not stable yet
+    RESTORING   its stores are open and follow their changelogs up to the end found then
+    RUNNING     its inputs are read
+
+The order is what makes a new owner safe: a predecessor's transaction has ended before its
+offsets are stable, and what it has committed stands before the changelog's end taken after
+that. A store on disk is only believed if it says how far it goes, of which changelog topic,
+and not too long ago.
+"""
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+
+from penstock.engine import metadata
+from penstock.engine.assignment import Lead
+from penstock.engine.metadata import Metadata, short_hash
+from penstock.engine.restore import Restore
+from penstock.engine.task import Task
+from penstock.errors import BrokerError, StateError, TopologyError
+from penstock.operators.sink import Destinations
+from penstock.operators.source import Start
+from penstock.runtime.consumer import InputConsumer
+from penstock.runtime.preparation import Prepared
+from penstock.runtime.restorer import Restorer, Restoring
+from penstock.state.definition import StoreDefinition
+from penstock.state.directories import Lock, lock_store, set_aside, store_folder
+from penstock.state.overlay import Overlay
+from penstock.state.rocksdb import RocksMemory, RocksStore
+from penstock.state.store import Position
+from penstock.topics.admin import Admin
+
+log = logging.getLogger("penstock")
+
+COMMITTED_TIMEOUT_S = 0.5
+DEFAULT_DELETE_RETENTION_MS = 86_400_000
+LOCK_PAUSE_S = 0.1
+
+
+class Phase(Enum):
+    """How far a task has come."""
+
+    WAITING = "waiting for stable offsets"
+    RESTORING = "restoring"
+    RUNNING = "running"
+
+
+@dataclass
+class OpenStore:
+    """A store of a task, open on this disk."""
+
+    definition: StoreDefinition
+    store: RocksStore
+    lock: Lock
+    restore: Restore
+    topic_id: str
+    was_empty: bool
+
+
+@dataclass
+class OwnedTask:
+    """A task of this worker.
+
+    Attributes:
+        lead: its sub-topology.
+        partition: its number.
+        phase: how far it has come.
+        offsets: where each input is committed, or starts.
+        metadata: what the last commit has left; None where there was none.
+        settled: whether every input has a committed offset.
+        committed_ms: when its offsets were last committed by us, wall clock.
+        task: its steps at work, once it is running.
+        stores: by name.
+
+    """
+
+    lead: Lead
+    partition: int
+    phase: Phase = Phase.WAITING
+    offsets: dict[tuple[str, int], int] = field(default_factory=dict)
+    metadata: Metadata | None = None
+    settled: bool = False
+    committed_ms: int = 0
+    task: Task | None = None
+    stores: dict[str, OpenStore] = field(default_factory=dict)
+
+    @property
+    def inputs(self) -> list[tuple[str, int]]:
+        """The partitions that it reads, the lead's first."""
+        return self.lead.inputs(self.partition)
+
+    @property
+    def clocks(self) -> dict[str, int]:
+        """The clocks of the last commit."""
+        if self.metadata is None:
+            return {}
+        return {name: self.metadata.clock(name) for name in self.stores}
+
+    def __str__(self) -> str:
+        return f"{self.lead.topic}/{self.partition}"
+
+
+class TaskStarter:
+    """Bring tasks from WAITING to RUNNING, and close them.
+
+    Args:
+        prepared: what is known of the cluster.
+        root: the state folder of all applications.
+        memory: what all stores share.
+        cache_entries: how many entries the clean cache of one store keeps.
+        lock_timeout_ms: how long to wait for a store that another process holds.
+        exactly_once: whether state without committed offsets cannot be.
+        now_ms: the wall clock.
+        sleep: waits for seconds.
+
+    """
+
+    def __init__(
+        self,
+        prepared: Prepared,
+        *,
+        consumer: InputConsumer,
+        admin: Admin,
+        restorer: Restorer,
+        destinations: Destinations,
+        root: Path,
+        memory: RocksMemory,
+        cache_entries: int,
+        lock_timeout_ms: int,
+        exactly_once: bool,
+        now_ms: Callable[[], int],
+        sleep: Callable[[float], None],
+    ) -> None:
+        self._prepared = prepared
+        self._consumer = consumer
+        self._admin = admin
+        self._restorer = restorer
+        self._destinations = destinations
+        self._root = root
+        self._memory = memory
+        self._cache_entries = cache_entries
+        self._lock_timeout_ms = lock_timeout_ms
+        self._exactly_once = exactly_once
+        self._now_ms = now_ms
+        self._sleep = sleep
+        self._retention: dict[str, int] = {}
+
+    def advance(self, owned: OwnedTask) -> None:
+        """Take a task a step further, if it can be.
+
+        Raises:
+            PenstockError: if the committed offsets, the stores or the topology do not fit.
+
+        """
+        if owned.phase is Phase.WAITING and self._find_offsets(owned):
+            self._open_stores(owned)
+            owned.phase = Phase.RESTORING
+        if owned.phase is Phase.RESTORING and all(s.restore.done for s in owned.stores.values()):
+            self._run(owned)
+
+    def close(self, owned: OwnedTask) -> None:
+        """Close a task's stores and release their locks."""
+        for opened in owned.stores.values():
+            self._restorer.drop(opened.restore.topic, owned.partition)
+            self._close_store(opened)
+        owned.stores, owned.task, owned.phase = {}, None, Phase.WAITING
+
+    def _find_offsets(self, owned: OwnedTask) -> bool:
+        found = self._consumer.committed(owned.inputs, COMMITTED_TIMEOUT_S)
+        if found is None:
+            return False
+        lead = (owned.lead.topic, owned.partition)
+        owned.metadata = metadata.decode(found[lead][1], str(owned))
+        if owned.metadata:
+            check_definitions(owned.lead.part.stores, owned.metadata, str(owned))
+        owned.offsets = {at: offset for at, (offset, _) in found.items() if offset >= 0}
+        missing = [at for at in owned.inputs if at not in owned.offsets]
+        owned.settled = not missing
+        for topic, partition in missing:
+            self._check_new(owned, topic)
+            owned.offsets[topic, partition] = self._start(owned, topic, partition)
+        return True
+
+    def _check_new(self, owned: OwnedTask, topic: str) -> None:
+        known = owned.metadata is not None and (
+            topic == owned.lead.topic or short_hash(topic) in owned.metadata.siblings
+        )
+        if known:
+            raise BrokerError(
+                f"The committed offset of {topic}/{owned.partition} is gone, but the"
+                " application has read it before. The broker expires offsets of groups that"
+                " are down for longer than offsets.retention.minutes. Going back to its start"
+                " would count records twice: start over under a new application id.",
+                topic=topic,
+                partition=owned.partition,
+            )
+
+    def _start(self, owned: OwnedTask, topic: str, partition: int) -> int:
+        start: Start = next(
+            node.source.start
+            for node in owned.lead.part.sources
+            if node.source and topic in node.source.topics
+        )
+        at = (topic, partition)
+        if start == "earliest":
+            return self._admin.starts([at])[at]
+        if start == "latest":
+            return self._admin.ends([at])[at]
+        found = self._admin.at_time([at], round(start.timestamp() * 1000))[at]
+        return found if found >= 0 else self._admin.ends([at])[at]
+
+    def _open_stores(self, owned: OwnedTask) -> None:
+        application = self._prepared.topology.application
+        changelogs = {
+            store.name: (store.changelog(application), owned.partition)
+            for store in owned.lead.part.stores
+        }
+        ends = self._admin.ends(changelogs.values())
+        starts = self._admin.starts(changelogs.values())
+        for store in owned.lead.part.stores:
+            at = changelogs[store.name]
+            opened = self._open_store(store, at, (starts[at], ends[at]))
+            owned.stores[store.name] = opened
+            if not opened.restore.done:
+                self._restorer.add(Restoring(opened.restore, opened.store, opened.topic_id))
+
+    def _open_store(
+        self, definition: StoreDefinition, at: tuple[str, int], log_range: tuple[int, int]
+    ) -> OpenStore:
+        topic, partition = at
+        application = self._prepared.topology.application
+        folder = store_folder(self._root, application, definition.name, partition)
+        lock = lock_store(folder, self._waiter())
+        topic_id = self._prepared.changelogs[topic]
+        store, position = self._open_trusted(folder, topic, topic_id, log_range)
+        first = position.offset if position else log_range[0]
+        restore = Restore(definition.name, topic, partition, first, log_range[1])
+        was_empty = next(store.scan(), None) is None
+        return OpenStore(definition, store, lock, restore, topic_id, was_empty)
+
+    def _open_trusted(
+        self, folder: Path, topic: str, topic_id: str, log_range: tuple[int, int]
+    ) -> tuple[RocksStore, Position | None]:
+        try:
+            store = RocksStore(folder, self._memory)
+            position = store.position()
+            problem = self._distrust(position, topic, topic_id, log_range)
+            if problem is None:
+                return store, position
+            store.close()
+        except StateError as error:
+            if "Corruption" not in str(error):
+                raise
+            problem = "its files are damaged"
+        aside = set_aside(folder, self._now_ms())
+        log.warning(
+            "The state in %s is not used: %s. It is kept as %s and restored from %s.",
+            folder, problem, aside.name, topic,
+        )  # fmt: skip
+        return RocksStore(folder, self._memory), None
+
+    def _distrust(
+        self, position: Position | None, topic: str, topic_id: str, log_range: tuple[int, int]
+    ) -> str | None:
+        """Say why a store on disk cannot be believed, None if it can."""
+        if position is None:
+            return None
+        start, end = log_range
+        if position.topic_id != topic_id:
+            return f"it belongs to another topic of the name {topic}, which was made anew since"
+        if position.offset > end:
+            return f"it reflects offset {position.offset}, the changelog ends at {end}"
+        if position.offset < start:
+            return f"it reflects offset {position.offset}, the changelog begins at {start}"
+        age_ms = self._now_ms() - position.written_ms
+        if age_ms > self._delete_retention_ms(topic) // 2:
+            return (
+                f"it is {age_ms // 60_000} minutes old, and the changelog may have forgotten"
+                " deletions since (delete.retention.ms)"
+            )
+        return None
+
+    def _delete_retention_ms(self, topic: str) -> int:
+        if topic not in self._retention:
+            found = self._admin.configs([topic])[topic].get("delete.retention.ms")
+            self._retention[topic] = int(found or DEFAULT_DELETE_RETENTION_MS)
+        return self._retention[topic]
+
+    def _waiter(self) -> Callable[[], bool]:
+        tries = iter(range(int(self._lock_timeout_ms / 1000 / LOCK_PAUSE_S)))
+
+        def wait() -> bool:
+            self._sleep(LOCK_PAUSE_S)
+            return next(tries, None) is not None
+
+        return wait
+
+    def _run(self, owned: OwnedTask) -> None:
+        if owned.metadata is None and self._exactly_once:
+            _check_no_state(owned)
+        overlays = {
+            name: Overlay(opened.definition, opened.store, cache_entries=self._cache_entries)
+            for name, opened in owned.stores.items()
+        }
+        owned.task = Task(
+            self._prepared.topology, owned.lead.part, owned.partition, overlays, self._destinations
+        )
+        owned.task.clocks = owned.clocks
+        owned.phase = Phase.RUNNING
+        owned.committed_ms = self._now_ms()
+        self._consumer.seek(owned.offsets)
+        self._consumer.resume(owned.inputs)
+        log.info("Task %s runs from %s.", owned, owned.offsets)
+
+    def _close_store(self, opened: OpenStore) -> None:
+        try:
+            position = opened.store.position()
+            if position and opened.restore.done:
+                renewed = Position(position.offset, position.topic_id, self._now_ms())
+                opened.store.write([], renewed)
+            opened.store.close()
+        except StateError as error:
+            log.warning("%s It is restored from its changelog at the next start.", error)
+        finally:
+            opened.lock.release()
+
+
+def check_definitions(stores: tuple[StoreDefinition, ...], found: Metadata, where: str) -> None:
+    """Refuse a store that was written under another definition.
+
+    Raises:
+        TopologyError: naming both definitions.
+
+    """
+    for store in stores:
+        before = found.stores.get(short_hash(store.name))
+        if before is not None and before != store.describe():
+            raise TopologyError(
+                f"The store {store.name!r} was written as '{before}' (committed for {where}),"
+                f" and is now declared as '{store.describe()}': its state would be misread."
+                " Give the store a new name to begin anew, or restore the declaration.",
+                store=store.name,
+            )
+    gone = set(found.stores) - {short_hash(store.name) for store in stores}
+    if gone:
+        log.warning(
+            "%d stores that %s once had are not declared any more; their state stays.",
+            len(gone), where,
+        )  # fmt: skip
+
+
+def _check_no_state(owned: OwnedTask) -> None:
+    for name, opened in owned.stores.items():
+        if opened.restore.records or not opened.was_empty:
+            raise BrokerError(
+                f"The store {name} of {owned} has state, but no offset is committed for its"
+                " input: reading it from the start would count records twice. The offsets"
+                " have expired or were deleted. Start over under a new application id, or"
+                " delete the group, the changelog and the local state together.",
+                topic=owned.lead.topic,
+                partition=owned.partition,
+                store=name,
+            )
+
+
+def offsets_to_commit(
+    owned: OwnedTask, positions: Mapping[tuple[str, int], int], committed: Metadata
+) -> dict[tuple[str, int], tuple[int, str]]:
+    """Return what a transaction that touches a task commits: every input, the lead's metadata."""
+    lead = (owned.lead.topic, owned.partition)
+    text = committed.encode()
+    return {
+        at: (positions.get(at, owned.offsets[at]), text if at == lead else "")
+        for at in owned.inputs
+    }

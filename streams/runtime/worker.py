@@ -1,0 +1,511 @@
+"""The worker: one process, one consumer, one transactional producer, many tasks, one loop.
+
+The loop fetches, lets the engine work, and performs what the engine's table of transactions
+asks for. All decisions over commit and abort stand in `engine.transaction`; what stands here
+is how each command is carried out, and what its answer is.
+
+Rule 1: the group's callbacks run inside `fetch`. A revoke ends the open batch before it
+        returns, and closes the stores; a lost partition discards it.
+Rule 2: what was fetched and is not processed yet waits in `_queue`; a seek drops it.
+Rule 3: a batch whose flush failed is run again record by record, which names the culprit.
+"""
+
+import logging
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import TypeVar
+
+from penstock.engine.batch import Batch, Pace
+from penstock.engine.metadata import BatchId, Metadata, decode, short_hash
+from penstock.engine.transaction import Command, Event, State, Transaction
+from penstock.errors import BrokerError, DataError, PenstockError
+from penstock.operators.source import Fetched
+from penstock.runtime.consumer import InputConsumer, Membership
+from penstock.runtime.faults import Abortable, Unknown
+from penstock.runtime.preparation import Prepared
+from penstock.runtime.producer import IdempotentProducer, TransactionalProducer
+from penstock.runtime.reporting import Reporter
+from penstock.runtime.restorer import Restorer
+from penstock.runtime.settings import Settings
+from penstock.runtime.tasks import OwnedTask, Phase, TaskStarter, offsets_to_commit
+from penstock.state.store import Position
+
+log = logging.getLogger("penstock")
+T = TypeVar("T")
+
+IDLE_WAIT_S = 0.1
+RECOMMIT_MS = 3_600_000  # the broker expires offsets of siblings even while members live
+RESOLVE_TRIES = 60
+SAME_FAILURES = 5
+KEEPALIVE_S = 1.0
+
+
+class Worker:
+    """Run the tasks that the group gives to this process.
+
+    Args:
+        prepared: what is known of the cluster.
+        settings: limits and intervals.
+        run: random 64 bits that name this run in committed metadata.
+        now_ms: the wall clock.
+        now: monotonic seconds.
+
+    """
+
+    def __init__(
+        self,
+        prepared: Prepared,
+        *,
+        settings: Settings,
+        consumer: InputConsumer,
+        producer: TransactionalProducer,
+        restorer: Restorer,
+        starter: TaskStarter,
+        reporter: Reporter,
+        run: int,
+        now_ms: Callable[[], int],
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._prepared = prepared
+        self._settings = settings
+        self._consumer = consumer
+        self._producer = producer
+        self._restorer = restorer
+        self._starter = starter
+        self._reporter = reporter
+        self._run_id = run
+        self._now_ms = now_ms
+        self._now = now
+        self._transaction = Transaction()
+        commit = settings.commit
+        self._pace = Pace(
+            commit.interval_ms,
+            commit.min_interval_ms,
+            commit.max_batch_records,
+            commit.max_batch_bytes,
+        )
+        self._tasks: dict[tuple[str, int], OwnedTask] = {}
+        self._by_input: dict[tuple[str, int], OwnedTask] = {}
+        self._queue: deque[Fetched] = deque()
+        self._batches = 0
+        self._batch = self._new_batch()
+        self._touched: dict[int, OwnedTask] = {}
+        self._careful: dict[tuple[str, int], int] = {}
+        self._cost_s = 0.0
+        self._flushed = now()
+        self._polled = now()
+        self._failures = 0
+        self._stopping = False
+        self._error: Exception | None = None
+
+    def stop(self) -> None:
+        """Ask the loop to end; safe to call from a signal handler or another thread."""
+        self._stopping = True
+
+    def run(self) -> None:
+        """Join the group and work until stopped.
+
+        Raises:
+            PenstockError: whatever made it impossible to go on.
+
+        """
+        membership = Membership(self._assigned, self._revoked, self._lost)
+        timeout_s = self._settings.kafka.request_timeout_ms / 1000
+        self._consumer.subscribe(self._prepared.leads.topics, membership, timeout_s)
+        try:
+            while not self._stopping:
+                self._step()
+            self._end_batch()
+        except BaseException:
+            self._discard()
+            raise
+        finally:
+            self._close()
+
+    def _step(self) -> None:
+        if not self._queue or self._now() - self._polled > KEEPALIVE_S:
+            self._queue += self._fetch()
+        drained = not self._queue
+        if self._queue:
+            self._process(self._queue.popleft())
+        self._raise_from_callback()
+        self._advance_tasks()
+        if self._transaction.state is State.IDLE:
+            self._settle()
+        if self._transaction.state is State.OPEN and self._pace.due(
+            self._batch, self._now() * 1000, drained=drained
+        ):
+            self._drive(Event.DUE)
+        self._flush_stores()
+
+    # Fetching and processing
+
+    def _fetch(self) -> list[Fetched]:
+        fetched = self._consumer.fetch(self._wait_s(), 0 if self._queue else self._chunk_records())
+        self._polled = self._now()
+        return fetched
+
+    def _wait_s(self) -> float:
+        if self._queue or self._restorer.busy:
+            return 0.0
+        if self._transaction.state is State.OPEN:
+            return max(0.0, self._pace.wait_ms(self._batch, self._now() * 1000) / 1000)
+        waiting = any(owned.phase is not Phase.RUNNING for owned in self._tasks.values())
+        return 0.0 if waiting else IDLE_WAIT_S
+
+    def _chunk_records(self) -> int:
+        """So many records that processing them takes about `chunk_ms`."""
+        commit = self._settings.commit
+        if not self._cost_s:
+            return commit.chunk_records
+        return max(1, min(commit.chunk_records, int(commit.chunk_ms / 1000 / self._cost_s)))
+
+    def _process(self, fetched: Fetched) -> None:
+        owned = self._by_input.get((fetched.topic, fetched.partition))
+        if owned is None or owned.task is None:
+            return
+        limit = self._chunk_records()
+        if len(fetched.offsets) > limit:
+            self._queue.appendleft(fetched.part(limit, len(fetched.offsets)))
+            fetched = fetched.part(0, limit)
+        if self._transaction.state is State.IDLE:
+            self._open_batch()
+        started = self._now()
+        try:
+            self._run_task(owned, fetched)
+        except DataError as error:
+            self._drive(Event.FAILED)
+            raise error
+        self._measure(self._now() - started, len(fetched.offsets))
+
+    def _run_task(self, owned: OwnedTask, fetched: Fetched) -> None:
+        task = owned.task
+        if task is None:
+            return
+        at = (fetched.topic, fetched.partition)
+        self._touched[id(owned)] = owned
+        task.process(fetched, careful=fetched.offsets[0] < self._careful.get(at, -1))
+        self._batch.add(at, fetched.offsets[0], fetched.next_offset, len(fetched.offsets))
+        self._batch.bytes_in += sum(map(len, filter(None, fetched.values)))
+        self._attempt(lambda: self._produce(owned))
+
+    def _produce(self, owned: OwnedTask) -> None:
+        if owned.task is None:
+            return
+        outputs, owned.task.outputs = owned.task.outputs, []
+        for out in outputs:
+            self._producer.produce(out)
+            if out.store is None:
+                self._batch.rows_out += len(out.values)
+
+    def _measure(self, seconds: float, records: int) -> None:
+        cost = seconds / records
+        self._cost_s = cost if not self._cost_s else 0.8 * self._cost_s + 0.2 * cost
+
+    # The transaction
+
+    def _open_batch(self) -> None:
+        self._batch = self._new_batch()
+        self._touched = {}
+        self._reporter.begin(self._now(), self._now_ms())
+        self._drive(Event.RECORDS)
+
+    def _new_batch(self) -> Batch:
+        return Batch(BatchId(self._run_id, self._batches), self._now() * 1000)
+
+    def _drive(self, event: Event | None) -> None:
+        """Let the table say what follows an event, until it says nothing."""
+        while event is not None:
+            command = self._transaction.on(event)
+            event = None if command is None else self._perform(command)
+
+    def _attempt(self, action: Callable[[], object]) -> None:
+        """Do something to the open transaction; a failure aborts or resolves it."""
+        try:
+            action()
+        except Abortable as fault:
+            self._failed(fault)
+            self._drive(Event.FAILED)
+        except Unknown as fault:
+            self._failed(fault)
+            self._drive(Event.UNKNOWN)
+
+    def _perform(self, command: Command) -> Event | None:
+        try:
+            return self._COMMANDS[command](self)
+        except Abortable as fault:
+            self._failed(fault)
+            return Event.FAILED
+        except Unknown as fault:
+            self._failed(fault)
+            return Event.UNKNOWN
+
+    def _begin(self) -> None:
+        self._producer.begin()
+
+    def _flush(self) -> Event:
+        self._reporter.phase("addBatch", self._now())
+        for owned in self._touched.values():
+            if owned.task is None:
+                continue
+            try:
+                owned.task.flush()
+            except Exception as error:  # noqa: BLE001 - a step behind a store raises what it likes
+                return self._flush_failed(error)
+            self._produce(owned)
+        self._producer.flush()
+        self._reporter.phase("walCommit", self._now())
+        return Event.FLUSHED
+
+    def _flush_failed(self, error: Exception) -> Event:
+        if self._careful:
+            self._error = error
+        log.warning("A step behind a store failed (%s): running its batch record by record.", error)
+        self._careful = dict(self._batch.next_offsets)
+        return Event.FAILED
+
+    def _send_offsets(self) -> Event:
+        offsets = {}
+        for owned in self._touched.values():
+            offsets.update(
+                offsets_to_commit(owned, self._batch.next_offsets, self._metadata(owned))
+            )
+        self._producer.send_offsets(offsets, self._consumer.client)
+        return Event.OFFSETS_SENT
+
+    def _metadata(self, owned: OwnedTask) -> Metadata:
+        clocks = owned.task.clocks if owned.task else {}
+        return Metadata(
+            self._batch.id,
+            frozenset(map(short_hash, owned.lead.siblings)),
+            {short_hash(store.name): store.describe() for store in owned.lead.part.stores},
+            {short_hash(name): clock for name, clock in clocks.items()},
+        )
+
+    def _commit(self) -> Event:
+        self._producer.commit()
+        return Event.COMMITTED
+
+    def _apply(self) -> Event:
+        self._reporter.phase("commitOffsets", self._now())
+        now_ms = self._now_ms()
+        for owned in self._touched.values():
+            owned.metadata = self._metadata(owned)
+            owned.offsets.update(
+                {at: n for at, n in self._batch.next_offsets.items() if at in owned.offsets}
+            )
+            owned.settled, owned.committed_ms = True, now_ms
+            self._apply_stores(owned, now_ms)
+        self._reporter.phase("stateCommit", self._now())
+        self._batches += 1
+        self._failures, self._careful = 0, {}
+        self._pace.committed(self._reporter.due_at * 1000, self._now() * 1000)
+        self._reporter.committed(
+            self._batch, list(self._touched.values()), self._consumer.latest, self._now()
+        )
+        self._touched = {}
+        return Event.APPLIED
+
+    def _apply_stores(self, owned: OwnedTask, now_ms: int) -> None:
+        for name, opened in owned.stores.items():
+            overlay = owned.task.overlays[name] if owned.task else None
+            if overlay is None or not overlay.changed:
+                continue
+            offset = self._producer.delivered.get((opened.restore.topic, owned.partition))
+            if offset is None:
+                raise BrokerError(
+                    f"The changelog offset of {name} is not known after its commit. Restart"
+                    " the worker: the store is restored from its changelog.",
+                    store=name,
+                )
+            overlay.commit(Position(offset, opened.topic_id, now_ms))
+
+    def _abort(self) -> Event:
+        self._producer.abort()
+        return Event.ABORTED
+
+    def _rewind(self) -> None:
+        if isinstance(self._producer, IdempotentProducer):
+            # What was produced stays: stores have to follow their changelogs.
+            self._reopen()
+            return
+        for owned in self._touched.values():
+            if owned.task is None:
+                continue
+            owned.task.discard(owned.clocks)
+            self._drop_queued(owned)
+            self._consumer.seek(owned.offsets)
+        self._touched = {}
+        self._count_failure()
+
+    def _resolve(self) -> Event:
+        self._producer.renew(self._settings.kafka.connect_timeout_ms)
+        leads = {
+            (owned.lead.topic, owned.partition): owned
+            for owned in self._touched.values()
+            if owned in self._tasks.values()
+        }
+        found = self._stable(list(leads))
+        unchanged = len(leads) == len(self._touched)
+        for at, (_, text) in found.items():
+            metadata = decode(text, f"{at[0]}/{at[1]}")
+            if metadata is not None and metadata.batch == self._batch.id:
+                return Event.FOUND_COMMITTED
+            before = leads[at].metadata
+            unchanged = unchanged and (metadata and metadata.batch) == (before and before.batch)
+        return Event.FOUND_ABORTED if unchanged else Event.FOUND_LOST
+
+    def _stable(self, leads: list[tuple[str, int]]) -> dict[tuple[str, int], tuple[int, str]]:
+        timeout_s = self._settings.kafka.request_timeout_ms / 1000
+        for _ in range(RESOLVE_TRIES):
+            found = self._consumer.committed(leads, timeout_s) if leads else {}
+            if found is not None:
+                return found
+        raise BrokerError(
+            "The outcome of a commit is not known, and the group's coordinator does not answer."
+            " Check the cluster's health and start the worker again: it finds out by itself."
+        )
+
+    def _reopen(self) -> None:
+        for owned in self._touched.values():
+            self._starter.close(owned)
+            self._drop_queued(owned)
+            if owned in self._tasks.values():
+                self._consumer.pause(owned.inputs)
+        self._touched = {}
+        self._count_failure()
+
+    _COMMANDS: "dict[Command, Callable[[Worker], Event | None]]" = {  # noqa: RUF012 - constant
+        Command.BEGIN: _begin,
+        Command.FLUSH: _flush,
+        Command.SEND_OFFSETS: _send_offsets,
+        Command.COMMIT: _commit,
+        Command.APPLY: _apply,
+        Command.ABORT: _abort,
+        Command.REWIND: _rewind,
+        Command.RESOLVE: _resolve,
+        Command.REOPEN: _reopen,
+    }
+
+    def _failed(self, fault: Exception) -> None:
+        log.warning(
+            "Batch %d fails while %s: %s.", self._batches, self._transaction.state.value, fault
+        )
+        self._error = fault
+
+    def _count_failure(self) -> None:
+        self._failures += 1
+        if self._failures >= SAME_FAILURES:
+            raise BrokerError(
+                f"The batch failed {self._failures} times in a row without progress, at last"
+                f" with: {self._error}. Nothing of it is committed. Correct the cause and"
+                " start again."
+            ) from self._error
+
+    def _drop_queued(self, owned: OwnedTask) -> None:
+        mine = set(owned.inputs)
+        self._queue = deque(run for run in self._queue if (run.topic, run.partition) not in mine)
+
+    # Tasks
+
+    def _advance_tasks(self) -> None:
+        if self._restorer.busy:
+            running = any(owned.phase is Phase.RUNNING for owned in self._tasks.values())
+            slice_ms = self._settings.state.restore_slice_ms
+            self._restorer.work(slice_ms if running else 4 * slice_ms)
+        for owned in self._tasks.values():
+            if owned.phase is not Phase.RUNNING:
+                self._starter.advance(owned)
+
+    def _settle(self) -> None:
+        """Commit the offsets of tasks that have none, or whose last commit is long ago."""
+        now_ms = self._now_ms()
+        due = [
+            owned
+            for owned in self._tasks.values()
+            if owned.phase is Phase.RUNNING
+            and (not owned.settled or now_ms - owned.committed_ms > RECOMMIT_MS)
+        ]
+        if due:
+            self._open_batch()
+            self._touched = {id(owned): owned for owned in due}
+
+    def _flush_stores(self) -> None:
+        interval_s = self._settings.state.flush_interval_ms / 1000
+        if self._now() - self._flushed < interval_s:
+            return
+        self._flushed = self._now()
+        for owned in self._tasks.values():
+            for opened in owned.stores.values():
+                opened.store.flush()
+
+    # The group's callbacks; an error in one is raised in the loop
+
+    def _assigned(self, found: list[tuple[str, int]]) -> list[tuple[str, int]]:
+        taken = []
+        for topic, partition in found:
+            owned = OwnedTask(self._prepared.leads.leads[topic], partition)
+            self._tasks[topic, partition] = owned
+            self._by_input.update(dict.fromkeys(owned.inputs, owned))
+            taken += owned.inputs
+        log.info("Assigned: %s.", ", ".join(f"{t}/{p}" for t, p in taken) or "nothing")
+        return taken
+
+    def _revoked(self, found: list[tuple[str, int]]) -> list[tuple[str, int]]:
+        self._in_callback(self._end_batch)
+        return self._give_up(found)
+
+    def _lost(self, found: list[tuple[str, int]]) -> list[tuple[str, int]]:
+        self._in_callback(self._discard)
+        return self._give_up(found)
+
+    def _give_up(self, found: list[tuple[str, int]]) -> list[tuple[str, int]]:
+        given: list[tuple[str, int]] = []
+        for at in found:
+            owned = self._tasks.pop(at, None)
+            if owned is None:
+                continue
+            self._drop_queued(owned)
+            self._starter.close(owned)
+            for source in owned.inputs:
+                self._by_input.pop(source, None)
+            given += owned.inputs
+        log.info("Given back: %s.", ", ".join(f"{t}/{p}" for t, p in given) or "nothing")
+        return given
+
+    def _in_callback(self, action: Callable[[], None]) -> None:
+        try:
+            action()
+        except Exception as error:  # noqa: BLE001 - the client swallows what callbacks raise
+            self._error = error
+            self._callback_failed = True
+
+    _callback_failed = False
+
+    def _raise_from_callback(self) -> None:
+        if self._callback_failed and self._error:
+            raise self._error
+
+    # The end
+
+    def _end_batch(self) -> None:
+        """Commit the open batch, or abort it if that fails."""
+        if self._transaction.state is State.OPEN:
+            self._drive(Event.DUE)
+
+    def _discard(self) -> None:
+        """Abort the open batch."""
+        if self._transaction.state is State.OPEN:
+            try:
+                self._drive(Event.FAILED)
+            except PenstockError as error:
+                log.warning("While aborting: %s", error)
+
+    def _close(self) -> None:
+        for owned in list(self._tasks.values()):
+            self._starter.close(owned)
+        self._tasks, self._by_input = {}, {}
+        self._restorer.close()
+        self._consumer.close()
+        self._producer.close()

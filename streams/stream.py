@@ -1,0 +1,306 @@
+"""Stream: a declared stream of records, and what can be done with each of them.
+
+Nothing here runs. Each method adds an immutable step to the application's declaration and
+returns a handle on it; mistakes raise a TopologyError here, before a record is read.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, Generic, overload
+
+from penstock.errors import TopologyError
+from penstock.operators.branch import Port, Route
+from penstock.operators.explode import Explode
+from penstock.operators.fields import compile_path, fields_of, type_name
+from penstock.operators.filter import Filter
+from penstock.operators.flat_map import FlatMap
+from penstock.operators.map import Map
+from penstock.operators.map_record import MapRecord
+from penstock.operators.merge import Merge
+from penstock.operators.peek import Peek
+from penstock.operators.record import Record
+from penstock.operators.select import Select
+from penstock.operators.sink import Sink
+from penstock.serde.types import (
+    UNKNOWN,
+    DataType,
+    Spec,
+    data_type,
+    element,
+    returned,
+    where,
+)
+from penstock.topics.topic import Topic
+from penstock.topology.declaration import Declaration
+from penstock.topology.node import Node
+from typing_extensions import TypeIs, TypeVar
+
+if TYPE_CHECKING:
+    from penstock.grouped import Grouped
+
+K = TypeVar("K")
+V = TypeVar("V")
+R = TypeVar("R")
+K2 = TypeVar("K2")
+V2 = TypeVar("V2")
+K_co = TypeVar("K_co", covariant=True)
+V_co = TypeVar("V_co", covariant=True)
+
+
+class Stream(Generic[K_co, V_co]):
+    """Records with a key and a value, partition by partition in the order of their offsets."""
+
+    def __init__(self, declaration: Declaration, node: Node) -> None:
+        self._declaration = declaration
+        self._node = node
+
+    @overload
+    def map(self, f: Callable[[V_co], R]) -> "Stream[K_co, R]": ...
+    @overload
+    def map(self, f: Callable[[V_co], R], *, value: Spec[R]) -> "Stream[K_co, R]": ...
+    def map(self, f: Callable[[V_co], Any], *, value: Any = None) -> "Stream[K_co, Any]":
+        """Apply a function to each value; key, timestamp and headers stay.
+
+        Args:
+            f: a function of the value.
+            value: type or serde of what it returns; needed at a topic or store where the
+                function has no return annotation.
+
+        """
+        return self._then("map", Map(f), _declared(value, returned(f)), where(f))
+
+    def flat_map(
+        self, f: Callable[[V_co], Iterable[R]], *, value: Spec[R] | None = None
+    ) -> "Stream[K_co, R]":
+        """Apply a function to each value and hand on each element of what it returns.
+
+        Args:
+            f: a function of the value that returns an iterable, empty for none.
+            value: type or serde of one element.
+
+        """
+        return self._then("flat_map", FlatMap(f), _declared(value, element(f)), where(f))
+
+    @overload
+    def filter(self, f: Callable[[V_co], TypeIs[R]]) -> "Stream[K_co, R]": ...
+    @overload
+    def filter(self, f: Callable[[V_co], object]) -> "Stream[K_co, V_co]": ...
+    def filter(self, f: Callable[[V_co], Any]) -> "Stream[K_co, Any]":
+        """Keep the records for whose value the function returns something true."""
+        return self._then("filter", Filter(f), self._node.value, where(f))
+
+    def peek(self, f: Callable[[V_co], object]) -> "Stream[K_co, V_co]":
+        """Call a function with each value, for its side effect.
+
+        The call is not part of the transaction: a batch that is aborted is read again.
+        """
+        return self._then("peek", Peek(f), self._node.value, where(f))
+
+    def explode(self, path: str, *, rename: str | None = None) -> "Stream[K_co, dict[str, Any]]":
+        """Hand on one record per element of a list in the value, as a dict of its fields.
+
+        Args:
+            path: the field of the list; it then holds one element.
+            rename: another name for that field.
+
+        Raises:
+            TopologyError: if the value has no such field.
+
+        """
+        get, _ = compile_path(path, self._node.value.type)
+        operator = Explode(get, path.split(".")[0], rename)
+        return self._then("explode", operator, data_type(dict[str, Any]), path)
+
+    @overload
+    def select(self, *paths: str, **renamed: str) -> "Stream[K_co, dict[str, Any]]": ...
+    @overload
+    def select(self, into: type[R], /, **renamed: str) -> "Stream[K_co, R]": ...
+    def select(self, *paths: Any, **renamed: str) -> "Stream[K_co, Any]":
+        """Build a value of some fields: a dict, or a class whose fields name them.
+
+        Args:
+            paths: field paths, each kept under its last name; or one class, whose fields
+                are taken from the value's fields of the same name.
+            renamed: new name = field path.
+
+        Raises:
+            TopologyError: if the value has no such field, or two have one name.
+
+        """
+        of = self._node.value.type
+        into = paths[0] if len(paths) == 1 and not isinstance(paths[0], str) else dict
+        wanted = (
+            _selected((), into, renamed) if into is not dict else _selected(paths, dict, renamed)
+        )
+        fields = {name: compile_path(path, of)[0] for name, path in wanted.items()}
+        found = data_type(dict[str, Any] if into is dict else into)
+        return self._then("select", Select(fields, into), found, ", ".join(wanted))
+
+    def map_record(
+        self,
+        f: Callable[[Record[K_co, V_co]], tuple[K2, R]],
+        *,
+        key: Spec[K2] | None = None,
+        value: Spec[R] | None = None,
+        name: str | None = None,
+    ) -> "Stream[K2, R]":
+        """Apply a function of the whole record that returns its new key and value.
+
+        Args:
+            f: a function of the Record: key, value, timestamp, headers and coordinates.
+            key: type or serde of the new keys.
+            value: type or serde of the new values.
+            name: name of the repartition topic, where something stateful follows.
+
+        """
+        node = self._declaration.add(
+            "map_record",
+            MapRecord(f),
+            self._node,
+            key=data_type(key, key=True),
+            value=data_type(value),
+            detail=name or where(f),
+            changes_key=True,
+        )
+        return Stream(self._declaration, node)
+
+    def merge(self, *others: "Stream[K2, V2]") -> "Stream[K_co | K2, V_co | V2]":
+        """Take the records of several streams as one; there is no order between them."""
+        nodes = [self._node, *(other._node for other in others)]
+        first = nodes[0]
+        node = self._declaration.add(
+            "merge",
+            Merge(),
+            *nodes,
+            key=first.key if all(n.key == first.key for n in nodes) else UNKNOWN,
+            value=first.value if all(n.value == first.value for n in nodes) else UNKNOWN,
+        )
+        return Stream(self._declaration, node)
+
+    def branch(self, *predicates: Callable[[V_co], object]) -> "tuple[Stream[K_co, V_co], ...]":
+        """Split the stream: each record goes to the first branch whose predicate is true.
+
+        A record that satisfies none is dropped; end with `lambda value: True` to keep it.
+        """
+        route = self._then("branch", Route(predicates), self._node.value, f"{len(predicates)} ways")
+        return tuple(
+            route._then("port", Port(number), self._node.value, where(predicate))
+            for number, predicate in enumerate(predicates)
+        )
+
+    def group_by_key(self) -> "Grouped[K_co, V_co]":
+        """Group the records by their key, for count, reduce and aggregate.
+
+        Raises:
+            TopologyError: if a step before changed the key: its records are then not in the
+                partition of their key.
+
+        """
+        from penstock.grouped import Grouped
+
+        changed = self._node.rekeyed
+        if changed is not None:
+            raise TopologyError(
+                f"{changed.kind} {changed.detail} changes the key, so equal keys are in"
+                " different partitions and cannot be grouped. Write the stream to a topic"
+                " with .to(), and group the stream that reads it.",
+                operator=changed.kind,
+            )
+        return Grouped(self._declaration, self._node)
+
+    def to(self, topic: "str | Topic[K_co, V_co] | Callable[[V_co], str]") -> None:
+        """Write the records to a topic, in the transaction of their batch.
+
+        Args:
+            topic: a name, for the stream's own serdes; a Topic; or a function of the value
+                that returns the name for each record. Topics have to exist.
+
+        Raises:
+            TopologyError: if the serde of the keys or values cannot be known.
+
+        """
+        add_sink(self._declaration, self._node, topic)
+
+    def _then(
+        self, kind: str, operator: Any, value: DataType, detail: str = ""
+    ) -> "Stream[K_co, Any]":
+        node = self._declaration.add(
+            kind,
+            operator,
+            self._node,
+            key=self._node.key,
+            value=value,
+            detail=detail,
+        )
+        return Stream(self._declaration, node)
+
+
+def add_sink(
+    declaration: Declaration, parent: Node, topic: str | Topic[Any, Any] | Callable[[Any], str]
+) -> None:
+    """Declare that a step's records go to a topic.
+
+    Raises:
+        TopologyError: if a serde is unknown, or the topic's key type is another one.
+
+    """
+    if isinstance(topic, Topic):
+        key, value, name = topic.key_type, topic.value_type, topic.name
+    else:
+        key, value, name = parent.key, parent.value, topic
+    shown = name if isinstance(name, str) else where(name)
+    if value.serde is None:
+        raise TopologyError(
+            f"The type of the values that go to {shown} is not known: {_blame(parent)} has no"
+            " return annotation. Add one, pass value= there, or write to a"
+            f" Topic({shown!r}, value=...).",
+            operator=parent.kind,
+            topic=shown,
+        )
+    if key.serde is None:
+        raise TopologyError(
+            f"The type of the keys that go to {shown} is not known: pass key= to"
+            f" {_blame(parent)}, or write to a Topic({shown!r}, key=..., value=...).",
+            operator=parent.kind,
+            topic=shown,
+        )
+    declaration.add("to", Sink(name, key, value), parent, key=key, value=value, detail=shown)
+
+
+def unknown_value(parent: Node, kind: str, name: str) -> TopologyError:
+    """Make the error for a store whose value type cannot be known."""
+    return TopologyError(
+        f"The type that {kind} {name!r} stores is not known: {_blame(parent)} says nothing"
+        f" of it. Pass value= to {kind}, or annotate what the function returns.",
+        operator=kind,
+        store=name,
+    )
+
+
+def _blame(node: Node) -> str:
+    return f"{node.kind} {node.detail}".rstrip()
+
+
+def _declared(spec: Any, otherwise: DataType) -> DataType:
+    return otherwise if spec is None else data_type(spec)
+
+
+def _selected(paths: Iterable[str], into: Any, renamed: dict[str, str]) -> dict[str, str]:
+    wanted: dict[str, str] = {}
+    for path in paths:
+        name = path.rsplit(".", 1)[-1]
+        if name in wanted or name in renamed:
+            raise TopologyError(
+                f"select has two fields named {name!r}. Rename one: select(..., other={path!r})."
+            )
+        wanted[name] = path
+    if into is not dict:
+        names = fields_of(into)
+        if not names:
+            raise TopologyError(
+                f"select builds a Struct, dataclass or TypedDict; {type_name(into)} has no fields."
+            )
+        wanted = {name: renamed.get(name, name) for name in names}
+        unknown = set(renamed) - set(names)
+        if unknown:
+            raise TopologyError(f"{type_name(into)} has no field {sorted(unknown)[0]!r}.")
+    return wanted | renamed

@@ -1,0 +1,1 @@
+"""The immutable graph that an application declares. It runs nothing."""

@@ -1,0 +1,54 @@
+"""A topology as text and as a Mermaid diagram."""
+
+from penstock.topology.graph import SubTopology, Topology
+from penstock.topology.node import Node
+
+
+def as_text(topology: Topology) -> str:
+    """Describe a topology: sub-topologies, steps in order with their parents, stores, topics."""
+    lines = [f"Application {topology.application}"]
+    for part in topology.sub_topologies:
+        lines += ["", f"  Sub-topology {part.number}"]
+        lines += [f"    {_line(topology, node)}" for node in part.nodes]
+        lines += _stores(topology, part)
+    return "\n".join(lines) + "\n"
+
+
+def as_mermaid(topology: Topology) -> str:
+    """Describe a topology as a Mermaid flowchart, one box per sub-topology."""
+    lines = ["flowchart TD"]
+    for part in topology.sub_topologies:
+        lines.append(f'  subgraph sub{part.number}["Sub-topology {part.number}"]')
+        lines += [f"    {_box(topology, node)}" for node in part.nodes]
+        lines.append("  end")
+    for node in topology:
+        lines += [f"  {_id(topology, parent)} --> {_id(topology, node)}" for parent in node.parents]
+    return "\n".join(lines) + "\n"
+
+
+def _line(topology: Topology, node: Node) -> str:
+    parents = ", ".join(topology.labels[parent] for parent in node.parents)
+    line = f"{topology.labels[node]} {node.detail}".rstrip()
+    return f"{line} <- {parents}" if parents else line
+
+
+def _stores(topology: Topology, part: SubTopology) -> list[str]:
+    lines = []
+    for node in part.stateful:
+        if node.store is None:
+            continue
+        emits = "one change per key and commit" if topology.coalesces(node) else "every update"
+        changelog = node.store.changelog(topology.application)
+        lines.append(f"    store {node.store.name}: {node.store.describe()}; changelog {changelog}")
+        lines.append(f"      {topology.labels[node]} emits {emits}")
+    return lines
+
+
+def _box(topology: Topology, node: Node) -> str:
+    text = f"{node.kind} {node.detail}".rstrip().replace('"', "'")
+    shape = ("[(", ")]") if node.store else ("([", "])") if node.source or node.sink else ("[", "]")
+    return f'{_id(topology, node)}{shape[0]}"{text}"{shape[1]}'
+
+
+def _id(topology: Topology, node: Node) -> str:
+    return f"n{topology.nodes.index(node)}"

@@ -1,0 +1,173 @@
+"""A topology: the immutable graph of an application, and its parts that run on their own.
+
+A sub-topology is a connected part: steps that share a parent or an input topic. Its inputs
+are read together, partition by partition, and one such partition is a task. A topic belongs
+to exactly one sub-topology.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from penstock.errors import TopologyError
+from penstock.state.definition import StoreDefinition
+from penstock.topology.node import Node
+
+
+@dataclass(frozen=True)
+class SubTopology:
+    """Steps that run together in one task per partition.
+
+    Attributes:
+        number: for display only; names are the identity of state.
+        nodes: the steps, parents first.
+
+    """
+
+    number: int
+    nodes: tuple[Node, ...]
+
+    @cached_property
+    def sources(self) -> tuple[Node, ...]:
+        """The steps that read topics."""
+        return tuple(node for node in self.nodes if node.source)
+
+    @cached_property
+    def stateful(self) -> tuple[Node, ...]:
+        """The steps that own a store."""
+        return tuple(node for node in self.nodes if node.store)
+
+    @cached_property
+    def stores(self) -> tuple[StoreDefinition, ...]:
+        """The stores, in the order of their steps."""
+        return tuple(node.store for node in self.stateful if node.store)
+
+    @cached_property
+    def topics(self) -> tuple[str, ...]:
+        """The input topics that are named, each once."""
+        return tuple(dict.fromkeys(t for node in self.sources for t in _topics(node)))
+
+
+@dataclass(frozen=True)
+class Topology:
+    """All steps of an application.
+
+    Attributes:
+        application: the application id.
+        nodes: the steps, parents first.
+
+    """
+
+    application: str
+    nodes: tuple[Node, ...]
+
+    @cached_property
+    def children(self) -> dict[Node, tuple[Node, ...]]:
+        """The steps that each step feeds."""
+        found: dict[Node, list[Node]] = {node: [] for node in self.nodes}
+        for node in self.nodes:
+            for parent in node.parents:
+                found[parent].append(node)
+        return {node: tuple(children) for node, children in found.items()}
+
+    @cached_property
+    def sub_topologies(self) -> tuple[SubTopology, ...]:
+        """The connected parts, in the order of their first step."""
+        parts = _connected(self.nodes)
+        return tuple(SubTopology(number, part) for number, part in enumerate(parts))
+
+    @cached_property
+    def stores(self) -> tuple[StoreDefinition, ...]:
+        """All stores."""
+        return tuple(store for part in self.sub_topologies for store in part.stores)
+
+    @cached_property
+    def labels(self) -> dict[Node, str]:
+        """A name for each step, for describe() and messages; never for topics or disk."""
+        return {node: f"{node.kind}-{number}" for number, node in enumerate(self.nodes)}
+
+    def coalesces(self, node: Node) -> bool:
+        """Whether a stateful step may hand on one change per key and batch.
+
+        Only where nobody can tell: everything behind it is a table, a sink, or a step that
+        maps record by record into one.
+        """
+        return node.emit == "commit" and not any(
+            below.store is not None for below in self.below(node)
+        )
+
+    def below(self, node: Node) -> Iterator[Node]:
+        """Yield every step that a step feeds, directly or not."""
+        for child in self.children[node]:
+            yield child
+            yield from self.below(child)
+
+    def reads(self, source: Node, column: str) -> bool:
+        """Whether a step behind a source, short of the next store, reads a column."""
+        for child in self.children[source]:
+            if column in child.operator.reads:
+                return True
+            if child.store is None and self.reads(child, column):
+                return True
+        return False
+
+    def __iter__(self) -> Iterator[Node]:
+        return iter(self.nodes)
+
+
+def make_topology(application: str, nodes: Sequence[Node]) -> Topology:
+    """Return the topology of declared steps.
+
+    Raises:
+        TopologyError: if nothing is read, or two stores have one name.
+
+    """
+    if not nodes:
+        raise TopologyError(
+            f"Application {application!r} reads nothing. Declare a stream:"
+            " app.stream('topic', value=...)."
+        )
+    _check_store_names(nodes)
+    return Topology(application, tuple(nodes))
+
+
+def _check_store_names(nodes: Iterable[Node]) -> None:
+    owners: dict[str, Node] = {}
+    for node in nodes:
+        if node.store is None:
+            continue
+        other = owners.setdefault(node.store.name, node)
+        if other is not node:
+            raise TopologyError(
+                f"Two steps own a store named {node.store.name!r}: {other.kind} and"
+                f" {node.kind}. Names are the identity of state: give each its own name=.",
+                store=node.store.name,
+            )
+
+
+def _topics(node: Node) -> tuple[str, ...]:
+    return node.source.topics if node.source else ()
+
+
+def _connected(nodes: Sequence[Node]) -> list[tuple[Node, ...]]:
+    group: dict[Node, list[Node]] = {}
+    by_topic: dict[str, Node] = {}
+    for node in nodes:
+        group[node] = [node]
+        linked = [*node.parents]
+        for topic in _topics(node):
+            linked.append(by_topic.setdefault(topic, node))
+        for other in linked:
+            _join(group, node, other)
+    parts = {id(members): members for members in group.values()}
+    order = {node: number for number, node in enumerate(nodes)}
+    return [tuple(sorted(members, key=order.__getitem__)) for members in parts.values()]
+
+
+def _join(group: dict[Node, list[Node]], one: Node, other: Node) -> None:
+    into, members = group[other], group[one]
+    if into is members:
+        return
+    into.extend(members)
+    for member in members:
+        group[member] = into

@@ -1,0 +1,68 @@
+"""A node: one declared step with its parents and what is known of its keys and values.
+
+Nodes are immutable values. Parents come before children wherever nodes are listed, because
+a step can only be declared on what is there already.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+from penstock.operators.sink import Sink
+from penstock.operators.source import Source
+from penstock.serde.types import UNKNOWN, DataType
+from penstock.state.definition import StoreDefinition
+
+Emit: TypeAlias = Literal["commit", "every_update"]
+
+
+@dataclass(frozen=True, eq=False)
+class Node:
+    """One step of a topology.
+
+    Attributes:
+        kind: the operator's name as users call it, such as "map" or "count".
+        operator: what it does.
+        parents: the steps that feed it.
+        key: type and serde of the keys that it hands on.
+        value: type and serde of the values that it hands on.
+        detail: what describe() says beside the kind.
+        is_table: whether it hands on changes of a table instead of records of a stream.
+        changes_key: whether it hands on records under other keys than it got.
+        emit: "every_update" where a stateful step must not coalesce.
+
+    """
+
+    kind: str
+    operator: Any
+    parents: tuple["Node", ...] = ()
+    key: DataType = UNKNOWN
+    value: DataType = UNKNOWN
+    detail: str = ""
+    is_table: bool = False
+    changes_key: bool = False
+    emit: Emit = "commit"
+
+    @property
+    def rekeyed(self) -> "Node | None":
+        """The step since the source that changed the key, if any did."""
+        if self.changes_key:
+            return self
+        return next((parent.rekeyed for parent in self.parents if parent.rekeyed), None)
+
+    @property
+    def store(self) -> StoreDefinition | None:
+        """The store that the step owns, if it is stateful."""
+        return getattr(self.operator, "store", None)
+
+    @property
+    def source(self) -> Source | None:
+        """The source, if it is one."""
+        return self.operator if isinstance(self.operator, Source) else None
+
+    @property
+    def sink(self) -> Sink | None:
+        """The sink, if it is one."""
+        return self.operator if isinstance(self.operator, Sink) else None
+
+    def __repr__(self) -> str:
+        return f"{self.kind} {self.detail}".rstrip()

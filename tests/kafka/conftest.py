@@ -1,0 +1,50 @@
+"""What every test against the real broker starts from: one server, and topics of its own."""
+
+import time
+import uuid
+from collections.abc import Iterator
+from typing import Protocol
+
+import pytest
+from confluent_kafka.admin import AdminClient, NewTopic
+from penstock.testing.kafka_server import KafkaServer
+
+
+class TopicFactory(Protocol):
+    def __call__(self, name_prefix: str, partitions: int = 4, **config: object) -> str: ...
+
+
+@pytest.fixture(scope="session")
+def kafka() -> Iterator[KafkaServer]:
+    """One node with quick groups, transactions and compaction, shared by the whole run."""
+    with KafkaServer() as server:
+        yield server
+
+
+@pytest.fixture
+def topic(kafka: KafkaServer) -> TopicFactory:
+    """Make topics with unique names: topic("orders", partitions=2, retention_ms=-1)."""
+
+    def create(name_prefix: str, partitions: int = 4, **config: object) -> str:
+        name = f"{name_prefix}-{uuid.uuid4().hex[:8]}"
+        create_topic(kafka.bootstrap_servers, name, partitions, **config)
+        return name
+
+    return create
+
+
+def create_topic(servers: str, name: str, partitions: int, **config: object) -> None:
+    """Create a topic and wait until every partition has a leader."""
+    settings = {key.replace("_", "."): str(value) for key, value in config.items()}
+    admin = AdminClient({"bootstrap.servers": servers})  # its futures end with it: keep it
+    new = NewTopic(name, num_partitions=partitions, config=settings)
+    admin.create_topics([new])[name].result(timeout=30)
+    deadline = time.monotonic() + 30
+    while not _has_leaders(admin, name, partitions):
+        assert time.monotonic() < deadline, f"{name} has no leaders"
+        time.sleep(0.01)
+
+
+def _has_leaders(admin: AdminClient, name: str, partitions: int) -> bool:
+    metadata = admin.list_topics(name, timeout=10).topics[name].partitions
+    return len(metadata) == partitions and all(p.leader >= 0 for p in metadata.values())

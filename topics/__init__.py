@@ -1,0 +1,1 @@
+"""Topics: declarations, configurations of internal ones, partitioning, and the admin client."""

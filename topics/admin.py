@@ -1,0 +1,197 @@
+"""The admin client: what topics there are, how they are configured, and where they end.
+
+Every call is bounded in time, and every failure is a BrokerError that says what was tried.
+"""
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from confluent_kafka import (
+    IsolationLevel,
+    KafkaError,
+    KafkaException,
+    TopicCollection,
+    TopicPartition,
+)
+from confluent_kafka.admin import (
+    AdminClient,
+    ConfigResource,
+    NewTopic,
+    OffsetSpec,
+    ResourceType,
+)
+from penstock.errors import BrokerError
+from penstock.topics.internal import InternalTopic, verify
+
+_HOPELESS = (KafkaError._AUTHENTICATION, KafkaError._SSL)
+_EXISTS = KafkaError.TOPIC_ALREADY_EXISTS
+DEFAULT_MAX_MESSAGE_BYTES = 1_048_588
+
+
+class Admin:
+    """Ask the cluster about topics, and create the internal ones.
+
+    Args:
+        config: librdkafka settings, `bootstrap.servers` among them.
+        timeout_ms: bound of one call.
+
+    """
+
+    def __init__(self, config: Mapping[str, Any], *, timeout_ms: int) -> None:
+        self._servers = str(config["bootstrap.servers"])
+        self._timeout_s = timeout_ms / 1000
+        self._last_error: KafkaError | None = None
+        self._client = AdminClient({**config, "error_cb": self._note, "log_level": 2})
+
+    def connect(self, wait_ms: int) -> None:
+        """Wait until the cluster answers.
+
+        Raises:
+            BrokerError: if it does not within wait_ms, or will not let us in.
+
+        """
+        deadline = time.monotonic() + wait_ms / 1000
+        while True:
+            try:
+                self._client.list_topics(timeout=min(2.0, max(0.1, deadline - time.monotonic())))
+                return
+            except KafkaException as error:
+                problem = self._last_error or error.args[0]
+            if problem.code() in _HOPELESS or time.monotonic() > deadline:
+                raise self._unreachable(problem, wait_ms)
+
+    def topics(self) -> dict[str, int]:
+        """Return the partition count of every topic."""
+        found = self._call("listing topics", self._client.list_topics, timeout=self._timeout_s)
+        return {name: len(topic.partitions) for name, topic in found.topics.items()}
+
+    def topic_ids(self, topics: Sequence[str]) -> dict[str, str]:
+        """Return the identity of each topic; a recreated topic has another one."""
+        if not topics:
+            return {}
+        futures = self._client.describe_topics(
+            TopicCollection(list(topics)), request_timeout=self._timeout_s
+        )
+        found = {name: self._result("describing topics", f) for name, f in futures.items()}
+        return {name: str(description.topic_id) for name, description in found.items()}
+
+    def configs(self, topics: Iterable[str]) -> dict[str, dict[str, str]]:
+        """Return the configuration of each topic."""
+        resources = [ConfigResource(ResourceType.TOPIC, topic) for topic in topics]
+        if not resources:
+            return {}
+        futures = self._client.describe_configs(resources, request_timeout=self._timeout_s)
+        return {
+            resource.name: {
+                name: entry.value
+                for name, entry in self._result("reading topic configurations", future).items()
+                if entry.value is not None
+            }
+            for resource, future in futures.items()
+        }
+
+    def ensure(self, needed: Sequence[InternalTopic], existing: Mapping[str, int]) -> None:
+        """Create the internal topics that are missing and verify those that exist.
+
+        Raises:
+            TopologyError: if one exists with another configuration or partition count.
+            BrokerError: if one cannot be created.
+
+        """
+        found = self.configs(topic.name for topic in needed if topic.name in existing)
+        for topic in needed:
+            if topic.name in existing:
+                verify(topic, existing[topic.name], found[topic.name])
+        missing = [topic for topic in needed if topic.name not in existing]
+        self.create(missing)
+
+    def create(self, topics: Sequence[InternalTopic]) -> None:
+        """Create topics with the broker's default replication factor.
+
+        Raises:
+            BrokerError: if one cannot be created; one that another worker has just created
+                is fine.
+
+        """
+        if not topics:
+            return
+        futures = self._client.create_topics(
+            [
+                NewTopic(topic.name, topic.partitions, -1, config=dict(topic.config))
+                for topic in topics
+            ],
+            request_timeout=self._timeout_s,
+        )
+        for name, future in futures.items():
+            try:
+                future.result()
+            except KafkaException as error:
+                if error.args[0].code() != _EXISTS:
+                    raise BrokerError(
+                        f"The internal topic {name} cannot be created: {error.args[0].str()}."
+                        " Create it by hand, or allow this user to create topics.",
+                        topic=name,
+                    ) from error
+
+    def starts(self, partitions: Iterable[tuple[str, int]]) -> dict[tuple[str, int], int]:
+        """Return the first offset of each partition."""
+        return self._offsets(partitions, OffsetSpec.earliest())
+
+    def ends(self, partitions: Iterable[tuple[str, int]]) -> dict[tuple[str, int], int]:
+        """Return the offset behind the last record, open transactions included."""
+        return self._offsets(partitions, OffsetSpec.latest())
+
+    def at_time(
+        self, partitions: Iterable[tuple[str, int]], time_ms: int
+    ) -> dict[tuple[str, int], int]:
+        """Return the first offset at or after a time, -1 where there is none."""
+        return self._offsets(partitions, OffsetSpec.for_timestamp(time_ms))
+
+    def _offsets(
+        self, partitions: Iterable[tuple[str, int]], spec: OffsetSpec
+    ) -> dict[tuple[str, int], int]:
+        wanted = {TopicPartition(topic, number): spec for topic, number in partitions}
+        if not wanted:
+            return {}
+        futures = self._client.list_offsets(
+            wanted,
+            isolation_level=IsolationLevel.READ_UNCOMMITTED,
+            request_timeout=self._timeout_s,
+        )
+        return {
+            (at.topic, at.partition): self._result("asking for offsets", future).offset
+            for at, future in futures.items()
+        }
+
+    def _call(self, doing: str, function: Any, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return function(*args, **kwargs)
+        except KafkaException as error:
+            raise self._failed(doing, error) from error
+
+    def _result(self, doing: str, future: Any) -> Any:
+        return self._call(doing, future.result)
+
+    def _failed(self, doing: str, error: KafkaException) -> BrokerError:
+        return BrokerError(
+            f"{doing.capitalize()} failed at {self._servers}: {error.args[0].str()}. Check that"
+            " the cluster is healthy and that this user may do that."
+        )
+
+    def _unreachable(self, problem: KafkaError, wait_ms: int) -> BrokerError:
+        if problem.code() in _HOPELESS:
+            advice = "Check security.protocol, sasl.* and ssl.* in KafkaSettings(client=...)."
+        else:
+            advice = (
+                "Check that the address is right (brokers=, PENSTOCK_BROKERS) and that the"
+                " broker is up; KafkaSettings.connect_timeout_ms is how long to wait."
+            )
+        return BrokerError(
+            f"No Kafka at {self._servers}: tried for up to {wait_ms / 1000:g} s, the last answer"
+            f" was: {problem.str() or problem.name()}. {advice}"
+        )
+
+    def _note(self, error: KafkaError) -> None:
+        if error.code() != KafkaError._ALL_BROKERS_DOWN:
+            self._last_error = error

@@ -1,0 +1,59 @@
+"""Internal topics: what Penstock creates, with Kafka Streams' names and configurations."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from penstock.errors import TopologyError
+
+CHANGELOG_CONFIG: Mapping[str, str] = {
+    "cleanup.policy": "compact",
+    "message.timestamp.type": "CreateTime",
+}
+
+
+@dataclass(frozen=True)
+class InternalTopic:
+    """A topic that belongs to an application.
+
+    Attributes:
+        name: its name.
+        partitions: how many partitions it needs.
+        config: the configuration without which it would lose or distort state.
+
+    """
+
+    name: str
+    partitions: int
+    config: Mapping[str, str] = field(default_factory=lambda: dict(CHANGELOG_CONFIG))
+
+
+def verify(needed: InternalTopic, partitions: int, config: Mapping[str, str]) -> None:
+    """Refuse an internal topic that exists but is not what the application needs.
+
+    Args:
+        needed: what the application needs.
+        partitions: how many partitions it has.
+        config: its configuration.
+
+    Raises:
+        TopologyError: with the found and the needed value, and the command that fixes it.
+
+    """
+    if partitions != needed.partitions:
+        raise TopologyError(
+            f"The internal topic {needed.name} has {partitions} partitions, the application"
+            f" needs {needed.partitions}: the partition count of its input has changed. State"
+            " is bound to partitions and cannot follow. Restore the input's partition count,"
+            " or start over under a new application id.",
+            topic=needed.name,
+        )
+    for name, value in needed.config.items():
+        found = config.get(name)
+        if found is not None and found != value:
+            raise TopologyError(
+                f"The internal topic {needed.name} has {name}={found}, the application needs"
+                f" {name}={value}. Correct it: kafka-configs.sh --bootstrap-server ..."
+                f" --alter --entity-type topics --entity-name {needed.name}"
+                f" --add-config {name}={value}",
+                topic=needed.name,
+            )
