@@ -17,11 +17,12 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer, murmur2
 from penstock.cli.pacing import Pace, Schedule
-from penstock.cli.target import Target, client_config
+from penstock.cli.target import CONNECT_TIMEOUT_S, Target, client_config
 from penstock.cli.templates import Block, Template
 from penstock.errors import BrokerError
 from penstock.runtime.clock import now_ms
@@ -173,6 +174,10 @@ class _Run:
                 "error_cb": self._on_error,
             }
         )
+        # A producer whose first look finds no connection sleeps 0.5 s: wait for one here. If
+        # none comes, the records fail and say why.
+        with suppress(KafkaException):
+            self._producer.list_topics(target.topic, timeout=CONNECT_TIMEOUT_S)
 
     def send(self, rows: int) -> None:
         """Send the next rows of the template, all with the same timestamp."""

@@ -11,7 +11,7 @@ from typing import Any
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
-from penstock.errors import BrokerError
+from penstock.errors import BrokerError, TopologyError
 
 CONNECT_TIMEOUT_S = 10.0
 
@@ -33,22 +33,28 @@ def find_topic(topic: str, *, brokers: str, partitions: int | None = None) -> Ta
     topic to appear.
 
     Raises:
+        TopologyError: if the name is empty.
         BrokerError: if the brokers do not answer or refuse, or the topic is missing and
             partitions is None.
 
     """
+    if not topic:
+        raise TopologyError("The name of the topic is empty. Name one: penstock produce TOPIC.")
     cluster = _Cluster(brokers)
     found = cluster.partition_count(topic)
-    if found is None and partitions is None:
+    if found is None:
+        found = cluster.create(topic, _wanted(partitions, topic, brokers))
+    return Target(topic, brokers, found)
+
+
+def _wanted(partitions: int | None, topic: str, brokers: str) -> int:
+    if partitions is None:
         raise BrokerError(
             f"Topic {topic} does not exist on {brokers}. Create it with the first records:"
             f" penstock produce {topic} --partitions 4 ...",
             topic=topic,
         )
-    if found is None and partitions is not None:
-        cluster.create(topic, partitions)
-        found = cluster.wait_for(topic, partitions)
-    return Target(topic, brokers, found or 0)
+    return partitions
 
 
 def client_config(brokers: str) -> dict[str, Any]:
@@ -81,8 +87,8 @@ class _Cluster:
                 return None
             raise self._refused(f"look up topic {topic}", topic, error) from None
 
-    def create(self, topic: str, partitions: int) -> None:
-        """Create a topic, unless someone else just did."""
+    def create(self, topic: str, partitions: int) -> int:
+        """Create a topic, unless someone else just did; return the partitions it has."""
         asked = self._admin.create_topics(
             [NewTopic(topic, partitions, -1)],
             request_timeout=CONNECT_TIMEOUT_S,
@@ -93,9 +99,9 @@ class _Cluster:
         except KafkaException as error:
             if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
                 raise self._refused(f"create topic {topic}", topic, error) from None
+        return self._wait_for(topic, partitions)
 
-    def wait_for(self, topic: str, partitions: int) -> int:
-        """Wait until a created topic is known to the brokers."""
+    def _wait_for(self, topic: str, partitions: int) -> int:
         end_s = time.monotonic() + CONNECT_TIMEOUT_S
         while time.monotonic() < end_s:
             if found := self.partition_count(topic):

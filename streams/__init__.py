@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from penstock.operators.record import Record as Record
     from penstock.query.progress import Progress as Progress
     from penstock.query.query import Query as Query
+    from penstock.query.store import Store as Store
     from penstock.runtime.settings import CommitSettings as CommitSettings
     from penstock.runtime.settings import KafkaSettings as KafkaSettings
     from penstock.runtime.settings import Settings as Settings
@@ -57,6 +58,7 @@ _HOMES = {
     "Settings": "penstock.runtime.settings",
     "StateError": "penstock.errors",
     "StateSettings": "penstock.runtime.settings",
+    "Store": "penstock.query.store",
     "Stream": "penstock.stream",
     "Table": "penstock.table",
     "Topic": "penstock.topics.topic",

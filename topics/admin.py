@@ -26,7 +26,6 @@ from penstock.topics.internal import InternalTopic, verify
 
 _HOPELESS = (KafkaError._AUTHENTICATION, KafkaError._SSL)
 _EXISTS = KafkaError.TOPIC_ALREADY_EXISTS
-DEFAULT_MAX_MESSAGE_BYTES = 1_048_588
 
 
 class Admin:

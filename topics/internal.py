@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 
 from penstock.errors import TopologyError
 
+DEFAULT_MAX_MESSAGE_BYTES = 1_048_588
+
 CHANGELOG_CONFIG: Mapping[str, str] = {
     "cleanup.policy": "compact",
     "message.timestamp.type": "CreateTime",

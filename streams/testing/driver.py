@@ -1,0 +1,272 @@
+"""TestDriver: run an application in a test, without a broker, threads or waiting.
+
+The topology, the tasks, the stores' overlays and the changelogs are those of production; the
+driver takes the place of the worker and the cluster. Every topic has one partition. One
+`send` is one committed batch; `with driver.batch():` makes one of several. Time stands still
+until `advance`.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any, Generic, Self, overload
+
+from penstock.app import App
+from penstock.durations import Duration, milliseconds
+from penstock.engine.restore import last_per_key
+from penstock.engine.task import Task
+from penstock.errors import TopologyError
+from penstock.operators.sink import Outgoing
+from penstock.operators.source import Fetched
+from penstock.query.store import Store
+from penstock.serde.types import DataType
+from penstock.state.memory import MemoryStore
+from penstock.state.overlay import Overlay, stamped
+from penstock.state.store import Position
+from penstock.table import Table
+from penstock.topics.internal import DEFAULT_MAX_MESSAGE_BYTES
+from penstock.topics.topic import Topic
+from penstock.topology.graph import SubTopology
+from penstock.topology.resolve import resolve
+from typing_extensions import TypeVar
+
+K = TypeVar("K")
+V = TypeVar("V")
+Row = tuple[bytes | None, bytes | None, int, Any]
+
+
+class TestTopic(Generic[K, V]):
+    """A topic of the driver: send to it as a producer, read from it as a consumer."""
+
+    __test__ = False
+
+    def __init__(self, driver: "TestDriver", name: str, key: DataType, value: DataType) -> None:
+        self._driver = driver
+        self._name = name
+        self._key = key
+        self._value = value
+        self._next = 0
+
+    def send(
+        self,
+        value: V | None,
+        *,
+        key: K | None = None,
+        at: int | None = None,
+        headers: Sequence[tuple[str, bytes | None]] | None = None,
+    ) -> None:
+        """Send one record, and process and commit it unless a batch is open.
+
+        Args:
+            value: the value; None is a null.
+            key: the key; None is a null.
+            at: its timestamp in milliseconds since the epoch; the driver's clock if left out.
+            headers: pairs of name and bytes.
+
+        Raises:
+            PenstockError: whatever processing it raises; nothing of its batch is committed.
+
+        """
+        self.send_bytes(_encode(self._value, value), key=_encode(self._key, key), at=at,
+                        headers=headers)  # fmt: skip
+
+    def send_bytes(
+        self,
+        value: bytes | None,
+        *,
+        key: bytes | None = None,
+        at: int | None = None,
+        headers: Sequence[tuple[str, bytes | None]] | None = None,
+    ) -> None:
+        """Send one record as bytes, for what no type would write."""
+        timestamp = self._driver.now if at is None else at
+        self._driver._send(self._name, (key, value, timestamp, list(headers) if headers else None))
+
+    def read(self) -> list[tuple[K, V]]:
+        """Return keys and values of the committed records since the last read."""
+        rows = self._driver._committed(self._name)[self._next :]
+        self._next += len(rows)
+        return [(_decode(self._key, row[0]), _decode(self._value, row[1])) for row in rows]
+
+    def read_timestamps(self) -> list[int]:
+        """Return the timestamps of all committed records, in milliseconds."""
+        return [row[2] for row in self._driver._committed(self._name)]
+
+
+class TestDriver:
+    """Drive an application record by record.
+
+    Args:
+        app: the application; it does not connect to anything.
+        now: where the driver's clock starts, milliseconds since the epoch.
+        seed: for what draws random numbers.
+
+    >>> import penstock as ps
+    >>> app = ps.App("shout")
+    >>> app.stream("in", key=str, value=str).map(str.upper, value=str).to("out")
+    >>> with TestDriver(app) as driver:
+    ...     driver.topic("in").send("hello", key="a")
+    ...     driver.topic("out").read()
+    [('a', 'HELLO')]
+
+    """
+
+    __test__ = False
+
+    def __init__(self, app: App, *, now: int = 0, seed: int = 0) -> None:
+        declared = app.topology()
+        topics = sorted({t for node in declared if node.source for t in node.source.topics})
+        self._topology = resolve(declared, topics)
+        self.now = now
+        self.seed = seed
+        self._logs: dict[str, list[Row]] = defaultdict(list)
+        self._positions: dict[str, int] = defaultdict(int)
+        self._tasks = [self._open(part) for part in self._topology.sub_topologies]
+        self._batching = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._tasks = []
+
+    @overload
+    def topic(self, topic: Topic[K, V]) -> TestTopic[K, V]: ...
+    @overload
+    def topic(self, topic: str) -> TestTopic[Any, Any]: ...
+    def topic(self, topic: Any) -> TestTopic[Any, Any]:
+        """Return a topic, with the types of a Topic or those that the application declares.
+
+        Raises:
+            TopologyError: if it is a name that the application neither reads nor writes.
+
+        """
+        if isinstance(topic, Topic):
+            return TestTopic(self, topic.name, topic.key_type, topic.value_type)
+        for node in self._topology:
+            if node.source and topic in node.source.topics:
+                return TestTopic(self, topic, node.source.key, node.source.value)
+            if node.sink and (node.sink.topic == topic or callable(node.sink.topic)):
+                return TestTopic(self, topic, node.sink.key, node.sink.value)
+        raise TopologyError(f"The application neither reads nor writes the topic {topic!r}.")
+
+    def store(self, table: Table[K, V]) -> Store[K, V]:
+        """Return the store of a table.
+
+        Raises:
+            TopologyError: if the application has no such store.
+
+        """
+        for task in self._tasks:
+            if table.name in task.overlays:
+                return Store(task.overlays[table.name])
+        raise TopologyError(f"The application has no store named {table.name!r}.")
+
+    @contextmanager
+    def batch(self) -> Iterator[None]:
+        """Process what is sent inside as one batch, committed at the end."""
+        self._batching = True
+        try:
+            yield
+        finally:
+            self._batching = False
+        self._run()
+
+    def advance(self, by: Duration) -> None:
+        """Move the clock forward."""
+        self.now += milliseconds(by)
+
+    def crash(self) -> None:
+        """Lose everything that is not in a topic, and restore it from there."""
+        self._tasks = [self._open(part) for part in self._topology.sub_topologies]
+
+    def partitions(self, topic: str, keys: Sequence[bytes | None]) -> list[int]:
+        """Return partition 0 for each key: every topic of the driver has one."""
+        return [0] * len(keys)
+
+    def max_message_bytes(self, topic: str) -> int:
+        """Return what a topic takes by default."""
+        return DEFAULT_MAX_MESSAGE_BYTES
+
+    def _open(self, part: SubTopology) -> Task:
+        overlays = {}
+        for definition in part.stores:
+            store = MemoryStore()
+            rows = self._logs[definition.changelog(self._topology.application)]
+            newest = last_per_key(
+                [row[0] or b"" for row in rows], [row[1] for row in rows], [row[2] for row in rows]
+            )
+            store.write(
+                [(key, None if value is None else stamped(at, value)) for key, value, at in newest],
+                Position(len(rows), "driver", self.now),
+            )
+            overlays[definition.name] = Overlay(definition, store)
+        return Task(self._topology, part, 0, overlays, self)
+
+    def _send(self, topic: str, row: Row) -> None:
+        self._logs[topic].append(row)
+        if not self._batching:
+            self._run()
+
+    def _committed(self, topic: str) -> list[Row]:
+        return self._logs[topic]
+
+    def _run(self) -> None:
+        """Process what is new in the inputs, until nothing is: a sink may be an input too."""
+        moved = True
+        while moved:
+            moved = any([self._run_task(task) for task in self._tasks])
+
+    def _run_task(self, task: Task) -> bool:
+        clocks, before = dict(task.clocks), dict(self._positions)
+        try:
+            found = [fetched for topic in task.part.topics for fetched in self._new(topic)]
+            for fetched in found:
+                task.process(fetched)
+            task.flush()
+        except Exception:
+            self._positions.update(before)
+            task.discard(clocks)
+            for topic in task.part.topics:
+                # The record that failed must not fail every later send.
+                del self._logs[topic][self._positions[topic] :]
+            raise
+        self._commit(task)
+        return bool(found)
+
+    def _new(self, topic: str) -> list[Fetched]:
+        start, rows = self._positions[topic], self._logs[topic]
+        self._positions[topic] = end = len(rows)
+        if start == end:
+            return []
+        keys, values, timestamps, headers = (list(c) for c in zip(*rows[start:end], strict=True))
+        offsets = list(range(start, end))
+        return [Fetched(topic, 0, keys, values, timestamps, offsets, headers, end)]
+
+    def _commit(self, task: Task) -> None:
+        outputs: list[Outgoing] = task.outputs
+        task.outputs = []
+        for out in outputs:
+            headers = out.headers or [None] * len(out.keys)
+            self._logs[out.topic] += list(
+                zip(out.keys, out.values, out.timestamps, headers, strict=True)
+            )
+        for overlay in task.overlays.values():
+            overlay.commit(Position(0, "driver", self.now))
+
+
+def _encode(of: DataType, value: Any) -> bytes | None:
+    if value is None:
+        return None
+    encoded: bytes = of.serde.encode(value) if of.serde else value
+    return encoded
+
+
+def _decode(of: DataType, data: bytes | None) -> Any:
+    return data if data is None or of.serde is None else of.serde.decode(data)
