@@ -17,8 +17,8 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from penstock.testing import KafkaServer
 from penstock.testing.kafka_jars import KAFKA_VERSION, find_java
-from penstock.testing.kafka_server import KafkaServer
 from rich.console import Console
 from rich.table import Table
 

@@ -146,7 +146,7 @@ class Tail:
     """
 
     def __init__(self, brokers: str, topic: str) -> None:
-        fast = {"fetch.wait.max.ms": 100, "fetch.queue.backoff.ms": 1, "fetch.error.backoff.ms": 10}
+        fast = {"fetch.wait.max.ms": 10, "fetch.queue.backoff.ms": 1, "fetch.error.backoff.ms": 10}
         self._consumer = Consumer({"bootstrap.servers": brokers, **READER, **fast})
         self._consumer.assign(
             [TopicPartition(topic, p, end) for p, end in end_offsets(brokers, topic).items()]

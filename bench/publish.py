@@ -39,10 +39,10 @@ def provenance(found: list[Result]) -> str:
     sources: dict[str, list[str]] = {}
     for result in found:
         machine = ", ".join(f"{name} {value}" for name, value in result.machine.items())
-        runs = " and ".join(f"{len(runs)}" for runs in result.runs.values())
+        runs = " and ".join(f"{len(runs)} of {engine}" for engine, runs in result.runs.items())
         sizes = ", ".join(f"{value:,} {name}" for name, value in result.input.items())
         sources.setdefault(f"`{result.command}` on {machine}", []).append(
-            f"{result.workload} ({sizes}; {runs} runs)"
+            f"{result.workload} ({sizes}; runs: {runs})"
         )
     return "\n".join(f"- {'; '.join(made)}: {source}." for source, made in sources.items())
 
@@ -59,8 +59,8 @@ def draw(rows: list[Row]) -> list[str]:
 
     shown = [row for row in rows if row.ratio is not None]
     panels = {
-        "more is better": [row for row in shown if row.gate.least is not None],
-        "less is better": [row for row in shown if row.gate.least is None],
+        "more is better": [row for row in shown if row.gate.more],
+        "less is better": [row for row in shown if not row.gate.more],
     }
     panels = {title: part for title, part in panels.items() if part}
     if not panels:
@@ -95,7 +95,7 @@ def draw_panel(axis, title: str, rows: list[Row]) -> None:
     axis.barh(places, ratios, height=0.62, color=colors)
     axis.axvline(1, color=MUTED, linewidth=0.8, linestyle=(0, (3, 3)), zorder=0)
     for place, row in zip(places, rows, strict=True):
-        target = row.gate.least if row.gate.least is not None else row.gate.most
+        target = row.gate.target
         if target is not None:
             axis.plot([target] * 2, [place - 0.42, place + 0.42], color=INK, linewidth=2)
         gate = f"   gate {row.gate.text}" if row.gate.text else ""

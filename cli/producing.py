@@ -120,7 +120,7 @@ def produce_events(
     return run.summary(time.monotonic() - start_s)
 
 
-class _Partitions(dict[bytes, int]):
+class KeyPartitions(dict[bytes, int]):
     """The partition of each key, computed once per key; so it knows the distinct keys too."""
 
     def __init__(self, count: int) -> None:
@@ -137,6 +137,7 @@ class _Partitions(dict[bytes, int]):
         return partition
 
     def distinct(self) -> int | None:
+        """Count the keys seen; None if they were too many to remember."""
         return None if self.overflowed else len(self)
 
 
@@ -146,7 +147,7 @@ class _Run:
     def __init__(self, target: Target, template: Template) -> None:
         self._target = target
         self._template = template
-        self._partition_of = _Partitions(target.partitions)
+        self._partition_of = KeyPartitions(target.partitions)
         self._turns = itertools.cycle(range(target.partitions))
         self._per_partition = Counter(dict.fromkeys(range(target.partitions), 0))
         self._bytes = 0

@@ -90,7 +90,9 @@ def _join(layout: _Layout, drawn: list[Sequence[bytes]], rows: int) -> list[byte
     # Hot path: one join per row. The template above, key included, costs 0.5 us per row:
     # python -m timeit -s 'from penstock.cli.templates import Template; t = Template(...,
     # key="user")' 't.block(5000, 0)'
-    parts = [itertools.repeat(p, rows) if isinstance(p, bytes) else drawn[p] for p in layout]
+    parts = [
+        itertools.repeat(p, rows) if isinstance(p, bytes) else drawn[p] for p in layout or [b""]
+    ]
     return list(map(b"".join, zip(*parts, strict=True)))
 
 

@@ -88,9 +88,10 @@ class Task:
         """
         for node in self.part.stateful:
             overlay = self._overlay(node)
-            if overlay.changed:
-                self._at = node
-                self._hand_on(node, overlay.flush())
+            self._at = node
+            changes = overlay.flush()
+            if changes.keys:
+                self._hand_on(node, changes)
         self._accept()
 
     def discard(self, clocks: Mapping[str, int]) -> None:
@@ -144,6 +145,8 @@ class Task:
                 changes.timestamps,
                 raw_keys=changes.keys,
                 key_serde=store.key,
+                raw_values=changes.encoded,
+                value_serde=store.value,
                 partition=self.partition,
             )
             self._push(node, chunk)

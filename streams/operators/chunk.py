@@ -28,8 +28,10 @@ class Chunk:
         "offsets",
         "partition",
         "raw_keys",
+        "raw_values",
         "timestamps",
         "topic",
+        "value_serde",
         "values",
     )
 
@@ -41,6 +43,8 @@ class Chunk:
         keys: Sequence[Any] | None = None,
         raw_keys: Sequence[bytes | None] | None = None,
         key_serde: Serde[Any] | None = None,
+        raw_values: Sequence[bytes | None] | None = None,
+        value_serde: Serde[Any] | None = None,
         headers: Sequence[Headers] | None = None,
         offsets: Sequence[int] | None = None,
         topic: str = "",
@@ -49,6 +53,8 @@ class Chunk:
         self._keys = keys
         self.raw_keys = raw_keys
         self.key_serde = key_serde
+        self.raw_values = raw_values
+        self.value_serde = value_serde
         self.values = values
         self.timestamps = timestamps
         self.headers = headers
@@ -79,6 +85,12 @@ class Chunk:
         if self.raw_keys is not None and self.key_serde is serde and is_canonical(serde):
             return self.raw_keys
         return encode_column(serde, self.keys)
+
+    def encoded_values(self, serde: Serde[Any]) -> Sequence[bytes | None]:
+        """The values as bytes of a serde, taken over where they were encoded by it before."""
+        if self.raw_values is not None and self.value_serde is serde:
+            return self.raw_values
+        return encode_column(serde, self.values)
 
     def with_values(self, values: Sequence[Any]) -> "Chunk":
         """The same records with other values."""

@@ -6,7 +6,7 @@ partition, whose offset the store has to know: a commit fails if any record of i
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from itertools import repeat
 from typing import Any
 
@@ -17,7 +17,6 @@ from penstock.runtime.faults import Abortable, Unknown, sorted_out
 
 Offsets = Mapping[tuple[str, int], tuple[int, str]]
 
-RECORDS_PER_POLL = 50_000
 FULL_QUEUE_WAIT_S = 0.05
 RETRY_PAUSE_S = 0.2
 
@@ -84,23 +83,48 @@ class TransactionalProducer:
 
     def produce(self, out: Outgoing) -> None:
         """Queue encoded records: 0.6 us each."""
-        count = len(out.values)
-        if not count:
-            return
-        headers = repeat(None, count) if out.headers is None else out.headers
-        rows = zip(out.values, out.keys, out.partitions, out.timestamps, headers, strict=True)
-        produce, topic = self._producer.produce, out.topic
-        last = count - 1 if out.store else -1
+        rows = zip(
+            repeat(out.topic),
+            out.values,
+            out.keys,
+            out.partitions,
+            repeat(None),
+            repeat(None),
+            out.timestamps,
+            *([] if out.headers is None else [out.headers]),
+            strict=False,
+        )
         with sorted_out():
-            for number, (value, key, partition, timestamp, header) in enumerate(rows):
-                callback = self._acknowledged if number == last else None
-                while True:
-                    try:
-                        produce(topic, value, key, partition, callback, None, timestamp, header)
-                        break
-                    except BufferError:
-                        self._producer.poll(FULL_QUEUE_WAIT_S)
+            if out.store:
+                *rows_but_last, last = rows
+                self._queue(rows_but_last)
+                self._queue([(*last[:4], self._acknowledged, None, *last[6:])])
+            else:
+                self._queue(rows)
         self._producer.poll(0)
+
+    def _queue(self, rows: Iterable[tuple[Any, ...]]) -> None:
+        produce = self._producer.produce
+        for row in rows:
+            try:
+                produce(*row)
+            except BufferError:
+                self._queue_slowly(row)
+
+    def _queue_slowly(self, row: tuple[Any, ...]) -> None:
+        """Queue a record while the queue is full: wait for room, for as long as it may take."""
+        deadline = time.monotonic() + self._transaction_timeout_s
+        while True:
+            self._producer.poll(FULL_QUEUE_WAIT_S)
+            try:
+                self._producer.produce(*row)
+                return
+            except BufferError:
+                if time.monotonic() > deadline:
+                    raise Abortable(
+                        "the producer's queue stayed full for"
+                        f" {self._transaction_timeout_s:g} s: the broker takes no records"
+                    ) from None
 
     def flush(self) -> None:
         """Wait until the broker has acknowledged every record.

@@ -156,6 +156,7 @@ class Runtime:
 
         Raises:
             BrokerError: if one of them cannot be had.
+
         """
         java, jars = find_java(), find_jars()
         return cls(java, os.pathsep.join(map(str, jars)), ClassData.of(java, jars))

@@ -1,0 +1,35 @@
+"""The application of `penstock demo`: page views, counted per user."""
+
+import os
+
+import msgspec
+import penstock as ps
+
+
+class PageView(msgspec.Struct):
+    """One view of a page."""
+
+    user: str
+    page: str
+    at: int
+
+
+app = ps.App(
+    "page-views",
+    brokers=os.environ["PENSTOCK_BROKERS"],
+    state_dir=os.environ["PENSTOCK_DEMO_STATE"],
+    # The switch is not documented: it breaks the promise, so that a test can see the
+    # demo's check find it out.
+    guarantee="at_least_once" if "PENSTOCK_DEMO_BREAK" in os.environ else "exactly_once",
+)
+
+(
+    app.stream("page-views", key=str, value=PageView, timestamp="at")
+    .filter(lambda view: view.page != "/health")
+    .group_by_key()
+    .count(name="views-per-user", emit="every_update")
+    .to("views-per-user")
+)
+
+if __name__ == "__main__":
+    app.run()

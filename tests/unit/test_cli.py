@@ -1,0 +1,231 @@
+"""The command line without a broker: help, errors, exit codes, what is printed where."""
+
+import json
+import re
+import subprocess
+import sys
+
+import pytest
+from penstock.cli import producing, target
+from penstock.cli.main import app
+from penstock.cli.producing import Summary
+from penstock.cli.target import Target
+from penstock.errors import TopologyError
+from penstock.version import __version__
+from typer.testing import CliRunner
+
+SUMMARY = Summary(
+    topic="views",
+    records=1_500,
+    bytes=120_000,
+    seconds=0.5,
+    keys=10,
+    first_timestamp=100,
+    last_timestamp=200,
+    partitions={0: 1_000, 1: 500},
+    failed=0,
+    failure="",
+)
+PRODUCE = ["produce", "views", "--template", "{counter}"]
+
+
+@pytest.fixture
+def run():
+    return lambda *arguments: CliRunner().invoke(app, list(arguments))
+
+
+@pytest.fixture
+def fake_cluster(monkeypatch):
+    """Let produce find its topic, and return or do what the test says; keep what it was asked."""
+    asked = {}
+
+    def find_topic(topic, **options):
+        asked.update(options, topic=topic)
+        return Target(topic, options["brokers"], 2)
+
+    def produce_events(where, template, **options):
+        asked.update(options, target=where, template=template)
+        return fake(options["stop"])
+
+    def fake(stop):
+        return SUMMARY
+
+    def use(function):
+        nonlocal fake
+        fake = function
+        return asked
+
+    monkeypatch.setattr(target, "find_topic", find_topic)
+    monkeypatch.setattr(producing, "produce_events", produce_events)
+    return use
+
+
+def test_version(run):
+    """--version prints the version and nothing else."""
+    result = run("--version")
+    assert (result.exit_code, result.stdout) == (0, f"penstock {__version__}\n")
+
+
+def test_help_names_the_commands(run):
+    """--help lists the commands, and each command's --help its options."""
+    assert "produce" in run("--help").stdout
+    result = run("produce", "--help")
+    assert result.exit_code == 0
+    text = re.sub(r"\x1b\[[0-9;]*m", "", result.stdout)
+    for option in ("--template", "--key", "--rate", "--count", "--duration", "--partitions"):
+        assert option in text
+
+
+def test_help_loads_no_client():
+    """The commands' modules, and so --help, load neither a Kafka client nor RocksDB."""
+    program = "import sys, penstock.cli.main; print(*sys.modules)"
+    loaded = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert not {"confluent_kafka", "rocksdict", "msgspec"} & set(loaded.stdout.split())
+
+
+def test_an_error_is_one_paragraph_on_stderr(run):
+    """A PenstockError ends with exit code 1, its message, and no traceback."""
+    result = run("produce", "views", "--template", "{foo:1}")
+    assert result.exit_code == 1
+    assert result.stdout == ""
+    assert result.stderr.startswith("Error: The template has an unknown placeholder {foo:1}.")
+    assert result.stderr.count("\n") == 1
+
+
+def test_markup_in_an_error_is_text(run):
+    """What looks like rich's markup is printed as it is."""
+    assert (
+        "[bold]x[/bold]"
+        in run("produce", "v", "--template", "1", "--rate", "[bold]x[/bold]").stderr
+    )
+
+
+def test_debug_shows_the_error_itself(run):
+    """With --debug the exception leaves the command line with its traceback."""
+    result = run("--debug", "produce", "views", "--template", "{foo:1}")
+    assert isinstance(result.exception, TopologyError)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [[], ["nonsense"], ["produce"], ["produce", "views"], [*PRODUCE, "--count", "0"]],
+)
+def test_wrong_usage_is_exit_code_2(run, arguments):
+    """A missing or unknown argument is typer's business."""
+    assert run(*arguments).exit_code == 2
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--rate", "fast"], ["--duration", "5"], ["--key", "user"], ["--brokers", "x", "--rate", "0"]],
+)
+def test_what_is_wrong_is_said_before_a_broker_is_asked(run, arguments):
+    """Wrong options fail at once, even with no broker in reach."""
+    assert run(*PRODUCE, *arguments).exit_code == 1
+
+
+def test_produce_passes_on_what_it_is_told(run, fake_cluster):
+    """Options arrive as topic, brokers, pace and template."""
+    asked = fake_cluster(lambda stop: SUMMARY)
+    options = [
+        "--rate",
+        "10/s",
+        "--count",
+        "5",
+        "--duration",
+        "2s",
+        "--brokers",
+        "b:1",
+        "--seed",
+        "3",
+    ]
+    assert run(*PRODUCE, *options, "--partitions", "2").exit_code == 0
+    assert (asked["topic"], asked["brokers"], asked["partitions"]) == ("views", "b:1", 2)
+    assert (asked["pace"].rate, asked["pace"].count, asked["pace"].duration_ms) == (10, 5, 2_000)
+    assert asked["template"].block(2, 0).values == [b"0", b"1"]
+
+
+def test_the_summary_is_the_last_line(run, fake_cluster):
+    """For people: one line with records, rate and partitions."""
+    fake_cluster(lambda stop: SUMMARY)
+    last = run(*PRODUCE).stdout.splitlines()[-1]
+    assert "1,500 records (0.1 MB, 10 keys) to views in 0.50 s, 3,000/s" in last
+    assert "0: 1,000, 1: 500" in last
+
+
+def test_the_json_summary_is_one_object(run, fake_cluster):
+    """For programs: exactly these fields, alone on stdout."""
+    fake_cluster(lambda stop: SUMMARY)
+    result = run(*PRODUCE, "--json")
+    assert json.loads(result.stdout) == {
+        "topic": "views",
+        "records": 1_500,
+        "bytes": 120_000,
+        "seconds": 0.5,
+        "rate": 3_000.0,
+        "keys": 10,
+        "first_timestamp": 100,
+        "last_timestamp": 200,
+        "partitions": {"0": 1_000, "1": 500},
+        "failed": 0,
+    }
+
+
+def test_an_existing_topic_keeps_its_partitions_and_says_so(run, fake_cluster):
+    """--partitions on an existing topic changes nothing; a note tells it on stderr."""
+    fake_cluster(lambda stop: SUMMARY)
+    result = run(*PRODUCE, "--partitions", "9", "--json")
+    assert result.exit_code == 0
+    assert "views exists already, with 2 partitions" in result.stderr
+    json.loads(result.stdout)
+
+
+def test_lost_records_are_an_error_after_the_summary(run, fake_cluster):
+    """The summary is printed, then the reason, and the exit code is 1."""
+    fields = {name: getattr(SUMMARY, name) for name in Summary.__slots__}
+    fake_cluster(lambda stop: Summary(**fields | {"failed": 3, "failure": "timed out"}))
+    result = run(*PRODUCE, "--json")
+    assert result.exit_code == 1
+    assert json.loads(result.stdout)["failed"] == 3
+    assert "timed out" in result.stderr
+
+
+def test_an_interrupted_run_sums_up_and_exits_130(run, fake_cluster):
+    """The first Ctrl-C ends the run in order."""
+
+    def interrupted(stop):
+        stop.set()
+        return SUMMARY
+
+    fake_cluster(interrupted)
+    result = run(*PRODUCE, "--json")
+    assert result.exit_code == 130
+    assert json.loads(result.stdout)["records"] == 1_500
+
+
+def test_an_interrupt_elsewhere_exits_130_without_traceback(run, monkeypatch):
+    """Ctrl-C while a command waits for the cluster prints nothing."""
+
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(target, "find_topic", interrupted)
+    result = run(*PRODUCE)
+    assert (result.exit_code, result.stdout, result.stderr) == (130, "", "")
+
+
+def test_unreachable_brokers_are_an_error_in_bounded_time(run, monkeypatch):
+    """The error names what was tried, the last thing seen, and the way out."""
+    monkeypatch.setattr(target, "CONNECT_TIMEOUT_S", 1.0)
+    result = run(*PRODUCE, "--brokers", "127.0.0.1:1")
+    assert result.exit_code == 1
+    for part in ("127.0.0.1:1", "within 1 s", "Connection refused", "penstock broker", "--brokers"):
+        assert part in result.stderr
+
+
+def test_an_empty_topic_name_is_refused():
+    """An empty name, say of an unset shell variable, is told as such."""
+    with pytest.raises(TopologyError, match="empty"):
+        target.find_topic("", brokers="127.0.0.1:1")
