@@ -10,6 +10,7 @@ import importlib.metadata
 import os
 import platform
 import shlex
+import signal
 import subprocess
 import sys
 import tempfile
@@ -17,16 +18,17 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from confluent_kafka import KafkaException
 from penstock.testing import KafkaServer
 from penstock.testing.kafka_jars import KAFKA_VERSION, find_java
 from rich.console import Console
 from rich.table import Table
 
-from bench import publish, results, workloads
+from bench import RunFailedError, publish, results, workloads
 from bench.engines import ENGINES, Engine, UnavailableError
 from bench.results import Result
 from bench.topics import Topics
-from bench.worker import RunFailedError, Sampler
+from bench.worker import Sampler
 from bench.workloads import Bench, Figures
 
 THROUGHPUT = {  # workload: application, keys, records
@@ -44,6 +46,7 @@ console = Console(highlight=False)
 
 def main() -> int:
     options = parse()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # worker and broker go with us
     engines = available(options.engines)
     failures = 0
     with (
@@ -124,7 +127,7 @@ def measure(result: Result, run: Run, engines: list[Engine], runs: int) -> int:
             try:
                 with console.status(label):
                     figures = run(engine)
-            except RunFailedError as error:
+            except (RunFailedError, KafkaException) as error:
                 failures += 1
                 console.print(f"{label}: {error}", style="red", markup=False)
                 continue

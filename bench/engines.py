@@ -71,12 +71,18 @@ def find_javac() -> Path:
 
 
 def streams_jars() -> list[Path]:
-    """Resolve Kafka Streams, and take the logging of the broker's jars beside it."""
+    """Resolve Kafka Streams, with the logging of the broker's jars beside it.
+
+    A prepared folder (PENSTOCK_KAFKA_LIBS) may hold it already, as Kafka's download does.
+    """
+    jars = find_jars()
+    if any(jar.name.startswith("kafka-streams-") for jar in jars):
+        return jars
     try:
         import jgo
     except ImportError:
         raise UnavailableError("its jars come through jgo: pip install 'penstock[demo]'") from None
-    logging = [jar for jar in find_jars() if jar.name.startswith("log4j-")]
+    logging = [jar for jar in jars if jar.name.startswith("log4j-")]
     return [*jgo.build(KAFKA_STREAMS).all_jars, *logging]
 
 

@@ -23,10 +23,12 @@ from confluent_kafka import (
 )
 from confluent_kafka.admin import AdminClient
 
+from bench import RunFailedError
 from bench.topics import COUNT, PARTITIONS
 
 OFFSETS_TOPIC = "__consumer_offsets"
 OFFSET_COMMIT_KEYS = (0, 1)  # versions of the key that hold a commit, not a member
+READY_SECONDS = 30
 READER = {
     "isolation.level": "read_committed",
     "enable.auto.commit": False,
@@ -45,7 +47,21 @@ class Commit:
 
 
 def end_offsets(brokers: str, topic: str) -> dict[int, int]:
-    """Where each partition ends; nothing of a topic that does not exist yet."""
+    """Where each partition ends; nothing of a topic that does not exist yet.
+
+    A new topic's partitions have no leader for some milliseconds: asked again, for 30 s at most.
+    """
+    deadline = time.monotonic() + READY_SECONDS
+    while True:
+        try:
+            return ask_end_offsets(brokers, topic)
+        except KafkaException:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
+
+
+def ask_end_offsets(brokers: str, topic: str) -> dict[int, int]:
     consumer = Consumer({"bootstrap.servers": brokers, **READER})
     try:
         found = consumer.list_topics(timeout=10).topics
@@ -147,16 +163,21 @@ class Tail:
 
     def __init__(self, brokers: str, topic: str) -> None:
         fast = {"fetch.wait.max.ms": 10, "fetch.queue.backoff.ms": 1, "fetch.error.backoff.ms": 10}
+        ends = [TopicPartition(topic, p, end) for p, end in end_offsets(brokers, topic).items()]
         self._consumer = Consumer({"bootstrap.servers": brokers, **READER, **fast})
-        self._consumer.assign(
-            [TopicPartition(topic, p, end) for p, end in end_offsets(brokers, topic).items()]
-        )
-        waiting = PARTITIONS
-        while waiting:
-            message = self._consumer.poll(10)
-            if message is None:
-                raise RuntimeError(f"the reader of {topic} does not get ready")
-            waiting -= message.error() is not None
+        self._consumer.list_topics(topic, timeout=10)  # else metadata may take its time
+        self._consumer.assign(ends)
+        self._wait_until_ready(topic, {end.partition for end in ends})
+
+    def _wait_until_ready(self, topic: str, partitions: set[int]) -> None:
+        deadline = time.monotonic() + READY_SECONDS
+        while partitions:
+            message = self._consumer.poll(0.5)
+            if message and message.error() and message.error().code() == KafkaError._PARTITION_EOF:
+                partitions.discard(message.partition())
+            if time.monotonic() > deadline:
+                self._consumer.close()
+                raise RunFailedError(f"no answer from {topic}, partitions {sorted(partitions)}")
 
     def __enter__(self) -> Self:
         return self

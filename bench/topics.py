@@ -14,6 +14,8 @@ from itertools import count
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
+from bench import RunFailedError
+
 PARTITIONS = 4
 SEED = 20_240_229
 EVENT_BYTES = 147
@@ -94,7 +96,7 @@ def send(
             except BufferError:
                 producer.poll(0.05)
     if producer.flush(60) or failed:
-        raise RuntimeError(f"could not fill {topic}: {failed[:1] or 'timeout'}")
+        raise RunFailedError(f"could not fill {topic}: {failed[:1] or 'timeout'}")
 
 
 def make_pages() -> Iterator[tuple[bytes, int]]:

@@ -15,16 +15,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
+from bench import RunFailedError
 from bench.engines import ROOT
 
 SAMPLE_SECONDS = 0.02
 STOP_SECONDS = 20
 TAIL_LINES = 25
 TICKS = os.sysconf("SC_CLK_TCK")
-
-
-class RunFailedError(Exception):
-    """A run gave no figure; the message has the end of the worker's log."""
 
 
 class Sampler:

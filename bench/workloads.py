@@ -18,11 +18,11 @@ from pathlib import Path
 
 from confluent_kafka import ConsumerGroupState, KafkaException
 
-from bench import observe, pacer, topics
+from bench import RunFailedError, observe, pacer, topics
 from bench.engines import Engine
 from bench.observe import Commit
 from bench.topics import Input, Topics
-from bench.worker import RunFailedError, Sampler, Worker
+from bench.worker import Sampler, Worker
 
 POLL_SECONDS = 0.5
 LATENCY_RATE = 1_000  # records/s

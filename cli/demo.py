@@ -13,7 +13,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -132,24 +132,21 @@ class _Demo:
 
     def _start(self, name: str, command: list[str]) -> "subprocess.Popen[bytes]":
         state = str(self._folder / "state")
-        environment = {
-            **os.environ,
-            "PENSTOCK_BROKERS": self._brokers,
-            "PENSTOCK_DEMO_STATE": state,
-        }
+        own = {"PENSTOCK_BROKERS": self._brokers, "PENSTOCK_DEMO_STATE": state}
         with self._log(name).open("ab") as log:
-            return subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+            return subprocess.Popen(command, env={**os.environ, **own}, stdout=log, stderr=log)
 
     def _log(self, name: str) -> Path:
         return self._folder / f"{name}.log"
 
     def _kill_in_transaction(self, worker: "subprocess.Popen[bytes]") -> None:
         """Kill the worker while the broker holds records of its open transaction."""
+        broken = "PENSTOCK_DEMO_BREAK" in os.environ  # see demo_app: no transactions then
         for _ in range(KILL_TRIES):
-            if self._open_records():
+            if broken or self._open_records():
                 worker.send_signal(signal.SIGKILL)
                 worker.wait()
-                if self._open_records():
+                if broken or self._open_records():
                     return
                 worker = self._start_worker()
                 self._watch(worker, 1.0)
@@ -218,7 +215,7 @@ class _Demo:
             )
 
     @contextmanager
-    def _reading(self) -> Iterator[None]:
+    def _reading(self) -> Generator[None]:
         """Follow the results in a thread, as any read_committed reader would."""
         thread = threading.Thread(target=self._read, daemon=True)
         thread.start()

@@ -14,13 +14,20 @@ class PageView(msgspec.Struct):
     at: int
 
 
+# This switch is not documented: it breaks the promise, with commits so rare that a kill
+# always falls between two, so that a test can see the demo's check find it out.
+BROKEN = "PENSTOCK_DEMO_BREAK" in os.environ
+
 app = ps.App(
     "page-views",
     brokers=os.environ["PENSTOCK_BROKERS"],
     state_dir=os.environ["PENSTOCK_DEMO_STATE"],
-    # The switch is not documented: it breaks the promise, so that a test can see the
-    # demo's check find it out.
-    guarantee="at_least_once" if "PENSTOCK_DEMO_BREAK" in os.environ else "exactly_once",
+    guarantee="at_least_once" if BROKEN else "exactly_once",
+    settings=ps.Settings(
+        commit=ps.CommitSettings(interval_ms=1_000, min_interval_ms=1_000)
+        if BROKEN
+        else ps.CommitSettings()
+    ),
 )
 
 (

@@ -12,10 +12,12 @@ Commands import Kafka, RocksDB and the framework inside their functions, so that
 answers at once.
 """
 
-import importlib
 from typing import Annotated, Any
 
 import typer
+from penstock.cli.broker import broker
+from penstock.cli.demo import demo
+from penstock.cli.produce import produce
 from penstock.errors import PenstockError
 from penstock.version import __version__
 from typer.core import TyperGroup
@@ -74,19 +76,9 @@ def _options(
     """Take the options that stand before the command."""
 
 
-def _register(name: str) -> None:
-    module = f"penstock.cli.{name}"
-    try:
-        command = getattr(importlib.import_module(module), name)
-    except ModuleNotFoundError as error:
-        if error.name != module:
-            raise
-        return  # not written yet
-    app.command(name)(command)
-
-
-for _name in ("demo", "produce", "broker"):
-    _register(_name)
+app.command()(demo)
+app.command()(produce)
+app.command()(broker)
 
 
 def main() -> None:

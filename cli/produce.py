@@ -9,7 +9,7 @@ import json
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated
 
@@ -67,7 +67,7 @@ def produce(
 
 
 @contextlib.contextmanager
-def _stop_at_interrupt() -> Iterator[threading.Event]:
+def _stop_at_interrupt() -> Generator[threading.Event]:
     """Let the first Ctrl-C end the run and a second one the process."""
     stop = threading.Event()
 
@@ -84,7 +84,7 @@ def _stop_at_interrupt() -> Iterator[threading.Event]:
 
 
 @contextlib.contextmanager
-def _progress_bar(topic: str, total: int | None) -> Iterator[Callable[[int], None] | None]:
+def _progress_bar(topic: str, total: int | None) -> Generator[Callable[[int], None] | None]:
     """Show records and rate on a terminal, and nothing elsewhere."""
     if not sys.stderr.isatty():
         yield None

@@ -46,7 +46,7 @@ class Summary:
         first_timestamp: of the first record, in milliseconds; None without a record.
         last_timestamp: of the last record, in milliseconds; None without a record.
         partitions: acknowledged records of every partition of the topic.
-        failed: records that were sent and not acknowledged.
+        failed: records that were not acknowledged; after a timeout some may be in the topic.
         failure: why the first of them failed; "" if none did.
 
     """

@@ -11,7 +11,7 @@ asked, and every error is a bare Exception with RocksDB's text.
 """
 
 import struct
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -156,7 +156,7 @@ _ADVICE = (
 
 
 @contextmanager
-def _as_state_error(path: Path) -> Iterator[None]:
+def _as_state_error(path: Path) -> Generator[None]:
     try:
         yield
     except GeneratorExit:

@@ -65,7 +65,8 @@ _HOMES = {
     "TopologyError": "penstock.errors",
 }
 
-__all__ = [*_HOMES, "__version__", "serde"]
+if not TYPE_CHECKING:  # a checker takes the imports above, and no list that is computed
+    __all__ = [*_HOMES, "__version__", "serde"]
 
 
 def __getattr__(name: str) -> Any:

@@ -41,7 +41,8 @@ class Admin:
         self._servers = str(config["bootstrap.servers"])
         self._timeout_s = timeout_ms / 1000
         self._last_error: KafkaError | None = None
-        self._client = AdminClient({**config, "error_cb": self._note, "log_level": 2})
+        whole: dict[str, Any] = {**config, "error_cb": self._note, "log_level": 2}
+        self._client: Any = AdminClient(whole)  # its futures have no types
 
     def connect(self, wait_ms: int) -> None:
         """Wait until the cluster answers.
@@ -148,7 +149,7 @@ class Admin:
         return self._offsets(partitions, OffsetSpec.for_timestamp(time_ms))
 
     def _offsets(
-        self, partitions: Iterable[tuple[str, int]], spec: OffsetSpec
+        self, partitions: Iterable[tuple[str, int]], spec: Any
     ) -> dict[tuple[str, int], int]:
         wanted = {TopicPartition(topic, number): spec for topic, number in partitions}
         if not wanted:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Generic, overload
+from typing import Any, Generic, overload
 
 from penstock.serde.types import RAW, DataType, Serde, Spec, data_type
 from typing_extensions import TypeVar
@@ -36,54 +36,55 @@ class Topic(Generic[K, V]):
     value_type: DataType
     timestamp: str | Callable[[Any], int] | None = None
     unit: str = "ms"
-    config: Mapping[str, str] = field(default_factory=dict)
+    config: Mapping[str, str] = field(default_factory=dict[str, str])
 
-    if TYPE_CHECKING:
-
-        @overload
-        def __new__(
-            cls,
-            name: str,
-            *,
-            timestamp: str | Callable[[Any], int] | None = None,
-            unit: str = "ms",
-            config: Mapping[str, str] | None = None,
-        ) -> "Topic[bytes | None, Any]": ...
-        @overload
-        def __new__(
-            cls,
-            name: str,
-            *,
-            value: Spec[V2],
-            timestamp: str | Callable[[V2], int] | None = None,
-            unit: str = "ms",
-            config: Mapping[str, str] | None = None,
-        ) -> "Topic[bytes | None, V2]": ...
-        @overload
-        def __new__(
-            cls,
-            name: str,
-            *,
-            key: Spec[K2],
-            value: Spec[V2],
-            timestamp: str | Callable[[V2], int] | None = None,
-            unit: str = "ms",
-            config: Mapping[str, str] | None = None,
-        ) -> "Topic[K2, V2]": ...
-        def __new__(cls, name: str, **declared: Any) -> Any: ...
-
-    else:
-
-        def __init__(
-            self, name, *, key=None, value=None, timestamp=None, unit="ms", config=None
-        ) -> None:
-            put = object.__setattr__
-            put(self, "name", name)
-            put(self, "key_type", RAW if key is None else data_type(key, key=True))
-            put(self, "value_type", RAW if value is None else data_type(value))
-            put(self, "timestamp", timestamp)
-            put(self, "unit", unit)
-            put(self, "config", dict(config or {}))
+    @overload
+    def __init__(
+        self: "Topic[bytes | None, Any]",
+        name: str,
+        *,
+        timestamp: str | Callable[[Any], int] | None = None,
+        unit: str = "ms",
+        config: Mapping[str, str] | None = None,
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: "Topic[bytes | None, V2]",
+        name: str,
+        *,
+        value: Spec[V2],
+        timestamp: str | Callable[[V2], int] | None = None,
+        unit: str = "ms",
+        config: Mapping[str, str] | None = None,
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: "Topic[K2, V2]",
+        name: str,
+        *,
+        key: Spec[K2],
+        value: Spec[V2],
+        timestamp: str | Callable[[V2], int] | None = None,
+        unit: str = "ms",
+        config: Mapping[str, str] | None = None,
+    ) -> None: ...
+    def __init__(
+        self,
+        name: str,
+        *,
+        key: Any = None,
+        value: Any = None,
+        timestamp: str | Callable[[Any], int] | None = None,
+        unit: str = "ms",
+        config: Mapping[str, str] | None = None,
+    ) -> None:
+        put = object.__setattr__
+        put(self, "name", name)
+        put(self, "key_type", RAW if key is None else data_type(key, key=True))
+        put(self, "value_type", RAW if value is None else data_type(value))
+        put(self, "timestamp", timestamp)
+        put(self, "unit", unit)
+        put(self, "config", dict(config or {}))
 
     @property
     def key(self) -> Serde[K]:

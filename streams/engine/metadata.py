@@ -58,8 +58,8 @@ class Metadata:
 
     batch: BatchId | None
     siblings: frozenset[int] = frozenset()
-    stores: Mapping[int, str] = field(default_factory=dict)
-    clocks: Mapping[int, int] = field(default_factory=dict)
+    stores: Mapping[int, str] = field(default_factory=dict[int, str])
+    clocks: Mapping[int, int] = field(default_factory=dict[int, int])
     partition_time: int = -1
 
     def clock(self, name: str) -> int:

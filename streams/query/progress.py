@@ -105,7 +105,7 @@ class Progress(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     state_operators: tuple[StateOperatorProgress, ...]
     sources: tuple[SourceProgress, ...]
     sink: SinkProgress
-    observed_metrics: Mapping[str, Any] = msgspec.field(default_factory=dict)
+    observed_metrics: Mapping[str, Any] = msgspec.field(default_factory=dict[str, Any])
     num_dropped_rows: int = 0
 
     def to_json(self) -> str:

@@ -8,6 +8,7 @@ because a predecessor's transaction may still be pending and a seek inside the c
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from confluent_kafka import (
@@ -22,6 +23,8 @@ from penstock.errors import BrokerError
 from penstock.operators.source import Fetched
 
 Inputs = Iterable[tuple[str, int]]
+
+MOST_RUNS = 16
 
 
 @dataclass(frozen=True)
@@ -87,7 +90,7 @@ class InputConsumer:
         if failed:
             self._check(failed)
             messages = [message for message in messages if not message.error()]
-        return [self._columns(run) for run in _by_partition(messages)]
+        return [self._columns(run) for run in _by_partition(messages)] if messages else []
 
     def committed(self, inputs: Inputs, timeout_s: float) -> dict[tuple[str, int], Any] | None:
         """Return committed offsets with their metadata, -1 where there is none.
@@ -224,15 +227,19 @@ _PASSING = (
 
 
 def _by_partition(messages: list[Message]) -> list[list[Message]]:
-    if not messages:
-        return []
-    partitions = [message.partition() for message in messages]
-    topics = [message.topic() for message in messages]
-    if len(set(partitions)) == 1 and len(set(topics)) == 1:
-        return [messages]
+    """Split messages where the partition changes: 60 ns each.
+
+    A partition may come up more than once, in order; where they alternate, they are gathered.
+    """
+    sources = list(
+        zip([m.topic() for m in messages], [m.partition() for m in messages], strict=True)
+    )
+    cuts = [at for at, (one, next_) in enumerate(pairwise(sources), 1) if one != next_]
+    if len(cuts) <= MOST_RUNS:
+        return [messages[start:stop] for start, stop in pairwise([0, *cuts, len(messages)])]
     runs: dict[tuple[str, int], list[Message]] = defaultdict(list)
-    for message, at in zip(messages, zip(topics, partitions, strict=True), strict=True):
-        runs[at].append(message)
+    for message, source in zip(messages, sources, strict=True):
+        runs[source].append(message)
     return list(runs.values())
 
 

@@ -4,7 +4,7 @@ Kafka's error codes say too little: `_FENCED` can be fatal or a coordinator's ti
 three predicates of the client decide: retriable, requires abort, and everything else.
 """
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 from confluent_kafka import KafkaError, KafkaException
@@ -19,7 +19,7 @@ class Unknown(Exception):  # noqa: N818
 
 
 @contextmanager
-def sorted_out() -> Iterator[None]:
+def sorted_out() -> Generator[None]:
     """Turn what the transactional producer raises into Abortable or Unknown."""
     try:
         yield

@@ -54,6 +54,7 @@ def prepare(declared: Topology, admin: Admin) -> Prepared:
     needed = _changelogs(topology, leads)
     _check_stateful_inputs(leads)
     admin.ensure(needed, existing)
+    _warn_of_risks(admin.configs(topic.name for topic in needed))
     ids = admin.topic_ids([topic.name for topic in needed])
     return Prepared(topology, leads, existing, ids)
 
@@ -86,6 +87,21 @@ def _changelogs(topology: Topology, leads: LeadMap) -> list[InternalTopic]:
         for lead in leads.leads.values()
         for store in lead.part.stores
     ]
+
+
+def _warn_of_risks(configs: Mapping[str, Mapping[str, str]]) -> None:
+    """Say where the cluster's settings allow it to lose what it has acknowledged."""
+    for topic, config in configs.items():
+        if config.get("unclean.leader.election.enable") == "true":
+            log.warning(
+                "%s has unclean.leader.election.enable=true: a failover may lose committed"
+                " state. Set it to false.", topic,
+            )  # fmt: skip
+        if config.get("min.insync.replicas") == "1":
+            log.info(
+                "%s has min.insync.replicas=1: what one broker has acknowledged can be lost"
+                " with it. Set it to 2, with a replication factor of 3.", topic,
+            )  # fmt: skip
 
 
 def _check_stateful_inputs(leads: LeadMap) -> None:

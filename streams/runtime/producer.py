@@ -54,6 +54,8 @@ class TransactionalProducer:
         deadline = time.monotonic() + wait_ms / 1000
         while True:
             try:
+                # Connected, it finds its coordinator at once; else it tries again after 0.5 s.
+                self._producer.list_topics("__transaction_state", self._timeout_s)
                 self._producer.init_transactions(self._timeout_s)
                 return
             except KafkaException as error:

@@ -7,7 +7,7 @@ import signal
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -172,6 +172,8 @@ class Running:
         return {
             **self._client_config(),
             "fetch.queue.backoff.ms": 10,
+            # At the end of a changelog the broker keeps a fetch waiting this long.
+            "fetch.wait.max.ms": 10,
             "queued.min.messages": 500_000,
             "queued.max.messages.kbytes": 65_536,
             "group.id": f"{self._app.id}-restore",
@@ -220,7 +222,7 @@ def _topics_with_headers(topology: Topology) -> frozenset[str]:
 
 
 @contextmanager
-def _quiet_collector() -> Iterator[None]:
+def _quiet_collector() -> Generator[None]:
     """Collect garbage rarely: messages are tracked objects, and 33 % of the time went there."""
     before = gc.get_threshold()
     gc.freeze()
@@ -233,7 +235,7 @@ def _quiet_collector() -> Iterator[None]:
 
 
 @contextmanager
-def _stopped_by_signals(running: Running) -> Iterator[None]:
+def _stopped_by_signals(running: Running) -> Generator[None]:
     def stop(_number: int, _frame: FrameType | None) -> None:
         running.stop()
 

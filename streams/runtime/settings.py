@@ -47,9 +47,9 @@ class KafkaSettings:
 
     """
 
-    client: Mapping[str, str | int | float | bool] = field(default_factory=dict)
-    consumer: Mapping[str, str | int | float | bool] = field(default_factory=dict)
-    producer: Mapping[str, str | int | float | bool] = field(default_factory=dict)
+    client: Mapping[str, Setting] = field(default_factory=dict[str, Setting])
+    consumer: Mapping[str, Setting] = field(default_factory=dict[str, Setting])
+    producer: Mapping[str, Setting] = field(default_factory=dict[str, Setting])
     protocol: Literal["classic", "consumer"] = "classic"
     session_timeout_ms: int = 10_000
     max_poll_interval_ms: int = 60_000

@@ -11,7 +11,7 @@ and not too long ago.
 """
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -81,12 +81,12 @@ class OwnedTask:
     lead: Lead
     partition: int
     phase: Phase = Phase.WAITING
-    offsets: dict[tuple[str, int], int] = field(default_factory=dict)
+    offsets: dict[tuple[str, int], int] = field(default_factory=dict[tuple[str, int], int])
     metadata: Metadata | None = None
     settled: bool = False
     committed_ms: int = 0
     task: Task | None = None
-    stores: dict[str, OpenStore] = field(default_factory=dict)
+    stores: dict[str, OpenStore] = field(default_factory=dict[str, OpenStore])
 
     @property
     def inputs(self) -> list[tuple[str, int]]:
@@ -149,18 +149,21 @@ class TaskStarter:
         self._sleep = sleep
         self._retention: dict[str, int] = {}
 
-    def advance(self, owned: OwnedTask) -> None:
-        """Take a task a step further, if it can be.
+    def advance(self, tasks: Sequence[OwnedTask]) -> None:
+        """Take tasks that do not run yet a step further, where they can be.
 
         Raises:
             PenstockError: if the committed offsets, the stores or the topology do not fit.
-
         """
-        if owned.phase is Phase.WAITING and self._find_offsets(owned):
-            self._open_stores(owned)
-            owned.phase = Phase.RESTORING
-        if owned.phase is Phase.RESTORING and all(s.restore.done for s in owned.stores.values()):
-            self._run(owned)
+        waiting = [owned for owned in tasks if owned.phase is Phase.WAITING]
+        if waiting and self._find_offsets(waiting):
+            self._open_stores(waiting)
+            for owned in waiting:
+                owned.phase = Phase.RESTORING
+        for owned in tasks:
+            restored = all(opened.restore.done for opened in owned.stores.values())
+            if owned.phase is Phase.RESTORING and restored:
+                self._run(owned)
 
     def close(self, owned: OwnedTask) -> None:
         """Close a task's stores and release their locks."""
@@ -169,21 +172,28 @@ class TaskStarter:
             self._close_store(opened)
         owned.stores, owned.task, owned.phase = {}, None, Phase.WAITING
 
-    def _find_offsets(self, owned: OwnedTask) -> bool:
-        found = self._consumer.committed(owned.inputs, COMMITTED_TIMEOUT_S)
+    def _find_offsets(self, tasks: Sequence[OwnedTask]) -> bool:
+        inputs = [at for owned in tasks for at in owned.inputs]
+        found = self._consumer.committed(inputs, COMMITTED_TIMEOUT_S)
         if found is None:
             return False
-        lead = (owned.lead.topic, owned.partition)
-        owned.metadata = metadata.decode(found[lead][1], str(owned))
+        for owned in tasks:
+            self._take_over(owned, found)
+        return True
+
+    def _take_over(
+        self, owned: OwnedTask, found: Mapping[tuple[str, int], tuple[int, str | None]]
+    ) -> None:
+        """Begin where the last commit has left the task."""
+        owned.metadata = metadata.decode(found[owned.lead.topic, owned.partition][1], str(owned))
         if owned.metadata:
             check_definitions(owned.lead.part.stores, owned.metadata, str(owned))
-        owned.offsets = {at: offset for at, (offset, _) in found.items() if offset >= 0}
+        owned.offsets = {at: found[at][0] for at in owned.inputs if found[at][0] >= 0}
         missing = [at for at in owned.inputs if at not in owned.offsets]
         owned.settled = not missing
         for topic, partition in missing:
             self._check_new(owned, topic)
             owned.offsets[topic, partition] = self._start(owned, topic, partition)
-        return True
 
     def _check_new(self, owned: OwnedTask, topic: str) -> None:
         known = owned.metadata is not None and (
@@ -213,16 +223,16 @@ class TaskStarter:
         found = self._admin.at_time([at], round(start.timestamp() * 1000))[at]
         return found if found >= 0 else self._admin.ends([at])[at]
 
-    def _open_stores(self, owned: OwnedTask) -> None:
+    def _open_stores(self, tasks: Sequence[OwnedTask]) -> None:
         application = self._prepared.topology.application
-        changelogs = {
-            store.name: (store.changelog(application), owned.partition)
+        wanted = [
+            (owned, store, (store.changelog(application), owned.partition))
+            for owned in tasks
             for store in owned.lead.part.stores
-        }
-        ends = self._admin.ends(changelogs.values())
-        starts = self._admin.starts(changelogs.values())
-        for store in owned.lead.part.stores:
-            at = changelogs[store.name]
+        ]
+        ends = self._admin.ends(at for _, _, at in wanted)
+        starts = self._admin.starts(at for _, _, at in wanted)
+        for owned, store, at in wanted:
             opened = self._open_store(store, at, (starts[at], ends[at]))
             owned.stores[store.name] = opened
             if not opened.restore.done:

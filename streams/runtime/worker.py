@@ -6,7 +6,9 @@ is how each command is carried out, and what its answer is.
 
 Rule 1: the group's callbacks run inside `fetch`. A revoke ends the open batch before it
         returns, and closes the stores; a lost partition discards it.
-Rule 2: what was fetched and is not processed yet waits in `_queue`; a seek drops it.
+Rule 2: what was fetched and is not processed yet waits in `_queue`. Rewinding drops it, and
+        the seek waits until the loop is outside the callbacks, where it would fail; what
+        comes from a rewound input before that is dropped too.
 Rule 3: a batch whose flush failed is run again record by record, which names the culprit.
 """
 
@@ -20,7 +22,7 @@ from penstock.engine.batch import Batch, Pace
 from penstock.engine.metadata import BatchId, Metadata, decode, short_hash
 from penstock.engine.transaction import Command, Event, State, Transaction
 from penstock.errors import BrokerError, DataError, PenstockError
-from penstock.operators.source import Fetched
+from penstock.operators.source import Fetched, total_bytes
 from penstock.runtime.consumer import InputConsumer, Membership
 from penstock.runtime.faults import Abortable, Unknown
 from penstock.runtime.preparation import Prepared
@@ -35,10 +37,12 @@ log = logging.getLogger("penstock")
 T = TypeVar("T")
 
 IDLE_WAIT_S = 0.1
+UNASSIGNED_WAIT_S = 0.01  # an assignment comes inside `fetch`, which then waits to the end
 RECOMMIT_MS = 3_600_000  # the broker expires offsets of siblings even while members live
 RESOLVE_TRIES = 60
 SAME_FAILURES = 5
 KEEPALIVE_S = 1.0
+FIRST_CHUNK = 100  # until the cost of a record is known, it may be high
 
 
 class Worker:
@@ -92,6 +96,7 @@ class Worker:
         self._batch = self._new_batch()
         self._touched: dict[int, OwnedTask] = {}
         self._careful: dict[tuple[str, int], int] = {}
+        self._rewound: dict[tuple[str, int], int] = {}
         self._cost_s = 0.0
         self._flushed = now()
         self._polled = now()
@@ -142,23 +147,26 @@ class Worker:
     # Fetching and processing
 
     def _fetch(self) -> list[Fetched]:
+        self._consumer.seek({at: n for at, n in self._rewound.items() if at in self._by_input})
+        self._rewound = {}
         fetched = self._consumer.fetch(self._wait_s(), 0 if self._queue else self._chunk_records())
         self._polled = self._now()
-        return fetched
+        return [run for run in fetched if (run.topic, run.partition) not in self._rewound]
 
     def _wait_s(self) -> float:
         if self._queue or self._restorer.busy:
             return 0.0
         if self._transaction.state is State.OPEN:
             return max(0.0, self._pace.wait_ms(self._batch, self._now() * 1000) / 1000)
-        waiting = any(owned.phase is not Phase.RUNNING for owned in self._tasks.values())
-        return 0.0 if waiting else IDLE_WAIT_S
+        if any(owned.phase is not Phase.RUNNING for owned in self._tasks.values()):
+            return 0.0
+        return IDLE_WAIT_S if self._tasks else UNASSIGNED_WAIT_S
 
     def _chunk_records(self) -> int:
         """So many records that processing them takes about `chunk_ms`."""
         commit = self._settings.commit
         if not self._cost_s:
-            return commit.chunk_records
+            return FIRST_CHUNK
         return max(1, min(commit.chunk_records, int(commit.chunk_ms / 1000 / self._cost_s)))
 
     def _process(self, fetched: Fetched) -> None:
@@ -177,7 +185,7 @@ class Worker:
         except DataError as error:
             self._drive(Event.FAILED)
             raise error
-        self._measure(self._now() - started, len(fetched.offsets))
+        self._measure(self._now() - started, fetched)
 
     def _run_task(self, owned: OwnedTask, fetched: Fetched) -> None:
         task = owned.task
@@ -187,7 +195,7 @@ class Worker:
         self._touched[id(owned)] = owned
         task.process(fetched, careful=fetched.offsets[0] < self._careful.get(at, -1))
         self._batch.add(at, fetched.offsets[0], fetched.next_offset, len(fetched.offsets))
-        self._batch.bytes_in += sum(map(len, filter(None, fetched.values)))
+        self._batch.bytes_in += total_bytes(fetched.values)
         self._attempt(lambda: self._produce(owned))
 
     def _produce(self, owned: OwnedTask) -> None:
@@ -199,9 +207,26 @@ class Worker:
             if out.store is None:
                 self._batch.rows_out += len(out.values)
 
-    def _measure(self, seconds: float, records: int) -> None:
+    def _measure(self, seconds: float, fetched: Fetched) -> None:
+        records = len(fetched.offsets)
         cost = seconds / records
         self._cost_s = cost if not self._cost_s else 0.8 * self._cost_s + 0.2 * cost
+        limit_s = self._settings.kafka.transaction_timeout_ms / 1000
+        if seconds < limit_s / 2:
+            return
+        at = f"{fetched.topic}/{fetched.partition} from offset {fetched.offsets[0]}"
+        took = f"Processing {records} records of {at} took {seconds:.1f} s"
+        if records == 1 and seconds > limit_s:
+            raise DataError(
+                f"{took}, longer than the transaction may be open ({limit_s:g} s). Make the"
+                " function faster, or raise KafkaSettings.transaction_timeout_ms (and"
+                " max_poll_interval_ms above it).",
+                topic=fetched.topic,
+                partition=fetched.partition,
+                offset=fetched.offsets[0],
+            )
+        log.warning("%s, of %g s that a transaction may be open.", took, limit_s)
+        self._cost_s = max(self._cost_s, cost)
 
     # The transaction
 
@@ -335,7 +360,7 @@ class Worker:
                 continue
             owned.task.discard(owned.clocks)
             self._drop_queued(owned)
-            self._consumer.seek(owned.offsets)
+            self._rewound.update(owned.offsets)
         self._touched = {}
         self._count_failure()
 
@@ -414,9 +439,9 @@ class Worker:
             running = any(owned.phase is Phase.RUNNING for owned in self._tasks.values())
             slice_ms = self._settings.state.restore_slice_ms
             self._restorer.work(slice_ms if running else 4 * slice_ms)
-        for owned in self._tasks.values():
-            if owned.phase is not Phase.RUNNING:
-                self._starter.advance(owned)
+        self._starter.advance(
+            [owned for owned in self._tasks.values() if owned.phase is not Phase.RUNNING]
+        )
 
     def _settle(self) -> None:
         """Commit the offsets of tasks that have none, or whose last commit is long ago."""

@@ -7,7 +7,7 @@ until `advance`.
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Generic, Self, overload
@@ -169,7 +169,7 @@ class TestDriver:
         raise TopologyError(f"The application has no store named {table.name!r}.")
 
     @contextmanager
-    def batch(self) -> Iterator[None]:
+    def batch(self) -> Generator[None]:
         """Process what is sent inside as one batch, committed at the end."""
         self._batching = True
         try:

@@ -25,7 +25,7 @@ import secrets
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import resources
@@ -315,7 +315,7 @@ def _maven(cache: Path, advance: Callable[[float], None]) -> "MavenContext":
         ) from None
 
     @contextmanager
-    def one_file(_name: str, size: int) -> Iterator[Callable[[int], None]]:
+    def one_file(_name: str, size: int) -> Generator[Callable[[int], None]]:
         yield lambda received: advance(received / size)
 
     context = MavenContext(resolver=PythonResolver(progress_callback=one_file), repo_cache=cache)
@@ -359,7 +359,7 @@ def _sha256(path: Path) -> str:
 
 
 @contextmanager
-def _progress(folder: Path, jars: int) -> Iterator[Callable[[float], None]]:
+def _progress(folder: Path, jars: int) -> Generator[Callable[[float], None]]:
     """Show the fetch: a bar on a terminal, two lines elsewhere. Yields what counts jars."""
     console = _console()
     console.print(f"Fetching Apache Kafka {KAFKA_VERSION} (44 MB, once) into {folder}")
@@ -371,7 +371,7 @@ def _progress(folder: Path, jars: int) -> Iterator[Callable[[float], None]]:
 
 
 @contextmanager
-def _exclusive(lock: Path) -> Iterator[None]:
+def _exclusive(lock: Path) -> Generator[None]:
     """Hold a lock file; the kernel lets go of it when the holder dies."""
     lock.parent.mkdir(parents=True, exist_ok=True)
     with lock.open("w") as file:

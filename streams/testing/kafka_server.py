@@ -408,10 +408,17 @@ class _DataFolder:
 def _format(nodes: list[_Node], cluster_id: str) -> None:
     """Prepare the data folders of those nodes that are new, all at once."""
     new = [node for node in nodes if not node.is_formatted]
-    running = [(node, _start_format(node, cluster_id)) for node in new]
-    for node, process in running:
-        if process.wait(START_TIMEOUT_S):
-            raise node.failed(f"could not be formatted (status {process.returncode})")
+    running = [_start_format(node, cluster_id) for node in new]
+    try:
+        for node, process in zip(new, running, strict=True):
+            if process.wait(START_TIMEOUT_S):
+                raise node.failed(f"could not be formatted (status {process.returncode})")
+    except subprocess.TimeoutExpired:
+        raise new[0].failed(f"could not be formatted within {START_TIMEOUT_S:.0f} s") from None
+    finally:
+        for process in running:
+            process.kill()
+            process.wait()
 
 
 def _start_format(node: _Node, cluster_id: str) -> "subprocess.Popen[bytes]":

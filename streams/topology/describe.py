@@ -33,7 +33,7 @@ def _line(topology: Topology, node: Node) -> str:
 
 
 def _stores(topology: Topology, part: SubTopology) -> list[str]:
-    lines = []
+    lines: list[str] = []
     for node in part.stateful:
         if node.store is None:
             continue

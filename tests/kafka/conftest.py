@@ -1,17 +1,26 @@
-"""What every test against the real broker starts from: one server, and topics of its own."""
+"""What every test against the real broker starts from: one server, topics, applications."""
 
 import time
 import uuid
-from collections.abc import Iterator
-from typing import Protocol
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
 
 import pytest
 from confluent_kafka.admin import AdminClient, NewTopic
 from penstock.testing.kafka_server import KafkaServer
+from tests.kafka.workers import Application
 
 
 class TopicFactory(Protocol):
     def __call__(self, name_prefix: str, partitions: int = 4, **config: object) -> str: ...
+
+
+class ApplicationFactory(Protocol):
+    def __call__(
+        self, name: str, inputs: str | Sequence[str], outputs: str | Sequence[str], **options: Any
+    ) -> Application: ...
 
 
 @pytest.fixture(scope="session")
@@ -31,6 +40,33 @@ def topic(kafka: KafkaServer) -> TopicFactory:
         return name
 
     return create
+
+
+@pytest.fixture
+def application(kafka: KafkaServer, tmp_path: Path) -> Iterator[ApplicationFactory]:
+    """Make applications of `apps.py`; their workers end with the test."""
+    with applications(kafka.bootstrap_servers, tmp_path) as make:
+        yield make
+
+
+@contextmanager
+def applications(servers: str, folder: Path) -> Iterator[ApplicationFactory]:
+    """Make applications whose workers end with the context."""
+    made: list[Application] = []
+
+    def make(
+        name: str, inputs: str | Sequence[str], outputs: str | Sequence[str], **options: Any
+    ) -> Application:
+        inputs = [inputs] if isinstance(inputs, str) else inputs
+        outputs = [outputs] if isinstance(outputs, str) else outputs
+        made.append(Application(servers, folder, name, inputs, outputs, **options))
+        return made[-1]
+
+    try:
+        yield make
+    finally:
+        for application in made:
+            application.close()
 
 
 def create_topic(servers: str, name: str, partitions: int, **config: object) -> None:

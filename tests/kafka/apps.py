@@ -1,0 +1,209 @@
+"""Small applications that tests run as real worker processes.
+
+    python apps.py count --brokers 127.0.0.1:9092 --id a --state-dir /tmp/a --in words --out counts
+
+Settings come as JSON of their groups, as in --kafka '{"session_timeout_ms": 3000}'. What the
+worker logs goes to stderr; so does the error that ends it.
+"""
+
+import argparse
+import datetime
+import json
+import logging
+import re
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import penstock as ps
+
+BAD = "bad"  # `failing` raises at this value
+STALL = "stall"  # `stalling` and `stalling_flush` stop here for good
+STALLED = "stalled for good"  # and say so
+
+Inputs = Any
+Build = Callable[[ps.App, Inputs, list[str], argparse.Namespace], None]
+
+
+class Sale(msgspec.Struct):
+    """A value with an amount; the sum of two counts both."""
+
+    amount: int
+    sales: int = 1
+
+
+def upper(text: str) -> str:
+    return text.upper()
+
+
+def total(one: Sale, other: Sale) -> Sale:
+    return Sale(one.amount + other.amount, one.sales + other.sales)
+
+
+def longest(one: str, other: str) -> str:
+    return max(one, other, key=len)
+
+
+def fragile(text: str) -> str:
+    if text == BAD:
+        raise ZeroDivisionError("no such luck")
+    return text.upper()
+
+
+def stall(text: str) -> str:
+    if text == STALL:
+        logging.getLogger("apps").warning(STALLED)
+        time.sleep(600)
+    return text.upper()
+
+
+def stall_on_key(record: ps.Record[str, int | None]) -> tuple[str, int]:
+    if record.key == STALL:
+        stall(STALL)
+    return record.key, record.value or 0
+
+
+def wrong(text: str) -> int:
+    return text  # type: ignore[return-value]
+
+
+def add_to_dict(found: dict[str, int], text: str) -> dict[str, int]:
+    found["n"] = found.get("n", 0) + 1
+    return found
+
+
+def map_(app: ps.App, inputs: Inputs, out: list[str], args: argparse.Namespace) -> None:
+    app.stream(inputs, key=str, value=str, start=args.start).map(upper).to(out[0])
+
+
+def count(app: ps.App, inputs: Inputs, out: list[str], args: argparse.Namespace) -> None:
+    words = app.stream(inputs, key=str, value=str, start=args.start)
+    words.group_by_key().count(name="counts").to(out[0])
+
+
+def count_in_json(app: ps.App, inputs: Inputs, out: list[str], args: argparse.Namespace) -> None:
+    words = app.stream(inputs, key=str, value=str)
+    words.group_by_key().aggregate(dict[str, int], add_to_dict, name="counts").to(out[0])
+
+
+def map_and_count(app: ps.App, inputs: Inputs, out: list[str], args: argparse.Namespace) -> None:
+    words = app.stream(inputs, key=str, value=str, start=args.start)
+    words.map(upper).to(out[0])
+    words.group_by_key().count(name="counts").to(out[1])
+
+
+def reduce_(app: ps.App, inputs: Inputs, out: list[str], args: argparse.Namespace) -> None:
+    sales = app.stream(inputs, key=str, value=Sale)
+    sales.group_by_key().reduce(total, name="totals").to(out[0])
+
+
+def two_stores(app: ps.App, inputs: Inputs, out: list[str], args: argparse.Namespace) -> None:
+    words = app.stream(inputs, key=str, value=str).group_by_key()
+    words.count(name="counts").to(out[0])
+    words.reduce(longest, name="longest").to(out[1])
+
+
+def raw(app: ps.App, inputs: Inputs, out: list[str], args: argparse.Namespace) -> None:
+    app.stream(inputs).filter(lambda _: True).to(out[0])
+
+
+def text(app: ps.App, inputs: Inputs, out: list[str], args: argparse.Namespace) -> None:
+    app.stream(inputs, key=str, value=str).filter(lambda _: True).to(out[0])
+
+
+def failing(app: ps.App, inputs: Inputs, out: list[str], args: argparse.Namespace) -> None:
+    app.stream(inputs, key=str, value=str).map(fragile).to(out[0])
+
+
+def stalling(app: ps.App, inputs: Inputs, out: list[str], args: argparse.Namespace) -> None:
+    app.stream(inputs, key=str, value=str).map(stall).to(out[0])
+
+
+def stalling_flush(app: ps.App, inputs: Inputs, out: list[str], args: argparse.Namespace) -> None:
+    counts = app.stream(inputs, key=str, value=str).group_by_key().count(name="counts")
+    counts.to_stream().map_record(stall_on_key, key=str, value=int).to(out[0])
+
+
+def routed(app: ps.App, inputs: Inputs, out: list[str], args: argparse.Namespace) -> None:
+    prefix = out[0]
+
+    def destination(text: str) -> str:
+        return f"{prefix}-{text.split(':')[0]}"
+
+    app.stream(inputs, key=str, value=str).to(destination)
+
+
+def mistyped(app: ps.App, inputs: Inputs, out: list[str], args: argparse.Namespace) -> None:
+    app.stream(inputs, key=str, value=str).map(wrong).to(out[0])
+
+
+def untyped(app: ps.App, inputs: Inputs, out: list[str], args: argparse.Namespace) -> None:
+    app.stream(inputs, key=str, value=str).map(lambda text: text.upper()).to(out[0])
+
+
+APPS: dict[str, Build] = {
+    "map": map_,
+    "count": count,
+    "count-in-json": count_in_json,
+    "map-and-count": map_and_count,
+    "reduce": reduce_,
+    "two-stores": two_stores,
+    "raw": raw,
+    "text": text,
+    "failing": failing,
+    "stalling": stalling,
+    "stalling-flush": stalling_flush,
+    "routed": routed,
+    "mistyped": mistyped,
+    "untyped": untyped,
+}
+
+
+def build(arguments: list[str]) -> ps.App:
+    """Make the application that the arguments describe."""
+    args = _parser().parse_args(arguments)
+    settings = ps.Settings(
+        kafka=ps.KafkaSettings(**json.loads(args.kafka)),
+        state=ps.StateSettings(**json.loads(args.state)),
+        commit=ps.CommitSettings(**json.loads(args.commit)),
+    )
+    app = ps.App(
+        args.id,
+        brokers=args.brokers,
+        guarantee=args.guarantee,
+        state_dir=args.state_dir,
+        settings=settings,
+    )
+    inputs = re.compile(args.pattern) if args.pattern else args.inputs
+    APPS[args.name](app, inputs, args.outputs, args)
+    return app
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("name", choices=APPS)
+    parser.add_argument("--brokers", required=True)
+    parser.add_argument("--id", required=True)
+    parser.add_argument("--state-dir", type=Path, required=True)
+    parser.add_argument("--in", dest="inputs", nargs="*", default=[])
+    parser.add_argument("--pattern")
+    parser.add_argument("--out", dest="outputs", nargs="*", default=[])
+    parser.add_argument("--start", type=_start, default="earliest")
+    parser.add_argument("--guarantee", default="exactly_once")
+    for group in ("kafka", "state", "commit"):
+        parser.add_argument(f"--{group}", default="{}")
+    return parser
+
+
+def _start(text: str) -> Any:
+    if text in ("earliest", "latest"):
+        return text
+    return datetime.datetime.fromisoformat(text)
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    build(sys.argv[1:]).run()

@@ -1,0 +1,322 @@
+"""What a run has left in the cluster and on disk, and whether it is exact.
+
+A reader takes a whole topic as it stands; a checker compares what was read and raises an
+AssertionError with the coordinates of what is wrong. `test_checking.py` holds a broken
+history, and a run that is broken for real, against each of them.
+
+Counts are checked by their updates: coalescing may skip some, but per key they rise strictly
+and the last is the recount.
+"""
+
+import shutil
+import struct
+import tempfile
+import time
+import uuid
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    Consumer,
+    ConsumerGroupTopicPartitions,
+    IsolationLevel,
+    KafkaError,
+    TopicPartition,
+)
+from confluent_kafka.admin import AdminClient, OffsetSpec
+from penstock.state.overlay import stamped
+from penstock.state.rocksdb import RocksMemory, RocksStore
+from penstock.state.store import Position
+
+READ_TIMEOUT_S = 30.0
+Partition = tuple[str, int]
+
+
+class Record(NamedTuple):
+    """A record as it stands in a topic."""
+
+    topic: str
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    timestamp: int = 0
+    headers: list[tuple[str, bytes | None]] | None = None
+
+    @property
+    def at(self) -> str:
+        return f"{self.topic}/{self.partition} offset {self.offset}"
+
+
+class History(NamedTuple):
+    """Topics as they stood: their records, by partition in the order of offsets.
+
+    Attributes:
+        records: of all partitions, one after the other.
+        ends: where each partition ended for the reader, markers stepped over.
+
+    """
+
+    records: list[Record]
+    ends: dict[Partition, int]
+
+    def of(self, topic: str, partition: int) -> list[Record]:
+        return [r for r in self.records if (r.topic, r.partition) == (topic, partition)]
+
+
+# Reading
+
+
+@lru_cache(maxsize=8)
+def admin(servers: str) -> AdminClient:
+    return AdminClient({"bootstrap.servers": servers, "log_level": 0})
+
+
+def partitions_of(servers: str, topics: Iterable[str]) -> list[Partition]:
+    found = admin(servers).list_topics(timeout=READ_TIMEOUT_S).topics
+    return [(topic, number) for topic in topics for number in sorted(found[topic].partitions)]
+
+
+def read(servers: str, *topics: str, isolation: str = "read_committed") -> History:
+    """Read whole topics, up to the end of each partition."""
+    partitions = partitions_of(servers, topics)
+    consumer = Consumer(
+        {
+            "bootstrap.servers": servers,
+            "group.id": f"reader-{uuid.uuid4()}",
+            "enable.auto.commit": False,
+            "enable.partition.eof": True,
+            "isolation.level": isolation,
+            "fetch.queue.backoff.ms": 10,
+            "fetch.wait.max.ms": 10,  # the end of a partition shows after such a wait
+        }
+    )
+    try:
+        # Without it half of the readers wait 1 s for metadata.
+        consumer.list_topics(timeout=READ_TIMEOUT_S)
+        consumer.assign([TopicPartition(t, p, OFFSET_BEGINNING) for t, p in partitions])
+        return _drain(consumer, partitions)
+    finally:
+        consumer.close()
+
+
+def _drain(consumer: Consumer, partitions: Sequence[Partition]) -> History:
+    records: dict[Partition, list[Record]] = {at: [] for at in partitions}
+    ends: dict[Partition, int] = {}
+    deadline = time.monotonic() + READ_TIMEOUT_S
+    while len(ends) < len(partitions):
+        assert time.monotonic() < deadline, f"no end of {set(partitions) - set(ends)}"
+        for message in consumer.consume(10_000, 0.05):
+            at = (message.topic(), message.partition())
+            error = message.error()
+            if error is None:
+                records[at].append(_record(message))
+            elif error.code() == KafkaError._PARTITION_EOF:
+                ends[at] = message.offset()
+            else:
+                assert error.retriable() or not error.fatal(), f"{at}: {error}"
+    return History([record for at in partitions for record in records[at]], ends)
+
+
+def _record(message: Any) -> Record:
+    return Record(
+        message.topic(),
+        message.partition(),
+        message.offset(),
+        message.key(),
+        message.value(),
+        message.timestamp()[1],
+        message.headers(),
+    )
+
+
+def committed(servers: str, group: str) -> dict[Partition, int]:
+    """Read the offsets that a group has committed, waiting for pending transactions."""
+    wanted = ConsumerGroupTopicPartitions(group)
+    futures = admin(servers).list_consumer_group_offsets([wanted], request_timeout=READ_TIMEOUT_S)
+    found = futures[group].result().topic_partitions
+    return {(at.topic, at.partition): at.offset for at in found}
+
+
+def ends(
+    servers: str, topics: Iterable[str], isolation: IsolationLevel = IsolationLevel.READ_COMMITTED
+) -> dict[Partition, int]:
+    """Look up where topics end: the last stable offset for readers of committed records."""
+    wanted = {TopicPartition(t, p): OffsetSpec.latest() for t, p in partitions_of(servers, topics)}
+    if not wanted:
+        return {}
+    futures = admin(servers).list_offsets(
+        wanted, isolation_level=isolation, request_timeout=READ_TIMEOUT_S
+    )
+    return {(at.topic, at.partition): future.result().offset for at, future in futures.items()}
+
+
+# What has to come out
+
+
+def counted(inputs: Iterable[Record]) -> dict[bytes, list[bytes]]:
+    """Recount inputs: every count that each key goes through."""
+    totals = Counter(r.key for r in inputs if r.key is not None and r.value is not None)
+    return {key: [_long(n) for n in range(1, total + 1)] for key, total in totals.items()}
+
+
+def folded(
+    inputs: Iterable[Record], decode: Callable[[bytes], Any], f: Callable[[Any, Any], Any],
+    encode: Callable[[Any], bytes],
+) -> dict[bytes, list[bytes]]:  # fmt: skip
+    """Fold inputs of one topic by key: every result that each key goes through."""
+    states: dict[bytes, list[Any]] = defaultdict(list)
+    for record in inputs:
+        if record.key is not None and record.value is not None:
+            before, value = states[record.key], decode(record.value)
+            before.append(f(before[-1], value) if before else value)
+    return {key: list(map(encode, values)) for key, values in states.items()}
+
+
+def fold_of(changelog: Iterable[Record]) -> dict[bytes, bytes]:
+    """Fold a changelog: what a store that follows it holds."""
+    found: dict[bytes, bytes] = {}
+    for record in changelog:
+        assert record.key is not None
+        if record.value is None:
+            found.pop(record.key, None)
+        else:
+            found[record.key] = stamped(record.timestamp, record.value)
+    return found
+
+
+def _long(number: int) -> bytes:
+    return struct.pack(">q", number)
+
+
+# Checkers
+
+
+def check_updates(expected: Mapping[bytes, Sequence[bytes]], outputs: Iterable[Record]) -> None:
+    """Each key's outputs go through the expected states, forwards only, up to the last."""
+    reached = dict.fromkeys(expected, 0)
+    for record in outputs:
+        assert record.key in expected, f"{record.at}: nobody sent the key {record.key!r}"
+        states, start = expected[record.key], reached[record.key]
+        later = states[start:]
+        assert record.value in later, (
+            f"{record.at}: {record.key!r} went from"
+            f" {_shown(states[start - 1]) if start else 'nothing'} to {_shown(record.value)};"
+            f" the last is to be {_shown(states[-1])}"
+        )
+        reached[record.key] = start + later.index(record.value) + 1
+    for key, at in reached.items():
+        states = expected[key]
+        assert at == len(states), (
+            f"{key!r} ended with {_shown(states[at - 1]) if at else 'nothing'},"
+            f" not with {_shown(states[-1])}"
+        )
+
+
+def check_timestamps(inputs: Iterable[Record], outputs: Iterable[Record]) -> None:
+    """A count of n has the largest timestamp of its key's first n records."""
+    latest: dict[bytes | None, list[int]] = defaultdict(list)
+    for record in inputs:
+        seen = latest[record.key]
+        seen.append(max(record.timestamp, seen[-1]) if seen else record.timestamp)
+    for record in outputs:
+        count = struct.unpack(">q", record.value or b"")[0]
+        needed = latest[record.key][count - 1]
+        assert record.timestamp == needed, (
+            f"{record.at}: count {count} of {record.key!r} has timestamp {record.timestamp},"
+            f" the largest contributor has {needed}"
+        )
+
+
+def check_mapped(
+    inputs: Iterable[Record], outputs: Iterable[Record], f: Callable[[bytes], bytes]
+) -> None:
+    """Each input is there once, mapped, and each input partition in its order."""
+    origins = {}
+    for record in inputs:
+        identity = (record.key, f(record.value or b""))
+        assert identity not in origins, f"{record.at} is no unique input: {identity}"
+        origins[identity] = record
+    last: dict[tuple[Partition, Partition], Record] = {}
+    missing = set(origins)
+    for record in outputs:
+        identity = (record.key, record.value or b"")
+        assert identity in origins, f"{record.at}: nobody sent {identity}"
+        assert identity in missing, f"{record.at}: {identity} is there twice"
+        missing.remove(identity)
+        origin = origins[identity]
+        ends = ((origin.topic, origin.partition), (record.topic, record.partition))
+        before = last.get(ends)
+        assert before is None or before.offset < origin.offset, (
+            f"{record.at}: its origin {origin.at} comes behind {before and before.at}"
+        )
+        last[ends] = origin
+    assert not missing, f"{len(missing)} records are lost, such as {next(iter(missing))}"
+
+
+def check_store(
+    state_dir: Path, application: str, store: str, changelog: History, *, complete: bool = True
+) -> None:
+    """A stopped worker's store is the fold of its changelog up to the store's position.
+
+    Args:
+        state_dir: the root of all state.
+        application: the application id.
+        store: its name.
+        changelog: what readers of committed records see of its changelog.
+        complete: whether it has to reflect the whole changelog, as after a clean stop.
+
+    """
+    for (topic, partition), end in changelog.ends.items():
+        folder = state_dir / application / store / str(partition)
+        held, position = stored(folder) if folder.exists() else ({}, None)
+        offset = position.offset if position else 0
+        records = changelog.of(topic, partition)
+        assert offset <= end, f"{folder} reflects {offset}, {topic}/{partition} ends at {end}"
+        if complete:
+            behind = [record for record in records if record.offset >= offset]
+            assert not behind, f"{folder} reflects {offset}, and misses {behind[0].at}"
+        _check_equal(folder, held, fold_of(r for r in records if r.offset < offset))
+
+
+def stored(folder: Path) -> tuple[dict[bytes, bytes], Position | None]:
+    """Read a store that no process has open, without touching it."""
+    with tempfile.TemporaryDirectory() as scratch:
+        copy = shutil.copytree(folder, Path(scratch) / "copy")
+        store = RocksStore(copy, RocksMemory(8 * 1024 * 1024))
+        try:
+            return dict(store.scan()), store.position()
+        finally:
+            store.close()
+
+
+def _check_equal(folder: Path, held: dict[bytes, bytes], needed: dict[bytes, bytes]) -> None:
+    for key in held.keys() | needed.keys():
+        assert held.get(key) == needed.get(key), (
+            f"{folder}: {key!r} is {_shown(held.get(key))}, the changelog says"
+            f" {_shown(needed.get(key))}"
+        )
+
+
+def check_committed(servers: str, group: str, inputs: Sequence[str]) -> None:
+    """The group has committed each input up to its end."""
+    found = committed(servers, group)
+    for at, end in ends(servers, inputs).items():
+        assert found.get(at) == end, f"{group} has committed {found.get(at)} of {at}, end {end}"
+
+
+def check_nothing_open(servers: str, topics: Sequence[str]) -> None:
+    """No transaction is open: the last stable offset is the end."""
+    stable = ends(servers, topics)
+    for at, end in ends(servers, topics, IsolationLevel.READ_UNCOMMITTED).items():
+        assert stable[at] == end, f"a transaction is open in {at} from {stable[at]}, end {end}"
+
+
+def _shown(value: bytes | None) -> str:
+    if value is not None and len(value) in (8, 16):
+        return " at ".join(str(n) for (n,) in reversed(list(struct.iter_unpack(">q", value))))
+    return repr(value)

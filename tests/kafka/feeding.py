@@ -1,0 +1,145 @@
+"""What tests write into topics: plain records, transactions of all fates, and load.
+
+    python feeding.py SERVERS TOPIC KEY=VALUE ...
+
+as a program writes records in a transaction of four seconds and dies in the middle of it.
+"""
+
+import os
+import random
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+from confluent_kafka import Producer
+
+TIMEOUT_S = 30.0
+
+
+class Row(NamedTuple):
+    """A record to be written; a partition of -1 is the key's."""
+
+    key: str | bytes | None
+    value: str | bytes | None
+    timestamp: int = 0
+    headers: Sequence[tuple[str, bytes | None]] | None = None
+    partition: int = -1
+
+
+def words(count: int, *, keys: int = 100, seed: int = 1, first: int = 0) -> list[Row]:
+    """Make rows with distinct values over some keys, in the order of their timestamps."""
+    draw = random.Random(seed)
+    return [
+        Row(f"key-{draw.randrange(keys)}", f"word-{number}", 1_000_000 + number)
+        for number in range(first, first + count)
+    ]
+
+
+def feed(servers: str, topic: str, rows: Iterable[Row], **config: Any) -> None:
+    """Write rows and wait until they are acknowledged."""
+    producer = Producer({"bootstrap.servers": servers, **DEFAULTS, **config})
+    _produce(producer, topic, rows)
+    _flush(producer)
+
+
+def feed_transaction(servers: str, topic: str, rows: Iterable[Row], *, commit: bool = True) -> None:
+    """Write rows in a transaction, which is committed or aborted."""
+    producer = _transactional(servers)
+    producer.begin_transaction()
+    _produce(producer, topic, rows)
+    _flush(producer)
+    if commit:
+        producer.commit_transaction(TIMEOUT_S)
+    else:
+        producer.abort_transaction(TIMEOUT_S)
+
+
+def abandon_transaction(servers: str, topic: str, rows: Iterable[Row]) -> None:
+    """Let a process write rows in a transaction of four seconds and die before its end."""
+    pairs = [f"{row.key}={row.value}" for row in rows]
+    command = [sys.executable, __file__, servers, topic, *pairs]
+    dead = subprocess.run(command, check=False, timeout=TIMEOUT_S, capture_output=True)
+    assert dead.returncode == ABANDONED, dead.stderr.decode()
+
+
+class Load:
+    """Write rows at a rate from a thread of its own, until they are out or it is stopped."""
+
+    def __init__(self, servers: str, rows: dict[str, Sequence[Row]], per_second: int) -> None:
+        self._producer = Producer({"bootstrap.servers": servers, **DEFAULTS})
+        self._pairs = [
+            (topic, row)
+            for together in zip(*rows.values(), strict=True)
+            for topic, row in zip(rows, together, strict=True)
+        ]
+        self._pause_s = len(rows) / per_second
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="load")
+
+    def __enter__(self) -> "Load":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.stop()
+
+    @property
+    def going(self) -> bool:
+        return self._thread.is_alive()
+
+    def stop(self) -> None:
+        """Write no more, and wait until all that was written is acknowledged."""
+        self._ended.set()
+        self._thread.join()
+        _flush(self._producer)
+
+    def _run(self) -> None:
+        due = time.monotonic()
+        for start in range(0, len(self._pairs), SLICE):
+            part = self._pairs[start : start + SLICE]
+            for topic, row in part:
+                _produce(self._producer, topic, [row])
+            due += len(part) * self._pause_s
+            if self._ended.wait(max(0.0, due - time.monotonic())):
+                return
+
+
+SLICE = 20
+ABANDONED = 17
+DEFAULTS = {"linger.ms": 2, "retry.backoff.ms": 10, "partitioner": "murmur2_random"}
+
+
+def _transactional(servers: str, **config: Any) -> Producer:
+    identity = {"transactional.id": f"feeding-{uuid.uuid4()}"}
+    producer = Producer({"bootstrap.servers": servers, **DEFAULTS, **identity, **config})
+    producer.init_transactions(TIMEOUT_S)
+    return producer
+
+
+def _produce(producer: Producer, topic: str, rows: Iterable[Row]) -> None:
+    for key, value, timestamp, headers, partition in rows:
+        producer.produce(
+            topic, value, key, partition, timestamp=timestamp, headers=headers and list(headers)
+        )
+    producer.poll(0)
+
+
+def _flush(producer: Producer) -> None:
+    left = producer.flush(TIMEOUT_S)
+    assert left == 0, f"{left} records are not acknowledged"
+
+
+def _abandon(servers: str, topic: str, pairs: Iterable[str]) -> None:
+    producer = _transactional(servers, **{"transaction.timeout.ms": 4_000})
+    producer.begin_transaction()
+    _produce(producer, topic, [Row(*pair.split("=", 1)) for pair in pairs])
+    _flush(producer)
+    os._exit(ABANDONED)
+
+
+if __name__ == "__main__":
+    _abandon(sys.argv[1], sys.argv[2], sys.argv[3:])
