@@ -140,14 +140,14 @@ def audit_map(brokers: str, topic: str) -> tuple[int, int]:
     records = total = 0
     for message in read_to_end(brokers, topic):
         records += 1
-        total += decode(message.value()).cents
+        total += decode(message.value() or b"").cents
     return records, total
 
 
 def audit_counts(brokers: str, topic: str) -> int:
     """Recount a count's output: the sum of every key's last value."""
     last = {message.key(): message.value() for message in read_to_end(brokers, topic)}
-    return sum(COUNT.unpack(value)[0] for value in last.values())
+    return sum(COUNT.unpack(value or b"")[0] for value in last.values())
 
 
 class Cents(msgspec.Struct):
@@ -173,7 +173,8 @@ class Tail:
         deadline = time.monotonic() + READY_SECONDS
         while partitions:
             message = self._consumer.poll(0.5)
-            if message and message.error() and message.error().code() == KafkaError._PARTITION_EOF:
+            error = message.error() if message else None
+            if message and error and error.code() == KafkaError._PARTITION_EOF:
                 partitions.discard(message.partition())
             if time.monotonic() > deadline:
                 self._consumer.close()
@@ -191,4 +192,4 @@ class Tail:
         now = time.monotonic()
         if message is None or message.error():
             return None
-        return now, message.key(), message.value()
+        return now, message.key() or b"", message.value() or b""

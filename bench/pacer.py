@@ -26,7 +26,7 @@ def number(key: bytes, count: int) -> int:
     return int(key[1:]) + KEYS * (count - 1)
 
 
-def run(brokers: str, topic: str, *, rate: int, seconds: float) -> array:
+def run(brokers: str, topic: str, *, rate: int, seconds: float) -> "array[float]":
     producer = Producer(
         {"bootstrap.servers": brokers, "partitioner": "murmur2_random", "linger.ms": 0}
     )

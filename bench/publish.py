@@ -5,6 +5,7 @@ the gate: in the upper part more is better, in the lower part less.
 """
 
 from pathlib import Path
+from typing import Any
 
 from bench import results
 from bench.results import Result, Row
@@ -87,7 +88,7 @@ def draw(rows: list[Row]) -> list[str]:
     return ["bench/chart.png"]
 
 
-def draw_panel(axis, title: str, rows: list[Row]) -> None:
+def draw_panel(axis: Any, title: str, rows: list[Row]) -> None:
     places = range(len(rows))
     ratios = [row.ratio or 0 for row in rows]
     reach = 0.0

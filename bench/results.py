@@ -54,6 +54,7 @@ GATES = (
     Gate("latency", "p50_ms", "p50, ms", 1, False),
     Gate("latency", "p99_ms", "p99, ms", 1, False, 1 / 3),
     Gate("restore", "restored_per_s", "records/s", 0, True, 0.9),
+    Gate("restore", "full_start_s", "s to ready, start included", 2, False),
     Gate("start", "first_commit_s", "s to first commit", 2, False, 1 / 2),
 )
 

@@ -17,7 +17,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from penstock.errors import BrokerError
@@ -51,7 +51,7 @@ class _Live:
 
     outputs: int = 0
     last_output: float = 0.0
-    users: dict[str, int] = field(default_factory=dict)
+    users: dict[str, int] = field(default_factory=dict[str, int])
     stopped: bool = False
 
 
@@ -63,6 +63,7 @@ class _Demo:
         self._seconds = seconds
         self._console = console
         self._live = _Live()
+        self._processes: list[subprocess.Popen[bytes]] = []
 
     def run(self) -> bool:
         from penstock.testing import KafkaServer
@@ -100,7 +101,7 @@ class _Demo:
             self._watch(worker, producer=producer)
             self._wait_until_drained(worker)
         finally:
-            for process in (producer, worker):
+            for process in self._processes:
                 _stop(process)
         verdict = recount(self._brokers, SOURCE, RESULT)
         colour = "green" if verdict.exact else "red"
@@ -134,7 +135,9 @@ class _Demo:
         state = str(self._folder / "state")
         own = {"PENSTOCK_BROKERS": self._brokers, "PENSTOCK_DEMO_STATE": state}
         with self._log(name).open("ab") as log:
-            return subprocess.Popen(command, env={**os.environ, **own}, stdout=log, stderr=log)
+            process = subprocess.Popen(command, env={**os.environ, **own}, stdout=log, stderr=log)
+        self._processes.append(process)
+        return process
 
     def _log(self, name: str) -> Path:
         return self._folder / f"{name}.log"
@@ -162,8 +165,8 @@ class _Demo:
         from confluent_kafka.admin import AdminClient, OffsetSpec
 
         if not hasattr(self, "_admin"):
-            self._admin = AdminClient({"bootstrap.servers": self._brokers})
-        ends = []
+            self._admin: Any = AdminClient({"bootstrap.servers": self._brokers})
+        ends: list[int] = []
         for level in (IsolationLevel.READ_COMMITTED, IsolationLevel.READ_UNCOMMITTED):
             wanted = {TopicPartition(RESULT, n): OffsetSpec.latest() for n in range(PARTITIONS)}
             futures = self._admin.list_offsets(wanted, isolation_level=level)

@@ -26,7 +26,6 @@ class Verdict:
         lost: events without their output.
         doubled: outputs that stand there more than once.
         disordered: users whose outputs are not in rising order.
-
     """
 
     events: int

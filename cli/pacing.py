@@ -25,7 +25,6 @@ class Pace:
         rate: records per second.
         count: records in all.
         duration_ms: milliseconds from the first record.
-
     """
 
     rate: float | None = None
@@ -49,7 +48,6 @@ def parse_rate(text: str) -> float:
 
     Raises:
         TopologyError: if the text is no positive number.
-
     """
     match = re.fullmatch(r"\s*(\d{1,9}(?:\.\d{1,9})?)\s*(?:/\s*s)?\s*", text)
     if match is None or float(match[1]) == 0:

@@ -48,7 +48,6 @@ class Summary:
         partitions: acknowledged records of every partition of the topic.
         failed: records that were not acknowledged; after a timeout some may be in the topic.
         failure: why the first of them failed; "" if none did.
-
     """
 
     topic: str
@@ -72,7 +71,6 @@ class Summary:
 
         Raises:
             BrokerError: if any record failed.
-
         """
         if self.failed:
             raise BrokerError(
@@ -102,7 +100,6 @@ def produce_events(
         pace: how fast and how much; without it, as fast as it goes until `stop`.
         stop: ends the run at the next block.
         on_progress: called with the records sent so far, after every block.
-
     """
     run = _Run(target, template)
     start_s = time.monotonic()

@@ -36,7 +36,6 @@ def find_topic(topic: str, *, brokers: str, partitions: int | None = None) -> Ta
         TopologyError: if the name is empty.
         BrokerError: if the brokers do not answer or refuse, or the topic is missing and
             partitions is None.
-
     """
     if not topic:
         raise TopologyError("The name of the topic is empty. Name one: penstock produce TOPIC.")
@@ -69,8 +68,8 @@ class _Cluster:
     def __init__(self, brokers: str) -> None:
         self._brokers = brokers
         self._broker_error = ""
-        config = client_config(brokers) | {"error_cb": self._on_error}
-        self._admin = AdminClient(config)
+        config: dict[str, Any] = client_config(brokers) | {"error_cb": self._on_error}
+        self._admin: Any = AdminClient(config)  # its futures have no types
 
     def partition_count(self, topic: str) -> int | None:
         """Count the partitions of a topic; None if there is no such topic.

@@ -57,7 +57,6 @@ class Template:
     Raises:
         TopologyError: for an unknown placeholder, wrong arguments, or a key that is not a
             string or number field of a JSON template.
-
     """
 
     def __init__(self, text: str, seed: int = 0, *, key: str | None = None) -> None:
@@ -109,7 +108,8 @@ _PLACEHOLDER = re.compile(r"\{([A-Za-z_]\w*)(?::([^{}]*))?\}")
 
 
 def _parse(text: str) -> list[_Piece]:
-    pieces, end = [], 0
+    pieces: list[_Piece] = []
+    end = 0
     for match in _PLACEHOLDER.finditer(_encodable(text)):
         pieces.append(_Piece(text[end : match.start()]))
         pieces.append(_placeholder(match))
@@ -177,7 +177,8 @@ def _key_layout(pieces: list[_Piece], key: str) -> _Layout:
 
 def _fields(sample: str) -> dict[str, tuple[int, int]]:
     """Find the span of each top-level field's value in a JSON object."""
-    decoder, spans = json.JSONDecoder(), {}
+    decoder = json.JSONDecoder()
+    spans: dict[str, tuple[int, int]] = {}
     at = _start_of_object(sample)
     while sample[at] != "}":
         name, at = decoder.raw_decode(sample, at)

@@ -71,6 +71,5 @@ def json(type: type[T], /) -> JsonSerde[T]:
 
     Raises:
         TopologyError: if msgspec cannot decode the type.
-
     """
     return JsonSerde(type)

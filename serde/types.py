@@ -47,7 +47,6 @@ class DataType:
     Attributes:
         type: the Python type, or None where it is not known.
         serde: how to write it, or None where it is not known.
-
     """
 
     type: Any = None
@@ -63,7 +62,6 @@ def data_type(spec: Any, *, key: bool = False) -> DataType:
 
     Raises:
         TopologyError: if there is no serde for the type.
-
     """
     if spec is None:
         return UNKNOWN

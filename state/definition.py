@@ -23,7 +23,6 @@ class StoreDefinition:
         name: unique in the application, part of its changelog topic and directory.
         key: serde of its keys.
         value: serde of its values.
-
     """
 
     name: str
@@ -45,7 +44,6 @@ def check_name(name: str, what: str) -> str:
     Raises:
         TopologyError: if it has other characters than letters, digits, `.`, `_` and `-`,
             begins with a dot, or is longer than 200 characters.
-
     """
     if not isinstance(name, str) or not _NAME.fullmatch(name) or len(name) > MAX_NAME:
         raise TopologyError(

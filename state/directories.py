@@ -56,7 +56,6 @@ def make_folder(path: Path) -> Path:
 
     Raises:
         StateError: if it cannot be made, or is a symbolic link.
-
     """
     try:
         path.mkdir(mode=_MODE, parents=True, exist_ok=True)
@@ -75,7 +74,6 @@ def store_folder(root: Path, application: str, store: str, partition: int) -> Pa
 
     Raises:
         StateError: if the parent cannot be made.
-
     """
     check_name(application, "an application")
     check_name(store, "a store")
@@ -91,7 +89,6 @@ def lock_store(folder: Path, wait: Callable[[], bool]) -> Lock:
 
     Raises:
         StateError: if another process still holds the lock.
-
     """
     path = folder.with_name(folder.name + ".lock")
     while True:
@@ -118,7 +115,6 @@ class Slot:
     Attributes:
         identity: random, made once per slot; a restarted worker finds it again and so ends
             its own dangling transaction at once.
-
     """
 
     def __init__(self, lock: Lock, identity: str) -> None:
@@ -131,7 +127,6 @@ class Slot:
 
         Raises:
             StateError: if the folder cannot be written.
-
         """
         slots = make_folder(root / check_name(application, "an application") / ".slots")
         number = 0

@@ -44,7 +44,6 @@ class Overlay:
     Attributes:
         entries: what the batch and the clean cache know, by key.
         last_updated: how many keys the last committed batch changed.
-
     """
 
     def __init__(

@@ -14,6 +14,7 @@ import struct
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, cast
 
 from penstock.errors import StateError
 from penstock.state.store import Position
@@ -41,7 +42,6 @@ class RocksMemory:
     Args:
         limit_bytes: for block caches and memtables together. Memtables may take half; the
             limit is soft, a burst over many databases can exceed it for a moment.
-
     """
 
     def __init__(self, limit_bytes: int) -> None:
@@ -72,7 +72,6 @@ class RocksStore:
 
     Raises:
         StateError: if the folder is locked, damaged, or cannot be written.
-
     """
 
     def __init__(self, path: Path, memory: RocksMemory) -> None:
@@ -80,22 +79,21 @@ class RocksStore:
         with _as_state_error(path):
             self._db = Rdict(str(path), memory.options())
             write = WriteOptions()
-            write.disable_wal = True
+            write.disable_wal = True  # type: ignore[method-assign, assignment]
             write.memtable_insert_hint_per_batch = True
             self._db.set_write_options(write)
 
     def get_all(self, keys: Sequence[bytes]) -> list[bytes | None]:
         """Return the values of the keys in their order, None where there is none."""
         with _as_state_error(self._path):
-            found: list[bytes | None] = self._db.get([_DATA + key for key in keys])
-        return found
+            found: Any = self._db.get([_DATA + key for key in keys])
+        return cast("list[bytes | None]", found)
 
     def scan(self, start: bytes = b"", stop: bytes | None = None) -> Iterator[tuple[bytes, bytes]]:
         """Yield pairs in the order of keys, from start, before stop.
 
         Raises:
             StateError: if a block is damaged; what was yielded before is right.
-
         """
         read = ReadOptions()
         read.set_iterate_upper_bound(_END if stop is None else _DATA + stop)

@@ -18,7 +18,6 @@ class Position:
         offset: the offset behind the last record that the store reflects.
         topic_id: identity of the changelog topic; a recreated one has another.
         written_ms: when this was written, milliseconds since the epoch.
-
     """
 
     offset: int
@@ -38,7 +37,6 @@ class Store(Protocol):
 
         Raises:
             StateError: if the data turns out to be damaged; it is never cut silently.
-
         """
         ...
 

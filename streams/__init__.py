@@ -65,8 +65,9 @@ _HOMES = {
     "TopologyError": "penstock.errors",
 }
 
-if not TYPE_CHECKING:  # a checker takes the imports above, and no list that is computed
-    __all__ = [*_HOMES, "__version__", "serde"]
+_NAMES = [*_HOMES, "__version__", "serde"]
+if not TYPE_CHECKING:  # checkers take the imports above, and no list that is computed
+    __all__ = _NAMES
 
 
 def __getattr__(name: str) -> Any:
@@ -78,4 +79,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return sorted(_NAMES)

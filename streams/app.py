@@ -41,7 +41,6 @@ class App:
 
     Raises:
         TopologyError: if the id cannot be part of a topic name, or a setting is unknown.
-
     """
 
     def __init__(
@@ -118,7 +117,6 @@ class App:
         Raises:
             TopologyError: if a type has no serde, a field does not exist, or another
                 stream of the application reads the topic with other types.
-
         """
         names, topic, pattern = _resolve(source, key, value, timestamp, unit)
         extract = None
@@ -139,7 +137,6 @@ class App:
 
         Raises:
             TopologyError: if nothing is declared, or two stores have one name.
-
         """
         return make_topology(self.id, self._declaration.nodes)
 
@@ -148,7 +145,6 @@ class App:
 
         Args:
             format: "text", or "mermaid" for a diagram.
-
         """
         topology = self.topology()
         return as_mermaid(topology) if format == "mermaid" else as_text(topology)
@@ -160,7 +156,6 @@ class App:
 
         Raises:
             PenstockError: whatever stopped it; the class says who is to blame.
-
         """
         from penstock.runtime.run import run
 
@@ -171,7 +166,6 @@ class App:
 
         Raises:
             TopologyError: if the declaration is wrong. Errors after that are in the handle.
-
         """
         from penstock.runtime.run import start
 
@@ -179,7 +173,7 @@ class App:
 
 
 def _resolve(
-    source: Any, key: Any, value: Any, timestamp: Any, unit: Any
+    source: Names | Topic[Any, Any], key: Any, value: Any, timestamp: Any, unit: Any
 ) -> tuple[tuple[str, ...], Topic[Any, Any], re.Pattern[str] | None]:
     if isinstance(source, Topic):
         if key is not None or value is not None:
@@ -188,7 +182,7 @@ def _resolve(
             )
         return (source.name,), source, None
     pattern = source if isinstance(source, re.Pattern) else None
-    names = () if pattern else ((source,) if isinstance(source, str) else tuple(source))
+    names = _names(source)
     if not pattern and (not names or not all(isinstance(n, str) and n for n in names)):
         raise TopologyError(
             f"{source!r} names no topic. Pass a name, a list of names, a compiled pattern or"
@@ -201,6 +195,12 @@ def _resolve(
     if value is not None:
         declared["value"] = value
     return names, Topic(shown, **declared), pattern
+
+
+def _names(source: Names) -> tuple[str, ...]:
+    if isinstance(source, re.Pattern):
+        return ()
+    return (source,) if isinstance(source, str) else tuple(source)
 
 
 def _start(start: Start) -> Start:

@@ -24,7 +24,6 @@ def milliseconds(duration: Duration) -> int:
 
     Raises:
         TopologyError: if the text is no duration, or the duration is negative.
-
     """
     if isinstance(duration, datetime.timedelta):
         total = round(duration.total_seconds() * 1000)

@@ -58,7 +58,6 @@ def check(condition: bool, what: str) -> None:
 
     Raises:
         BugError: if the condition is false.
-
     """
     if not condition:
         raise BugError(

@@ -37,7 +37,6 @@ class Grouped(Generic[K_co, V_co]):
 
         Raises:
             TopologyError: if the name cannot be part of a topic.
-
         """
         store = self._store("count", name, DataType(int, INT))
         return self._table("count", Count(store), DataType(int, INT), name, emit)
@@ -54,7 +53,6 @@ class Grouped(Generic[K_co, V_co]):
 
         Raises:
             TopologyError: if the serde of the values cannot be known.
-
         """
         value = self._node.value
         if value.serde is None:
@@ -83,7 +81,6 @@ class Grouped(Generic[K_co, V_co]):
 
         Raises:
             TopologyError: if the serde of the accumulator cannot be known.
-
         """
         found = _accumulator(init, add) if value is None else data_type(value)
         if found.serde is None:

@@ -64,7 +64,6 @@ class Stream(Generic[K_co, V_co]):
             f: a function of the value.
             value: type or serde of what it returns; needed at a topic or store where the
                 function has no return annotation.
-
         """
         return self._then("map", Map(f), _declared(value, returned(f)), where(f))
 
@@ -76,7 +75,6 @@ class Stream(Generic[K_co, V_co]):
         Args:
             f: a function of the value that returns an iterable, empty for none.
             value: type or serde of one element.
-
         """
         return self._then("flat_map", FlatMap(f), _declared(value, element(f)), where(f))
 
@@ -104,7 +102,6 @@ class Stream(Generic[K_co, V_co]):
 
         Raises:
             TopologyError: if the value has no such field.
-
         """
         get, _ = compile_path(path, self._node.value.type)
         operator = Explode(get, path.split(".")[0], rename)
@@ -124,7 +121,6 @@ class Stream(Generic[K_co, V_co]):
 
         Raises:
             TopologyError: if the value has no such field, or two have one name.
-
         """
         of = self._node.value.type
         into = paths[0] if len(paths) == 1 and not isinstance(paths[0], str) else dict
@@ -150,7 +146,6 @@ class Stream(Generic[K_co, V_co]):
             key: type or serde of the new keys.
             value: type or serde of the new values.
             name: name of the repartition topic, where something stateful follows.
-
         """
         node = self._declaration.add(
             "map_record",
@@ -193,7 +188,6 @@ class Stream(Generic[K_co, V_co]):
         Raises:
             TopologyError: if a step before changed the key: its records are then not in the
                 partition of their key.
-
         """
         from penstock.grouped import Grouped
 
@@ -216,7 +210,6 @@ class Stream(Generic[K_co, V_co]):
 
         Raises:
             TopologyError: if the serde of the keys or values cannot be known.
-
         """
         add_sink(self._declaration, self._node, topic)
 
@@ -241,7 +234,6 @@ def add_sink(
 
     Raises:
         TopologyError: if a serde is unknown, or the topic's key type is another one.
-
     """
     if isinstance(topic, Topic):
         key, value, name = topic.key_type, topic.value_type, topic.name

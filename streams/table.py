@@ -54,7 +54,6 @@ class Table(Generic[K_co, V_co]):
 
         Raises:
             TopologyError: if the output mode cannot be written to a topic.
-
         """
         if output_mode != "update":
             raise TopologyError(

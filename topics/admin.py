@@ -26,6 +26,7 @@ from penstock.topics.internal import InternalTopic, verify
 
 _HOPELESS = (KafkaError._AUTHENTICATION, KafkaError._SSL)
 _EXISTS = KafkaError.TOPIC_ALREADY_EXISTS
+LEADER_PAUSE_S = 0.01
 
 
 class Admin:
@@ -34,7 +35,6 @@ class Admin:
     Args:
         config: librdkafka settings, `bootstrap.servers` among them.
         timeout_ms: bound of one call.
-
     """
 
     def __init__(self, config: Mapping[str, Any], *, timeout_ms: int) -> None:
@@ -49,7 +49,6 @@ class Admin:
 
         Raises:
             BrokerError: if it does not within wait_ms, or will not let us in.
-
         """
         deadline = time.monotonic() + wait_ms / 1000
         while True:
@@ -97,7 +96,6 @@ class Admin:
         Raises:
             TopologyError: if one exists with another configuration or partition count.
             BrokerError: if one cannot be created.
-
         """
         found = self.configs(topic.name for topic in needed if topic.name in existing)
         for topic in needed:
@@ -112,7 +110,6 @@ class Admin:
         Raises:
             BrokerError: if one cannot be created; one that another worker has just created
                 is fine.
-
         """
         if not topics:
             return
@@ -133,6 +130,20 @@ class Admin:
                         " Create it by hand, or allow this user to create topics.",
                         topic=name,
                     ) from error
+        self._await_leaders([topic.name for topic in topics])
+
+    def _await_leaders(self, names: Sequence[str]) -> None:
+        """Wait until the brokers know new topics: their creation is the controller's word only."""
+        deadline = time.monotonic() + self._timeout_s
+        while time.monotonic() < deadline:
+            known = self._call("listing topics", self._client.list_topics, timeout=self._timeout_s)
+            if all(name in known.topics and _has_leaders(known.topics[name]) for name in names):
+                return
+            time.sleep(LEADER_PAUSE_S)
+        raise BrokerError(
+            f"The internal topics {', '.join(names)} are created, but have no leaders after"
+            f" {self._timeout_s:g} s. Check the cluster's health and start again."
+        )
 
     def starts(self, partitions: Iterable[tuple[str, int]]) -> dict[tuple[str, int], int]:
         """Return the first offset of each partition."""
@@ -195,3 +206,7 @@ class Admin:
     def _note(self, error: KafkaError) -> None:
         if error.code() != KafkaError._ALL_BROKERS_DOWN:
             self._last_error = error
+
+
+def _has_leaders(topic: Any) -> bool:
+    return bool(topic.partitions) and all(p.leader >= 0 for p in topic.partitions.values())

@@ -21,7 +21,6 @@ class InternalTopic:
         name: its name.
         partitions: how many partitions it needs.
         config: the configuration without which it would lose or distort state.
-
     """
 
     name: str
@@ -39,7 +38,6 @@ def verify(needed: InternalTopic, partitions: int, config: Mapping[str, str]) ->
 
     Raises:
         TopologyError: with the found and the needed value, and the command that fixes it.
-
     """
     if partitions != needed.partitions:
         raise TopologyError(

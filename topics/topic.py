@@ -28,7 +28,6 @@ class Topic(Generic[K, V]):
 
     Raises:
         TopologyError: if a type has no serde.
-
     """
 
     name: str

@@ -22,7 +22,6 @@ class Lead:
         part: the sub-topology.
         topic: the lead topic.
         partitions: partition counts of all inputs, the lead's included.
-
     """
 
     part: SubTopology
@@ -53,7 +52,6 @@ class LeadMap:
 
     Attributes:
         leads: by lead topic.
-
     """
 
     def __init__(self, topology: Topology, partitions: Mapping[str, int]) -> None:

@@ -7,8 +7,11 @@ commit costs: at least `min_interval_ms`, and four times the moving average of c
 """
 
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from penstock.engine.metadata import BatchId
+
+PerInput: TypeAlias = dict[tuple[str, int], int]  # by (topic, partition)
 
 PAUSE_PER_COMMIT = 4
 AVERAGE_OVER = 8
@@ -26,14 +29,13 @@ class Batch:
         rows_in: records read, by (topic, partition).
         bytes_in: bytes of their values.
         rows_out: records written to topics, changelogs not counted.
-
     """
 
     id: BatchId
     opened_ms: float
-    next_offsets: dict[tuple[str, int], int] = field(default_factory=dict)
-    start_offsets: dict[tuple[str, int], int] = field(default_factory=dict)
-    rows_in: dict[tuple[str, int], int] = field(default_factory=dict)
+    next_offsets: PerInput = field(default_factory=PerInput)
+    start_offsets: PerInput = field(default_factory=PerInput)
+    rows_in: PerInput = field(default_factory=PerInput)
     bytes_in: int = 0
     rows_out: int = 0
 
@@ -58,7 +60,6 @@ class Pace:
         min_interval_ms: the shortest pause between two commits, if a batch is not full.
         max_records: a batch of this many records is due.
         max_bytes: a batch of this many bytes is due.
-
     """
 
     interval_ms: int

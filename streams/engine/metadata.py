@@ -36,7 +36,6 @@ class BatchId:
     Attributes:
         run: random 64 bits of the worker's run.
         number: the batch's number in that run, 0 for the first.
-
     """
 
     run: int
@@ -53,7 +52,6 @@ class Metadata:
         stores: definitions of the stores by hash of their name.
         clocks: stream times in milliseconds by hash of the store's name.
         partition_time: Kafka Streams' clock for all of them, -1 for none.
-
     """
 
     batch: BatchId | None
@@ -95,7 +93,6 @@ def decode(text: str | None, where: str) -> Metadata | None:
 
     Raises:
         BrokerError: if it was written by something else, or by a newer version.
-
     """
     if not text:
         return None
@@ -147,7 +144,6 @@ def check_size(siblings: Iterable[str], stores: Mapping[str, str]) -> None:
 
     Raises:
         TopologyError: if its topics and stores take more than the broker keeps.
-
     """
     topics = list(siblings)
     size = _HEAD.size + 3 * _COUNT.size + 4 * len(topics)

@@ -25,7 +25,6 @@ class Restore:
         next_offset: how far it is applied.
         records: how many records were applied.
         done: whether the store is complete.
-
     """
 
     store: str

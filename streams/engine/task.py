@@ -30,7 +30,6 @@ class Task:
         outputs: encoded records of the finished chunks, to be produced and cleared.
         clocks: the largest timestamp that each store's operator has seen, in milliseconds.
         overlays: the stores of the task by name.
-
     """
 
     def __init__(
@@ -50,6 +49,7 @@ class Task:
         self._destinations = destinations
         self._waiting: list[Outgoing] = []
         self._at: Node = part.nodes[0]
+        self._one_by_one = topology.interleaves(part)
         self._open = {node: self._open_operator(node) for node in part.nodes}
         self._sources = {
             topic: [node for node in part.sources if node.source and topic in node.source.topics]
@@ -65,7 +65,6 @@ class Task:
 
         Raises:
             DataError: if a record cannot be processed; it names the record and the step.
-
         """
         if careful:
             self._process_carefully(fetched)
@@ -84,7 +83,6 @@ class Task:
         Raises:
             Exception: whatever a step behind a store raises; the batch has to be aborted and
                 rerun in careful mode to name the record.
-
         """
         for node in self.part.stateful:
             overlay = self._overlay(node)
@@ -107,6 +105,10 @@ class Task:
         return sum(getattr(operator, "dropped", 0) for operator in self._open.values())
 
     def _run(self, fetched: Fetched) -> None:
+        if self._one_by_one and len(fetched.offsets) > 1:
+            for index in range(len(fetched.offsets)):
+                self._run(fetched.part(index, index + 1))
+            return
         for node in self._sources[fetched.topic]:
             self._at = node
             if node.source:

@@ -87,7 +87,6 @@ class Transaction:
 
     Attributes:
         state: where it stands.
-
     """
 
     def __init__(self) -> None:
@@ -98,7 +97,6 @@ class Transaction:
 
         Raises:
             BugError: if the event cannot happen in this state.
-
         """
         try:
             self.state, command = TRANSITIONS[self.state, event]

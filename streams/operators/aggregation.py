@@ -20,7 +20,7 @@ _NONE = type(None)
 class Fold(Protocol):
     """How an aggregation changes entries."""
 
-    def fold(self, chunk: "Group", overlay: Overlay) -> None:
+    def fold(self, group: "Group", overlay: Overlay) -> None:
         """Fold all records of a chunk into the overlay."""
         ...
 
@@ -58,7 +58,6 @@ class Aggregation:
 
     Attributes:
         dropped: records without key or value so far.
-
     """
 
     def __init__(self, fold: Fold, overlay: Overlay, *, coalesce: bool) -> None:

@@ -8,7 +8,7 @@ Rule 1: a chunk is never changed after it was handed on; `replace` makes another
 Rule 2: all columns that are there have the same length.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import compress
 from typing import Any, TypeAlias
 
@@ -116,7 +116,7 @@ class Chunk:
         grown.values = values
         return grown
 
-    def _take(self, pick: "Any") -> "Chunk":
+    def _take(self, pick: Callable[[Sequence[Any]], list[Any]]) -> "Chunk":
         def column(of: Sequence[Any] | None) -> Sequence[Any] | None:
             return None if of is None else pick(of)
 

@@ -40,7 +40,7 @@ class Explode:
 def as_dict(value: Any) -> dict[str, Any]:
     """Return the fields of a Struct, dataclass or dict as a new dict, one level deep."""
     if isinstance(value, dict):
-        return dict(value)
+        return dict(value)  # pyright: ignore[reportUnknownArgumentType]
     if isinstance(value, msgspec.Struct):
         return {name: getattr(value, name) for name in value.__struct_fields__}
     return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}

@@ -26,17 +26,14 @@ def compile_selector(
 
     Raises:
         TopologyError: if a path names a field that the type does not have.
-
     """
-    if isinstance(selector, tuple):
-        parts = [compile_selector(part, of)[0] for part in selector]
-        return lambda value: tuple([part(value) for part in parts]), data_type(
-            tuple[Any, ...], key=key
-        )
     if isinstance(selector, str):
         getter, found = compile_path(selector, of.type)
         return getter, data_type(found, key=key) if found is not None else UNKNOWN
-    return selector, returned(selector, key=key)
+    if callable(selector):
+        return selector, returned(selector, key=key)
+    parts = [compile_selector(part, of)[0] for part in selector]
+    return lambda value: tuple([part(value) for part in parts]), data_type(tuple[Any, ...], key=key)
 
 
 def compile_path(path: str, of: Any) -> tuple[Callable[[Any], Any], Any]:
@@ -47,7 +44,6 @@ def compile_path(path: str, of: Any) -> tuple[Callable[[Any], Any], Any]:
 
     Raises:
         TopologyError: if the type is known and has no such field.
-
     """
     steps: list[Callable[[Any], Any]] = []
     current = of
@@ -74,13 +70,12 @@ def fields_of(declared: Any) -> Mapping[str, Any] | None:
 
     Raises:
         TopologyError: if the type is one that has no fields, such as int.
-
     """
     if declared is None or declared is Any:
         return None
     if typing.get_origin(declared) in (dict, typing.Union, types.UnionType):
         return None
-    if isinstance(declared, type) and issubclass(declared, dict) and not _typed(declared):
+    if _plain_dict(declared):
         return None
     if _typed(declared):
         hints = typing.get_type_hints(declared)
@@ -92,6 +87,10 @@ def fields_of(declared: Any) -> Mapping[str, Any] | None:
 def type_name(declared: Any) -> str:
     """Return a type's name as a user would write it."""
     return getattr(declared, "__name__", str(declared))
+
+
+def _plain_dict(declared: Any) -> bool:
+    return isinstance(declared, type) and issubclass(declared, dict) and not _typed(declared)
 
 
 def _typed(declared: Any) -> bool:
@@ -115,7 +114,7 @@ def _from_mapping(name: str, declared: Any) -> Callable[[Any], Any]:
         return operator.itemgetter(name)
 
     def get(value: Any) -> Any:
-        return value[name] if isinstance(value, dict) else getattr(value, name)
+        return value[name] if isinstance(value, dict) else getattr(value, name)  # pyright: ignore[reportUnknownVariableType]
 
     return get
 

@@ -18,7 +18,6 @@ class Record(Generic[K_co, V_co]):
         partition: the partition of that topic.
         offset: its offset there, -1 behind an aggregation.
         headers: pairs of name and bytes, in the order of the record.
-
     """
 
     __slots__ = ("_key", "_value", "headers", "offset", "partition", "timestamp", "topic")

@@ -21,7 +21,6 @@ class Outgoing(NamedTuple):
         partitions: one for each record.
         headers: None where no record has any.
         store: the store whose changelog this is, None for a sink.
-
     """
 
     topic: str
@@ -60,7 +59,6 @@ class Sink:
         Raises:
             Exception: whatever a serde or the topic function raises.
             ValueError: if a record is larger than its topic takes.
-
         """
         if isinstance(self.topic, str):
             return [self._encode_for(self.topic, chunk, destinations)]
@@ -74,7 +72,7 @@ class Sink:
 
     def _encode_for(self, topic: str, chunk: Chunk, destinations: Destinations) -> Outgoing:
         keys = chunk.encoded_keys(self.key.serde)
-        values = chunk.encoded_values(self.value.serde)
+        values = chunk.encoded_values(self.value.serde)  # type: ignore[arg-type]
         _check_size(topic, keys, values, destinations.max_message_bytes(topic))
         headers = chunk.headers if chunk.headers is not None and any(chunk.headers) else None
         partitions = destinations.partitions(topic, keys)

@@ -14,7 +14,8 @@ from penstock.errors import TopologyError
 from penstock.operators.chunk import Chunk, Headers
 from penstock.operators.fields import compile_selector, type_name
 from penstock.serde.columns import decode_column
-from penstock.serde.types import BYTES, DataType
+from penstock.serde.primitives import BYTES
+from penstock.serde.types import DataType
 
 Unit: TypeAlias = Literal["s", "ms", "us", "ns", "iso"]
 Start: TypeAlias = Literal["earliest", "latest"] | datetime.datetime
@@ -28,7 +29,6 @@ class Fetched(NamedTuple):
     Attributes:
         headers: None where no operator reads them.
         next_offset: the offset behind the last record.
-
     """
 
     topic: str
@@ -67,7 +67,6 @@ class Source:
     Attributes:
         topics: the names, or one pattern in `pattern`, resolved when the application starts.
         extract: event time in milliseconds of a value; None takes the record's timestamp.
-
     """
 
     topics: tuple[str, ...]
@@ -82,11 +81,11 @@ class Source:
 
         Raises:
             Exception: whatever the serde or the timestamp function raises.
-
         """
         self._check_keys(fetched.keys)
-        raw = self.value.serde is BYTES
-        values = fetched.values if raw else decode_column(self.value.serde, fetched.values)
+        serde: Any = self.value.serde
+        raw = serde is BYTES
+        values = fetched.values if raw else decode_column(serde, fetched.values)
         chunk = Chunk(
             values,
             fetched.timestamps,
@@ -119,7 +118,6 @@ def timestamp_extractor(
 
     Raises:
         TopologyError: if the field or the unit does not exist.
-
     """
     get, _ = compile_selector(selector, of)
     if unit not in _TO_MS:

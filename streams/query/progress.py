@@ -22,7 +22,6 @@ class StateOperatorProgress(msgspec.Struct, frozen=True, rename="camel", kw_only
         commit_time_ms: how long writing them to disk took.
         num_state_store_instances: partitions of the store in this worker.
         num_rows_dropped_by_watermark: late records dropped.
-
     """
 
     operator_name: str
@@ -42,7 +41,6 @@ class SourceProgress(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
         latest_offset: end of the partition as the client last saw it, where known.
         num_input_rows: records read.
         metrics: offsets behind the latest: average, maximum, minimum over partitions.
-
     """
 
     description: str
@@ -61,7 +59,6 @@ class SinkProgress(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     Attributes:
         description: their names.
         num_output_rows: records written, changelogs not counted.
-
     """
 
     description: str
@@ -88,7 +85,6 @@ class Progress(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
         sink: all outputs together.
         observed_metrics: empty so far.
         num_dropped_rows: records without key or value that aggregations have dropped so far.
-
     """
 
     id: uuid.UUID

@@ -15,7 +15,6 @@ class Query:
         id: of the query, the same in every run.
         run_id: of this run.
         name: the application id.
-
     """
 
     def __init__(
@@ -63,7 +62,6 @@ class Query:
 
         Raises:
             PenstockError: the error that ended it.
-
         """
         ended = self._ended.wait(None if timeout is None else milliseconds(timeout) / 1000)
         if self._error:

@@ -20,8 +20,7 @@ class Store(Generic[K, V]):
 
         Raises:
             TypeError: if the key is not of the table's key type.
-
         """
         entry = self._overlay.get(self._overlay.definition.key.encode(key))
-        found: Any = None if entry is None else entry[0]
+        found: V | None = None if entry is None else entry[0]
         return found

@@ -31,7 +31,6 @@ class ClusterDestinations:
         partitions: partition counts of the topics that are known.
         max_bytes: looks up the largest record that a topic takes.
         look_up: looks up the partition counts of all topics again.
-
     """
 
     def __init__(

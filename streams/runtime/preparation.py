@@ -27,7 +27,6 @@ class Prepared:
         leads: which partitions belong together.
         partitions: partition counts of all topics.
         changelogs: identity of each changelog topic.
-
     """
 
     topology: Topology
@@ -42,7 +41,6 @@ def prepare(declared: Topology, admin: Admin) -> Prepared:
     Raises:
         TopologyError: if a topic is missing or is not what the application needs.
         BrokerError: if the cluster does not answer or refuses.
-
     """
     existing = admin.topics()
     topology = resolve(declared, sorted(existing))

@@ -10,10 +10,11 @@ from collections.abc import Iterable, Mapping
 from itertools import repeat
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaException, Message, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from penstock.errors import BrokerError
 from penstock.operators.sink import Outgoing
 from penstock.runtime.faults import Abortable, Unknown, sorted_out
+from penstock.runtime.message import Message
 
 Offsets = Mapping[tuple[str, int], tuple[int, str]]
 
@@ -32,7 +33,6 @@ class TransactionalProducer:
     Attributes:
         delivered: per (changelog topic, partition), the offset behind the last record that
             the broker has acknowledged.
-
     """
 
     def __init__(
@@ -49,7 +49,6 @@ class TransactionalProducer:
 
         Raises:
             BrokerError: if the cluster does not answer within wait_ms or refuses.
-
         """
         deadline = time.monotonic() + wait_ms / 1000
         while True:
@@ -73,7 +72,6 @@ class TransactionalProducer:
 
         Raises:
             BrokerError: as `init` does.
-
         """
         self._producer = Producer(self._config)
         self.init(wait_ms)
@@ -133,7 +131,6 @@ class TransactionalProducer:
 
         Raises:
             Abortable: if it has not within the transaction's timeout.
-
         """
         left = self._producer.flush(self._transaction_timeout_s)
         if left:
@@ -158,7 +155,6 @@ class TransactionalProducer:
         Raises:
             Abortable: if it can be aborted instead.
             Unknown: if nobody knows whether it is committed.
-
         """
         with sorted_out():
             self._producer.commit_transaction(self._timeout_s)
@@ -168,7 +164,6 @@ class TransactionalProducer:
 
         Raises:
             Unknown: if that fails.
-
         """
         try:
             with sorted_out():
@@ -208,7 +203,6 @@ class IdempotentProducer(TransactionalProducer):
 
         Raises:
             Abortable: if one has failed.
-
         """
         super().flush()
         if self._failures:
@@ -219,7 +213,6 @@ class IdempotentProducer(TransactionalProducer):
 
         Raises:
             Abortable: if the group does not take them.
-
         """
         positions = [
             TopicPartition(topic, partition, offset, metadata)

@@ -29,7 +29,6 @@ class Reporter:
     Attributes:
         recent: the last hundred batches.
         due_at: when the current batch's input had been processed, monotonic seconds.
-
     """
 
     def __init__(self, topology: Topology, run_id: uuid.UUID) -> None:

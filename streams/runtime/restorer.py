@@ -7,11 +7,12 @@ reads becomes state. Stores are written in slices, so that other tasks go on mea
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
-from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, TopicPartition
 from penstock.engine.restore import Restore, last_per_key
 from penstock.errors import BrokerError
+from penstock.runtime.message import Message
 from penstock.state.overlay import stamped
 from penstock.state.store import Position, Store
 
@@ -27,7 +28,6 @@ class Restoring:
         state: how far it is.
         store: where the records go.
         topic_id: identity of its changelog.
-
     """
 
     state: Restore
@@ -41,7 +41,6 @@ class Restorer:
     Args:
         config: librdkafka settings.
         now_ms: the wall clock.
-
     """
 
     def __init__(self, config: Mapping[str, Any], now_ms: Callable[[], int]) -> None:
@@ -75,11 +74,10 @@ class Restorer:
         Raises:
             BrokerError: if a changelog cannot be read.
             StateError: if a store cannot be written.
-
         """
         until = time.monotonic() + slice_ms / 1000
         while self._at and self._client and time.monotonic() < until:
-            messages = self._client.consume(RECORDS_PER_SLICE, WAIT_S)
+            messages = cast("list[Message]", self._client.consume(RECORDS_PER_SLICE, WAIT_S))
             runs: dict[tuple[str, int], list[Message]] = {}
             for message in messages:
                 runs.setdefault((message.topic(), message.partition()), []).append(message)
@@ -100,7 +98,7 @@ class Restorer:
         records = [m for m in messages if not m.error()] if events else messages
         if records:
             newest = last_per_key(
-                [message.key() for message in records],
+                [message.key() for message in records],  # type: ignore[misc]  # none is null
                 [message.value() for message in records],
                 [message.timestamp()[1] for message in records],
             )
@@ -113,8 +111,9 @@ class Restorer:
                 ],
             )
         for event in events:
-            if event.error().code() != KafkaError._PARTITION_EOF:
-                raise _unreadable(state, event.error())
+            problem = event.error()
+            if problem and problem.code() != KafkaError._PARTITION_EOF:
+                raise _unreadable(state, problem)
             state.reached(event.offset())
         if state.done:
             self._write(restoring, [])

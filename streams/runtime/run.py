@@ -99,7 +99,8 @@ class Running:
         producer.init(settings.kafka.connect_timeout_ms)
         consumer = InputConsumer(
             self._consumer_config(slot, prepared.leads),
-            with_headers=_topics_with_headers(prepared.topology),
+            topics=_topics(prepared.topology),
+            with_headers=_topics(prepared.topology, reading="headers"),
         )
         restorer = Restorer(self._restore_config(), now_ms)
         memory_bytes = settings.state.memory_bytes
@@ -212,11 +213,12 @@ class Running:
         return TransactionalProducer(config, **timeouts)
 
 
-def _topics_with_headers(topology: Topology) -> frozenset[str]:
+def _topics(topology: Topology, *, reading: str | None = None) -> frozenset[str]:
+    """Return the input topics, or those of which some step reads a column."""
     return frozenset(
         topic
         for node in topology
-        if node.source and topology.reads(node, "headers")
+        if node.source and (reading is None or topology.reads(node, reading))
         for topic in node.source.topics
     )
 

@@ -11,6 +11,7 @@ from typing import Final, Literal, TypeAlias
 from penstock.errors import TopologyError
 
 Guarantee: TypeAlias = Literal["exactly_once", "at_least_once"]
+Setting: TypeAlias = str | int | float | bool
 
 OWNED: Final[dict[str, str]] = {
     "bootstrap.servers": "it is brokers= of App",
@@ -44,7 +45,6 @@ class KafkaSettings:
         transaction_timeout_ms: the broker aborts a transaction that is open for longer.
         request_timeout_ms: bound of one call to the cluster.
         connect_timeout_ms: how long to wait for the cluster at start.
-
     """
 
     client: Mapping[str, Setting] = field(default_factory=dict[str, Setting])
@@ -80,7 +80,6 @@ class StateSettings:
         flush_interval_ms: written state is made durable at least this often.
         lock_timeout_ms: how long to wait for a store that another process holds.
         restore_slice_ms: how long restoring may keep the other tasks waiting at a time.
-
     """
 
     memory_bytes: int = 256 * 1024 * 1024
@@ -100,7 +99,6 @@ class CommitSettings:
         max_batch_bytes: and at the latest after this many bytes of input.
         chunk_ms: chunks are cut so that processing one takes about this long.
         chunk_records: the most records that one chunk holds.
-
     """
 
     interval_ms: int = 100

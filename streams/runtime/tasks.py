@@ -75,7 +75,6 @@ class OwnedTask:
         committed_ms: when its offsets were last committed by us, wall clock.
         task: its steps at work, once it is running.
         stores: by name.
-
     """
 
     lead: Lead
@@ -116,7 +115,6 @@ class TaskStarter:
         exactly_once: whether state without committed offsets cannot be.
         now_ms: the wall clock.
         sleep: waits for seconds.
-
     """
 
     def __init__(
@@ -344,7 +342,6 @@ def check_definitions(stores: tuple[StoreDefinition, ...], found: Metadata, wher
 
     Raises:
         TopologyError: naming both definitions.
-
     """
     for store in stores:
         before = found.stores.get(short_hash(store.name))

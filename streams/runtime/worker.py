@@ -54,7 +54,6 @@ class Worker:
         run: random 64 bits that name this run in committed metadata.
         now_ms: the wall clock.
         now: monotonic seconds.
-
     """
 
     def __init__(
@@ -113,7 +112,6 @@ class Worker:
 
         Raises:
             PenstockError: whatever made it impossible to go on.
-
         """
         membership = Membership(self._assigned, self._revoked, self._lost)
         timeout_s = self._settings.kafka.request_timeout_ms / 1000
@@ -291,7 +289,7 @@ class Worker:
         return Event.FAILED
 
     def _send_offsets(self) -> Event:
-        offsets = {}
+        offsets: dict[tuple[str, int], tuple[int, str]] = {}
         for owned in self._touched.values():
             offsets.update(
                 offsets_to_commit(owned, self._batch.next_offsets, self._metadata(owned))
@@ -468,7 +466,7 @@ class Worker:
     # The group's callbacks; an error in one is raised in the loop
 
     def _assigned(self, found: list[tuple[str, int]]) -> list[tuple[str, int]]:
-        taken = []
+        taken: list[tuple[str, int]] = []
         for topic, partition in found:
             owned = OwnedTask(self._prepared.leads.leads[topic], partition)
             self._tasks[topic, partition] = owned

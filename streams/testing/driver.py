@@ -66,7 +66,6 @@ class TestTopic(Generic[K, V]):
 
         Raises:
             PenstockError: whatever processing it raises; nothing of its batch is committed.
-
         """
         self.send_bytes(_encode(self._value, value), key=_encode(self._key, key), at=at,
                         headers=headers)  # fmt: skip
@@ -109,7 +108,6 @@ class TestDriver:
     ...     driver.topic("in").send("hello", key="a")
     ...     driver.topic("out").read()
     [('a', 'HELLO')]
-
     """
 
     __test__ = False
@@ -145,7 +143,6 @@ class TestDriver:
 
         Raises:
             TopologyError: if it is a name that the application neither reads nor writes.
-
         """
         if isinstance(topic, Topic):
             return TestTopic(self, topic.name, topic.key_type, topic.value_type)
@@ -161,7 +158,6 @@ class TestDriver:
 
         Raises:
             TopologyError: if the application has no such store.
-
         """
         for task in self._tasks:
             if table.name in task.overlays:
@@ -195,7 +191,7 @@ class TestDriver:
         return DEFAULT_MAX_MESSAGE_BYTES
 
     def _open(self, part: SubTopology) -> Task:
-        overlays = {}
+        overlays: dict[str, Overlay] = {}
         for definition in part.stores:
             store = MemoryStore()
             rows = self._logs[definition.changelog(self._topology.application)]

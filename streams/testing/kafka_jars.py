@@ -156,7 +156,6 @@ class Runtime:
 
         Raises:
             BrokerError: if one of them cannot be had.
-
         """
         java, jars = find_java(), find_jars()
         return cls(java, os.pathsep.join(map(str, jars)), ClassData.of(java, jars))
@@ -173,9 +172,8 @@ def find_java() -> Java:
 
     Raises:
         BrokerError: if there is none; the message lists those that are too old.
-
     """
-    seen = []
+    seen: list[str] = []
     for executable in _java_candidates():
         version = java_version(executable)
         if version >= JAVA_VERSION:
@@ -219,7 +217,6 @@ def find_jars() -> list[Path]:
 
     Raises:
         BrokerError: if they are neither prepared nor cached and cannot be fetched.
-
     """
     if prepared := os.environ.get("PENSTOCK_KAFKA_LIBS"):
         return _prepared_jars(Path(prepared).expanduser())
@@ -249,7 +246,7 @@ def is_complete(folder: Path) -> bool:
 
 def locked_jars() -> list[Jar]:
     """Read the lock."""
-    lock = resources.files(__package__).joinpath("kafka_jars.sha256").read_text()
+    lock = resources.files("penstock.testing").joinpath("kafka_jars.sha256").read_text()
     return [Jar(*line.split()) for line in lock.splitlines()]
 
 
@@ -258,7 +255,6 @@ def fetch(folder: Path) -> None:
 
     Raises:
         BrokerError: if a jar cannot be had, or is not the one of the lock.
-
     """
     for remains in folder.parent.glob(f".{folder.name}-*"):  # of a fetch that was killed
         shutil.rmtree(remains)

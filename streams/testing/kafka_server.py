@@ -28,7 +28,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Self
+from typing import IO, Any, Self
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
@@ -97,7 +97,6 @@ class KafkaServer:
     Raises:
         BrokerError: from `start()`, if Java or the jars are missing, a port or the data folder
             is taken, or a node does not answer in time; `restart()` raises the last.
-
     """
 
     def __init__(
@@ -173,7 +172,6 @@ class KafkaServer:
 
         Raises:
             BrokerError: when a node has ended.
-
         """
         while True:
             for node in self._running():
@@ -455,7 +453,7 @@ def _known_nodes(client: AdminClient) -> set[int]:
         return set()
 
 
-def _open_groups(client: AdminClient) -> None:
+def _open_groups(client: Any) -> None:
     """Ask for a group, which makes the broker create __consumer_offsets.
 
     It takes 0.1 s here; a first consumer that has to wait for it takes 3.7 s to start, not 0.7.

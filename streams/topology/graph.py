@@ -21,7 +21,6 @@ class SubTopology:
     Attributes:
         number: for display only; names are the identity of state.
         nodes: the steps, parents first.
-
     """
 
     number: int
@@ -55,7 +54,6 @@ class Topology:
     Attributes:
         application: the application id.
         nodes: the steps, parents first.
-
     """
 
     application: str
@@ -89,12 +87,27 @@ class Topology:
     def coalesces(self, node: Node) -> bool:
         """Whether a stateful step may hand on one change per key and batch.
 
-        Only where nobody can tell: everything behind it is a table, a sink, or a step that
-        maps record by record into one.
+        Only where nobody can tell: every step behind it turns each change into exactly one,
+        up to a sink with one topic. Where a filter drops the last of several changes, the
+        one before it must have gone out.
         """
-        return node.emit == "commit" and not any(
-            below.store is not None for below in self.below(node)
-        )
+        return node.emit == "commit" and all(map(_one_to_one, self.below(node)))
+
+    def interleaves(self, part: SubTopology) -> bool:
+        """Whether what one input record turns into comes together again on several ways.
+
+        Where it does, at a merge or in a topic, the order of a key's records would depend on
+        how the input is cut, unless one record is taken at a time.
+        """
+        meeting: dict[object, list[Node]] = {}
+        for node in part.nodes:
+            place = node.sink.topic if node.sink else node
+            meeting.setdefault(place, []).extend(node.parents)
+        return any(map(self._overlap, meeting.values()))
+
+    def _overlap(self, nodes: Sequence[Node]) -> bool:
+        origins = [topic for node in nodes for topic in _origins(node)]
+        return len(origins) > len(set(origins))
 
     def below(self, node: Node) -> Iterator[Node]:
         """Yield every step that a step feeds, directly or not."""
@@ -120,7 +133,6 @@ def make_topology(application: str, nodes: Sequence[Node]) -> Topology:
 
     Raises:
         TopologyError: if nothing is read, or two stores have one name.
-
     """
     if not nodes:
         raise TopologyError(
@@ -147,6 +159,17 @@ def _check_store_names(nodes: Iterable[Node]) -> None:
 
 def _topics(node: Node) -> tuple[str, ...]:
     return node.source.topics if node.source else ()
+
+
+def _origins(node: Node) -> set[str]:
+    return set(_topics(node)).union(*map(_origins, node.parents))
+
+
+_ONE_TO_ONE = frozenset(("to_stream", "map", "select"))
+
+
+def _one_to_one(node: Node) -> bool:
+    return node.kind in _ONE_TO_ONE or (node.sink is not None and isinstance(node.sink.topic, str))
 
 
 def _connected(nodes: Sequence[Node]) -> list[tuple[Node, ...]]:

@@ -29,7 +29,6 @@ class Node:
         is_table: whether it hands on changes of a table instead of records of a stream.
         changes_key: whether it hands on records under other keys than it got.
         emit: "every_update" where a stateful step must not coalesce.
-
     """
 
     kind: str

@@ -16,7 +16,6 @@ def resolve(topology: Topology, topics: Sequence[str]) -> Topology:
 
     Raises:
         TopologyError: if a pattern matches none.
-
     """
     if not any(node.source and node.source.pattern for node in topology):
         return topology

@@ -60,10 +60,17 @@ def stall(text: str) -> str:
     return text.upper()
 
 
-def stall_on_key(record: ps.Record[str, int | None]) -> tuple[str, int]:
-    if record.key == STALL:
-        stall(STALL)
-    return record.key, record.value or 0
+class StallOnSecondKey:
+    """Stall at the second key: what the first task has flushed is then on its way."""
+
+    def __init__(self) -> None:
+        self._seen: set[str] = set()
+
+    def __call__(self, record: ps.Record[str, int | None]) -> tuple[str, int]:
+        self._seen.add(record.key)
+        if len(self._seen) > 1:
+            stall(STALL)
+        return record.key, record.value or 0
 
 
 def wrong(text: str) -> int:
@@ -124,7 +131,7 @@ def stalling(app: ps.App, inputs: Inputs, out: list[str], args: argparse.Namespa
 
 def stalling_flush(app: ps.App, inputs: Inputs, out: list[str], args: argparse.Namespace) -> None:
     counts = app.stream(inputs, key=str, value=str).group_by_key().count(name="counts")
-    counts.to_stream().map_record(stall_on_key, key=str, value=int).to(out[0])
+    counts.to_stream().map_record(StallOnSecondKey(), key=str, value=int).to(out[0])
 
 
 def routed(app: ps.App, inputs: Inputs, out: list[str], args: argparse.Namespace) -> None:

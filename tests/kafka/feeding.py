@@ -16,8 +16,10 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from confluent_kafka import Producer
+from penstock.runtime.clock import now_ms
 
 TIMEOUT_S = 30.0
+BEGIN_MS = now_ms() - 3_600_000  # old enough to be distinct, young enough not to be retired
 
 
 class Row(NamedTuple):
@@ -31,10 +33,10 @@ class Row(NamedTuple):
 
 
 def words(count: int, *, keys: int = 100, seed: int = 1, first: int = 0) -> list[Row]:
-    """Make rows with distinct values over some keys, in the order of their timestamps."""
-    draw = random.Random(seed)
+    """Make rows with distinct values over some keys, one per millisecond from BEGIN_MS on."""
+    draw = random.Random(seed + first)
     return [
-        Row(f"key-{draw.randrange(keys)}", f"word-{number}", 1_000_000 + number)
+        Row(f"key-{draw.randrange(keys)}", f"word-{number}", BEGIN_MS + number)
         for number in range(first, first + count)
     ]
 
