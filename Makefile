@@ -1,26 +1,29 @@
 # The whole developer interface. Each verb sets up what it needs.
-PYTHON ?= python3
-VENV   := .venv
-BIN    := $(VENV)/bin
-READY  := $(VENV)/.ready
+PYTHON  ?= python3
+VENV    := .venv
+INSTALL := editable
+BIN     := $(VENV)/bin
+READY   := $(VENV)/.ready
 
 .PHONY: demo test lint bench clean
 
 demo: $(READY)
-	$(BIN)/penstock demo
+	$(BIN)/penstock demo $(ARGS)
 
 test: $(READY)
 	$(BIN)/pytest $(ARGS)
 
 lint: $(READY)
-	.ci/lint
+	.ci/lint $(VENV)
 
 bench: $(READY)
 	$(BIN)/python -m bench $(ARGS)
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-ci build penstock.egg-info
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find $(wildcard bench cli examples serde state streams tests topics) -name __pycache__ -prune -exec rm -rf {} +
 
-$(READY): pyproject.toml
-	@PYTHON="$(PYTHON)" .ci/setup $(VENV)
+$(READY): pyproject.toml streams/version.py
+	@PYTHON="$(PYTHON)" .ci/setup $(VENV) $(INSTALL)
 	@touch $@

@@ -243,7 +243,7 @@ class _Demo:
         consumer.assign([TopicPartition(RESULT, n, 0) for n in range(PARTITIONS)])
         while not self._live.stopped:
             first = consumer.poll(0.1)
-            messages = [] if first is None else [first, *consumer.consume(5_000, 0)]
+            messages: list[Any] = [] if first is None else [first, *consumer.consume(5_000, 0)]
             for message in messages:
                 if message.error() is None:
                     user = message.key().decode()

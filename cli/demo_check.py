@@ -10,6 +10,7 @@ import struct
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
@@ -82,7 +83,7 @@ def read_committed(brokers: str, topic: str) -> Iterator[tuple[bytes, bytes]]:
         left = set(consumer.list_topics(topic, _TIMEOUT_S).topics[topic].partitions)
         consumer.assign([TopicPartition(topic, partition, 0) for partition in left])
         while left:
-            messages = consumer.consume(10_000, _TIMEOUT_S if len(left) == 0 else 1.0)
+            messages: list[Any] = consumer.consume(10_000, _TIMEOUT_S if len(left) == 0 else 1.0)
             for message in messages:
                 problem = message.error()
                 if problem is None:

@@ -9,6 +9,7 @@ import json
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Generator
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated
@@ -95,12 +96,14 @@ def _progress_bar(topic: str, total: int | None) -> Generator[Callable[[int], No
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
-        TextColumn("{task.completed:,.0f} records · {task.speed:,.0f}/s"),
+        TextColumn("{task.completed:,} records, {task.fields[rate]:,.0f}/s"),
         TimeElapsedColumn(),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task(topic, total=total)
-        yield lambda sent: progress.update(task, completed=sent)
+        task, start_s = progress.add_task(topic, total=total, rate=0.0), time.monotonic()
+        yield lambda sent: progress.update(
+            task, completed=sent, rate=sent / max(time.monotonic() - start_s, 0.001)
+        )
 
 
 def _as_json(summary: "Summary") -> str:

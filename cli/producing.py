@@ -165,8 +165,8 @@ class _Run:
                 "queue.buffering.max.messages": 1_000_000,
                 "compression.type": "lz4",
                 "message.timeout.ms": int(DELIVERY_TIMEOUT_S * 1000),
-                # Of 1.77 M records/s without any report, 1.06 are left with this and 0.81
-                # with a Python call per record (librdkafka's mock broker, 2 cores).
+                # Costs nothing to speak of: 0.63 us of this thread per record, as without any
+                # report, and 0.87 with a Python call for each (147 bytes, a broker beside it).
                 "delivery.report.only.error": True,
                 "on_delivery": self._on_lost,
                 "error_cb": self._on_error,
@@ -217,7 +217,7 @@ class _Run:
 
     def _produce(self, block: Block, partitions: list[int], now: int) -> int:
         """Hand a block to the producer; return how many records it took."""
-        # Hot path, about 0.7 us per record: positional arguments, one call per record.
+        # Hot path, 0.63 us per record: positional arguments, one call per record.
         produce, topic = self._producer.produce, self._target.topic
         keys = block.keys or itertools.repeat(None)
         rows = iter(zip(block.values, keys, partitions, strict=False))
@@ -228,7 +228,7 @@ class _Run:
                 except BufferError:
                     self._produce_when_room(value, key, partition, now)
         except KafkaException as error:
-            self._lose(f"{error.args[0].str()} (partition {partition})")
+            self._lose(f"{error.args[0].str()} (partition {partition})")  # pyright: ignore[reportPossiblyUnboundVariable]
             return len(block.values) - 1 - sum(1 for _ in rows)
         return len(block.values)
 
@@ -253,7 +253,8 @@ class _Run:
         """Take a record that was not acknowledged out of the counts."""
         partition = message.partition() or 0  # None only before a record has one
         reason = f"{error.str()} (partition {partition})"
-        self._lose(f"{reason}; {self._broker_error}" if self._broker_error else reason)
+        seen = f"; last error of a broker: {self._broker_error}" if self._broker_error else ""
+        self._lose(reason + seen)
         self._per_partition[partition] -= 1
         self._bytes -= len(message.value() or b"") + len(message.key() or b"")
 

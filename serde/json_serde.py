@@ -27,11 +27,20 @@ class JsonSerde(Generic[T]):
                 f"{type!r} cannot be read as JSON: {error}. Declare a Struct, dataclass,"
                 " TypedDict, dict or a union with tags, or pass a serde of your own."
             ) from error
-        self.type = type
+        self.type: Any = type
         self.format = "json-sorted" if sort_fields else "json"
         self._encoder = msgspec.json.Encoder(order="sorted" if sort_fields else None)
         self._class = _runtime_class(type)
         self.decode = self._decoder.decode
+
+    def __eq__(self, other: object) -> bool:
+        # Streams of one type are of one type, wherever they were declared.
+        if not isinstance(other, JsonSerde):
+            return NotImplemented
+        return (self.type, self.format) == (other.type, other.format)
+
+    def __hash__(self) -> int:
+        return hash((repr(self.type), self.format))
 
     def encode(self, value: T, /) -> bytes:
         """Encode one value. Raises TypeError where its class is not the declared one."""

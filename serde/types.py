@@ -66,7 +66,7 @@ def data_type(spec: Any, *, key: bool = False) -> DataType:
     if spec is None:
         return UNKNOWN
     if not isinstance(spec, type) and isinstance(spec, Serde):
-        return DataType(getattr(spec, "type", None), spec)
+        return DataType(getattr(spec, "type", None), spec)  # pyright: ignore[reportUnknownArgumentType]
     if spec in _PRIMITIVES:
         return DataType(spec, _PRIMITIVES[spec])
     return DataType(spec, JsonSerde(spec, sort_fields=key))

@@ -58,7 +58,9 @@ def make_folder(path: Path) -> Path:
         StateError: if it cannot be made, or is a symbolic link.
     """
     try:
-        path.mkdir(mode=_MODE, parents=True, exist_ok=True)
+        for folder in (*reversed(path.parents), path):
+            if not folder.is_dir():  # mkdir(parents=True) would give parents the umask's mode
+                folder.mkdir(mode=_MODE, exist_ok=True)
     except OSError as error:
         raise StateError(
             f"The state folder {path} cannot be made: {error.strerror}. Choose another one:"

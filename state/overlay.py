@@ -12,20 +12,18 @@ Rule 3: savepoint, then touch and change, then `rollback` or the next savepoint.
         forgets the batch, `commit` makes it the clean cache.
 """
 
-import struct
 from collections.abc import Collection
 from itertools import islice
 from typing import Any, NamedTuple, TypeAlias
 
 from penstock.serde.columns import decode_column, encode_column
 from penstock.serde.types import is_immutable
+from penstock.state.changelog import stored, timestamp_of, value_of
 from penstock.state.definition import StoreDefinition
 from penstock.state.store import Position, Store
 
 Entry: TypeAlias = tuple[Any, int]
 
-_TIMESTAMP = struct.Struct(">q")
-_stamp = _TIMESTAMP.pack
 DEFAULT_CACHE_ENTRIES = 200_000
 
 
@@ -103,17 +101,14 @@ class Overlay:
         """Return what changed since the last flush, each key once, in order of first change."""
         self.savepoint()
         keys = list(self._dirty)
-        self._dirty = {}
         entries: list[Any] = list(map(self.entries.__getitem__, keys))
         values = [value for value, _ in entries]
         timestamps = [timestamp for _, timestamp in entries]
         serde = self.definition.value
         encoded = encode_column(serde, values)
-        stored = [
-            None if value is None else _stamp(timestamp) + value
-            for timestamp, value in zip(timestamps, encoded, strict=True)
-        ]
-        self._flushed.update(zip(keys, stored, strict=True))
+        # A value that has no bytes leaves all as it was, for `discard` to forget.
+        self._flushed.update(stored(keys, encoded, timestamps))
+        self._dirty = {}
         if self._mutable:
             values = decode_column(serde, encoded)
         return Changes(keys, values, encoded, timestamps)
@@ -153,9 +148,7 @@ class Overlay:
         if not any(found):
             self.entries.update(dict.fromkeys(keys))
             return
-        values = decode_column(
-            self.definition.value, [None if data is None else data[8:] for data in found]
-        )
+        values = decode_column(self.definition.value, list(map(value_of, found)))
         for key, data, value in zip(keys, found, values, strict=True):
             self.entries[key] = None if data is None else (value, timestamp_of(data))
 
@@ -174,14 +167,3 @@ class Overlay:
             return value
         serde = self.definition.value
         return serde.decode(serde.encode(value))
-
-
-def timestamp_of(data: bytes) -> int:
-    """Return the timestamp of stored bytes."""
-    timestamp: int = _TIMESTAMP.unpack_from(data)[0]
-    return timestamp
-
-
-def stamped(timestamp: int, value: bytes) -> bytes:
-    """Return the bytes under which a value is stored: its timestamp, 8 bytes, then itself."""
-    return _stamp(timestamp) + value

@@ -15,7 +15,7 @@ Names are loaded when they are first used, so that importing a part never loads 
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from penstock.version import __version__
+from penstock.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from penstock import serde as serde

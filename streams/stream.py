@@ -108,10 +108,10 @@ class Stream(Generic[K_co, V_co]):
         return self._then("explode", operator, data_type(dict[str, Any]), path)
 
     @overload
-    def select(self, *paths: str, **renamed: str) -> "Stream[K_co, dict[str, Any]]": ...
+    def select(self, /, *paths: str, **renamed: str) -> "Stream[K_co, dict[str, Any]]": ...
     @overload
     def select(self, into: type[R], /, **renamed: str) -> "Stream[K_co, R]": ...
-    def select(self, *paths: Any, **renamed: str) -> "Stream[K_co, Any]":
+    def select(self, /, *paths: Any, **renamed: str) -> "Stream[K_co, Any]":
         """Build a value of some fields: a dict, or a class whose fields name them.
 
         Args:
@@ -235,6 +235,7 @@ def add_sink(
     Raises:
         TopologyError: if a serde is unknown, or the topic's key type is another one.
     """
+    name: str | Callable[[Any], str]
     if isinstance(topic, Topic):
         key, value, name = topic.key_type, topic.value_type, topic.name
     else:

@@ -4,7 +4,7 @@ Every call is bounded in time, and every failure is a BrokerError that says what
 """
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from confluent_kafka import (
@@ -44,18 +44,19 @@ class Admin:
         whole: dict[str, Any] = {**config, "error_cb": self._note, "log_level": 2}
         self._client: Any = AdminClient(whole)  # its futures have no types
 
-    def connect(self, wait_ms: int) -> None:
-        """Wait until the cluster answers.
+    def connect(self, wait_ms: int, stopped: Callable[[], bool] = lambda: False) -> None:
+        """Wait until the cluster answers, or somebody says stop.
 
         Raises:
             BrokerError: if it does not within wait_ms, or will not let us in.
         """
         deadline = time.monotonic() + wait_ms / 1000
-        while True:
+        while not stopped():
             try:
                 self._client.list_topics(timeout=min(2.0, max(0.1, deadline - time.monotonic())))
                 return
             except KafkaException as error:
+                self._client.poll(0)  # it calls `_note` with the reason
                 problem = self._last_error or error.args[0]
             if problem.code() in _HOPELESS or time.monotonic() > deadline:
                 raise self._unreachable(problem, wait_ms)

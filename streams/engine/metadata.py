@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from penstock.errors import BrokerError, TopologyError
 
 MAX_BYTES = 3071
+MAX_DEFINITION = 255
 _MAGIC, _VERSION = 0x50, 1
 _KAFKA_STREAMS = 2
 _HEAD = struct.Struct(">BBQQ")
@@ -145,6 +146,13 @@ def check_size(siblings: Iterable[str], stores: Mapping[str, str]) -> None:
     Raises:
         TopologyError: if its topics and stores take more than the broker keeps.
     """
+    for name, text in stores.items():
+        if len(text.encode()) > MAX_DEFINITION:
+            raise TopologyError(
+                f"The definition of store {name!r} is longer than {MAX_DEFINITION} bytes:"
+                f" {text[:40]}... Give its serdes a shorter `format`.",
+                store=name,
+            )
     topics = list(siblings)
     size = _HEAD.size + 3 * _COUNT.size + 4 * len(topics)
     size += sum(5 + len(text.encode()) + _CLOCK.size for text in stores.values())

@@ -5,10 +5,9 @@ Rule 1: the end is the changelog's last offset for read_uncommitted readers, tak
 Rule 2: records are read as read_committed up to an end-of-partition event at or behind that
         end. The event's offset steps over transaction markers, positions do not. One before
         the end means that a transaction is still open: keep waiting.
-Rule 3: within a slice the last record of a key wins, and keys are written in order.
+Rule 3: of the records that are written together the last one of a key wins.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -54,11 +53,3 @@ class Restore:
     def remaining(self) -> int:
         """An upper bound of the records that are still to be read."""
         return 0 if self.done else max(0, self.end - self.next_offset)
-
-
-def last_per_key(
-    keys: Sequence[bytes], values: Sequence[bytes | None], timestamps: Sequence[int]
-) -> list[tuple[bytes, bytes | None, int]]:
-    """Return the last record of each key, in the order of keys."""
-    newest = dict(zip(keys, zip(values, timestamps, strict=True), strict=True))
-    return [(key, value, timestamp) for key, (value, timestamp) in sorted(newest.items())]

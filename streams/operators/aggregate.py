@@ -32,7 +32,7 @@ class Aggregate:
 
     def step(self, entry: Entry | None, value: Any, timestamp: int, overlay: Overlay) -> Entry:
         """Fold one record."""
-        if entry is None:
+        if entry is None or entry[0] is None:
             return self.add(self.init(), value), timestamp
         so_far, last = entry
-        return self.add(self.init() if so_far is None else so_far, value), max(timestamp, last)
+        return self.add(so_far, value), max(timestamp, last)

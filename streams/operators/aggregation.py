@@ -3,7 +3,7 @@
 An aggregation coalesces where nobody can tell: it folds the batch into the overlay and hands
 on one change per key at flush. In front of an operator that counts updates, or on request,
 it hands on every update instead. The result's timestamp is the largest of its contributors
-(Kafka Streams' rule), also across batches.
+(Kafka Streams' rule), also across batches; a deleted key begins anew.
 
 Records without a key or a value belong to no group: they are dropped and counted.
 """

@@ -32,8 +32,7 @@ class Reduce:
     def step(self, entry: Entry | None, value: Any, timestamp: int, overlay: Overlay) -> Entry:
         """Fold one record."""
         if entry is None or entry[0] is None:
-            last = timestamp if entry is None else max(timestamp, entry[1])
-            return overlay.copy(value), last
+            return overlay.copy(value), timestamp
         result = self.function(entry[0], value)
         # The record's own value may be in the hands of another branch of the topology.
         result = overlay.copy(value) if result is value else result

@@ -73,20 +73,36 @@ class Sink:
     def _encode_for(self, topic: str, chunk: Chunk, destinations: Destinations) -> Outgoing:
         keys = chunk.encoded_keys(self.key.serde)
         values = chunk.encoded_values(self.value.serde)  # type: ignore[arg-type]
-        _check_size(topic, keys, values, destinations.max_message_bytes(topic))
         headers = chunk.headers if chunk.headers is not None and any(chunk.headers) else None
+        check_size(topic, keys, values, headers, destinations.max_message_bytes(topic))
         partitions = destinations.partitions(topic, keys)
         return Outgoing(topic, keys, values, partitions, chunk.timestamps, headers)
 
 
-# A batch around a record takes at most this much; librdkafka's estimate is the same.
-_OVERHEAD = 512
+# What a batch takes beside its only record (61 bytes), and the record beside its bytes, as the
+# broker counts it; and what a header takes beside its own.
+_OVERHEAD = 61 + 36
+_HEADER_OVERHEAD = 10
 
 
-def _check_size(
-    topic: str, keys: Sequence[bytes | None], values: Sequence[bytes | None], limit: int
+def check_size(
+    topic: str,
+    keys: Sequence[bytes | None],
+    values: Sequence[bytes | None],
+    headers: Sequence[Headers] | None,
+    limit: int,
 ) -> None:
+    """Refuse records that are larger than a topic takes: they would fail the whole commit.
+
+    The longest key, value and headers of a chunk are taken together, which costs least. Where
+    that is too much, the chunk runs again record by record, and what fits alone passes.
+
+    Raises:
+        ValueError: naming the topic and its limit.
+    """
     size = _longest(values) + _longest(keys)
+    if headers is not None:
+        size += max(map(_headers_size, headers), default=0)
     if size + _OVERHEAD > limit:
         raise ValueError(
             f"a record of {size} bytes is larger than topic {topic} takes"
@@ -98,3 +114,9 @@ def _check_size(
 def _longest(column: Sequence[bytes | None]) -> int:
     """The length of the longest bytes: 12 ns each where none is null."""
     return max(map(len, column if all(column) else filter(None, column)), default=0)  # type: ignore[arg-type]
+
+
+def _headers_size(headers: Headers) -> int:
+    return sum(
+        len(name.encode()) + len(value or b"") + _HEADER_OVERHEAD for name, value in headers or ()
+    )

@@ -1,6 +1,6 @@
 """Store: read access to a table's committed state."""
 
-from typing import Any, Generic
+from typing import Generic
 
 from penstock.state.overlay import Overlay
 from typing_extensions import TypeVar

@@ -78,6 +78,9 @@ class InputConsumer:
     def fetch(self, timeout_s: float, limit: int) -> list[Fetched]:
         """Return what there is, waiting at most timeout_s for a first record.
 
+        Where an input has come to its end, that is told by no records and the offset behind
+        it, which steps over the markers and aborted records of transactions.
+
         `poll` first, then `consume` without a wait: `consume` with one waits the whole time.
 
         Raises:
@@ -95,7 +98,8 @@ class InputConsumer:
         sources: Sequence[object] = [message.partition() for message in messages]
         if len(self._topics) > 1:
             sources = list(zip([message.topic() for message in messages], sources, strict=True))
-        return [self._columns(run) for run in _runs(messages, sources)]
+        found = [self._columns(run) for run in runs(messages, sources)]
+        return found + [_end(m) for m in failed if m.error().code() == _END] if failed else found
 
     def committed(self, inputs: Inputs, timeout_s: float) -> dict[tuple[str, int], Any] | None:
         """Return committed offsets with their metadata, -1 where there is none.
@@ -229,9 +233,10 @@ _PASSING = (
     KafkaError._MAX_POLL_EXCEEDED,
     KafkaError._PARTITION_EOF,
 )
+_END = KafkaError._PARTITION_EOF
 
 
-def _runs(messages: list[Message], sources: Iterable[object]) -> list[list[Message]]:
+def runs(messages: list[Message], sources: Iterable[object]) -> list[list[Message]]:
     """Split messages where their source changes: 25 ns each.
 
     A source may come up more than once, in order; where they alternate, they are gathered.
@@ -244,6 +249,11 @@ def _runs(messages: list[Message], sources: Iterable[object]) -> list[list[Messa
     for message in messages:
         runs[message.topic(), message.partition()].append(message)
     return list(runs.values())
+
+
+def _end(event: Message) -> Fetched:
+    """Say that nothing stands before an offset any more."""
+    return Fetched(event.topic(), event.partition(), [], [], [], [], None, event.offset())
 
 
 def _pairs(positions: Iterable[TopicPartition]) -> list[tuple[str, int]]:

@@ -27,12 +27,15 @@ class Prepared:
         leads: which partitions belong together.
         partitions: partition counts of all topics.
         changelogs: identity of each changelog topic.
+        batch_bytes: the largest batch of records that every topic takes whose name is known:
+            the broker holds max.message.bytes against batches, and the client does not split.
     """
 
     topology: Topology
     leads: LeadMap
     partitions: Mapping[str, int]
     changelogs: Mapping[str, str]
+    batch_bytes: int
 
 
 def prepare(declared: Topology, admin: Admin) -> Prepared:
@@ -52,15 +55,26 @@ def prepare(declared: Topology, admin: Admin) -> Prepared:
     needed = _changelogs(topology, leads)
     _check_stateful_inputs(leads)
     admin.ensure(needed, existing)
-    _warn_of_risks(admin.configs(topic.name for topic in needed))
-    ids = admin.topic_ids([topic.name for topic in needed])
-    return Prepared(topology, leads, existing, ids)
+    internal = [topic.name for topic in needed]
+    configs = admin.configs({*internal, *_named_sinks(topology)})
+    _warn_of_risks({name: configs[name] for name in internal})
+    limits = [_max_message_bytes(config) for config in configs.values()]
+    batch_bytes = min(limits, default=DEFAULT_MAX_MESSAGE_BYTES)
+    return Prepared(topology, leads, existing, admin.topic_ids(internal), batch_bytes)
 
 
 def max_message_bytes(admin: Admin, topic: str) -> int:
     """Look up the largest record that a topic takes."""
-    found = admin.configs([topic])[topic].get("max.message.bytes")
-    return int(found) if found else DEFAULT_MAX_MESSAGE_BYTES
+    return _max_message_bytes(admin.configs([topic])[topic])
+
+
+def _max_message_bytes(config: Mapping[str, str]) -> int:
+    return int(config.get("max.message.bytes", DEFAULT_MAX_MESSAGE_BYTES))
+
+
+def _named_sinks(topology: Topology) -> set[str]:
+    sinks = [node.sink.topic for node in topology if node.sink]
+    return {topic for topic in sinks if isinstance(topic, str)}
 
 
 def _check_topics(topology: Topology, existing: Mapping[str, int]) -> None:

@@ -28,12 +28,10 @@ class Reporter:
 
     Attributes:
         recent: the last hundred batches.
-        due_at: when the current batch's input had been processed, monotonic seconds.
     """
 
     def __init__(self, topology: Topology, run_id: uuid.UUID) -> None:
         self.recent: deque[Progress] = deque(maxlen=RECENT)
-        self.due_at = 0.0
         self._topology = topology
         self._run_id = run_id
         self._began = self._before = self._last = 0.0
@@ -48,8 +46,6 @@ class Reporter:
 
     def phase(self, name: str, now: float) -> None:
         """Note that a phase has ended: it took since the phase before it."""
-        if name == "addBatch":
-            self.due_at = now
         self._durations[name] = now - self._last
         self._last = now
 

@@ -6,17 +6,21 @@ reads becomes state. Stores are written in slices, so that other tasks go on mea
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 from confluent_kafka import Consumer, KafkaError, TopicPartition
-from penstock.engine.restore import Restore, last_per_key
+from penstock.engine.restore import Restore
 from penstock.errors import BrokerError
+from penstock.runtime.consumer import runs
 from penstock.runtime.message import Message
-from penstock.state.overlay import stamped
-from penstock.state.store import Position, Store
+from penstock.state.changelog import stored
+from penstock.state.rocksdb import RocksStore
+from penstock.state.store import Position
 
-RECORDS_PER_SLICE = 50_000
+RECORDS_PER_READ = 20_000
+KEYS_PER_WRITE = 20_000
+LOAD_RECORDS = 100_000  # from here on it pays to open a store for writing only
 WAIT_S = 0.02
 
 
@@ -28,11 +32,14 @@ class Restoring:
         state: how far it is.
         store: where the records go.
         topic_id: identity of its changelog.
+        waiting: what was read and is not written yet, by key.
+        loading: whether the store is open for writing only.
     """
 
     state: Restore
-    store: Store
+    store: RocksStore
     topic_id: str
+    waiting: dict[bytes, bytes | None] = field(default_factory=dict[bytes, bytes | None])
 
 
 class Restorer:
@@ -57,6 +64,9 @@ class Restorer:
     def add(self, restoring: Restoring) -> None:
         """Begin to restore a store."""
         state = restoring.state
+        restoring.loading = state.remaining > LOAD_RECORDS
+        if restoring.loading:
+            restoring.store.load()
         if self._client is None:
             self._client = Consumer(self._config)
             self._client.list_topics(state.topic, 10)
@@ -77,13 +87,11 @@ class Restorer:
         """
         until = time.monotonic() + slice_ms / 1000
         while self._at and self._client and time.monotonic() < until:
-            messages = cast("list[Message]", self._client.consume(RECORDS_PER_SLICE, WAIT_S))
-            runs: dict[tuple[str, int], list[Message]] = {}
-            for message in messages:
-                runs.setdefault((message.topic(), message.partition()), []).append(message)
-            for at, run in runs.items():
-                if at in self._at:
-                    self._apply(self._at[at], run)
+            messages = cast("list[Message]", self._client.consume(RECORDS_PER_READ, WAIT_S))
+            for run in runs(messages, [(m.topic(), m.partition()) for m in messages]):
+                restoring = self._at.get((str(run[0].topic()), run[0].partition()))
+                if restoring:
+                    self._apply(restoring, run)
             for at in [at for at, restoring in self._at.items() if restoring.state.done]:
                 self.drop(*at)
 
@@ -97,30 +105,28 @@ class Restorer:
         events = [message for message in messages if message.error()]
         records = [m for m in messages if not m.error()] if events else messages
         if records:
-            newest = last_per_key(
-                [message.key() for message in records],  # type: ignore[misc]  # none is null
-                [message.value() for message in records],
-                [message.timestamp()[1] for message in records],
+            restoring.waiting.update(
+                stored(
+                    [message.key() for message in records],  # type: ignore[misc]  # none is null
+                    [message.value() for message in records],
+                    [message.timestamp()[1] for message in records],
+                )
             )
             state.applied(len(records), records[-1].offset() + 1)
-            self._write(
-                restoring,
-                [
-                    (key, None if value is None else stamped(timestamp, value))
-                    for key, value, timestamp in newest
-                ],
-            )
         for event in events:
             problem = event.error()
             if problem and problem.code() != KafkaError._PARTITION_EOF:
                 raise _unreadable(state, problem)
             state.reached(event.offset())
-        if state.done:
-            self._write(restoring, [])
+        if state.done or len(restoring.waiting) >= KEYS_PER_WRITE:
+            self._write(restoring)
+        if state.done and restoring.loading:
+            restoring.store.loaded()
 
-    def _write(self, restoring: Restoring, items: list[tuple[bytes, bytes | None]]) -> None:
-        offset = restoring.state.next_offset
-        restoring.store.write(items, Position(offset, restoring.topic_id, self._now_ms()))
+    def _write(self, restoring: Restoring) -> None:
+        position = Position(restoring.state.next_offset, restoring.topic_id, self._now_ms())
+        restoring.store.write(restoring.waiting.items(), position)
+        restoring.waiting = {}
 
 
 def _unreadable(state: Restore, problem: KafkaError) -> BrokerError:

@@ -12,7 +12,9 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+from confluent_kafka import KafkaException
 from penstock.engine.assignment import LeadMap
+from penstock.errors import BugError, DataError, PenstockError, TopologyError
 from penstock.query.query import Query
 from penstock.runtime.clock import now_ms
 from penstock.runtime.consumer import InputConsumer
@@ -38,10 +40,20 @@ BYTES_PER_ENTRY = 350  # measured: a key of 16 bytes with a count and a timestam
 
 
 def run(app: "App") -> None:
-    """Run an application in this thread until it is stopped or fails."""
+    """Run an application in this thread until it is stopped or fails.
+
+    A script that lets the error go ends with its message, not with our frames: those of a
+    user's function stay, in the cause of a DataError.
+    """
     running = Running(app)
-    with _quiet_collector(), _stopped_by_signals(running):
-        running.work()
+    try:
+        with _quiet_collector(), _stopped_by_signals(running):
+            running.work()
+    except PenstockError as error:
+        log.debug("The application failed.", exc_info=error)
+        if not isinstance(error, DataError | BugError):
+            error.__cause__, error.__suppress_context__ = None, True
+        raise error.with_traceback(None)  # noqa: B904 - the cause is kept where it helps
 
 
 def start(app: "App") -> Query:
@@ -81,8 +93,11 @@ class Running:
         """Prepare, join the group, and work until stopped."""
         app, kafka = self._app, self._settings.kafka
         root = make_folder(app.state_dir or default_state_dir())
-        admin = Admin(self._client_config(), timeout_ms=kafka.request_timeout_ms)
-        admin.connect(kafka.connect_timeout_ms)
+        with _refused_settings():
+            admin = Admin(self._client_config(), timeout_ms=kafka.request_timeout_ms)
+        admin.connect(kafka.connect_timeout_ms, lambda: self._stopped)
+        if self._stopped:
+            return
         prepared = prepare(self._topology, admin)
         slot = Slot.acquire(root, app.id)
         try:
@@ -95,13 +110,14 @@ class Running:
 
     def _make_worker(self, prepared: Prepared, admin: Admin, slot: Slot) -> Worker:
         app, settings = self._app, self._settings
-        producer = self._producer(slot)
+        with _refused_settings():
+            producer = self._producer(slot, prepared.batch_bytes)
+            consumer = InputConsumer(
+                self._consumer_config(slot, prepared.leads),
+                topics=_topics(prepared.topology),
+                with_headers=_topics(prepared.topology, reading="headers"),
+            )
         producer.init(settings.kafka.connect_timeout_ms)
-        consumer = InputConsumer(
-            self._consumer_config(slot, prepared.leads),
-            topics=_topics(prepared.topology),
-            with_headers=_topics(prepared.topology, reading="headers"),
-        )
         restorer = Restorer(self._restore_config(), now_ms)
         memory_bytes = settings.state.memory_bytes
         stores = max(
@@ -138,9 +154,12 @@ class Running:
     def _client_config(self) -> dict[str, Any]:
         brokers = self._app.brokers or os.environ.get("PENSTOCK_BROKERS") or DEFAULT_BROKERS
         return {
+            # A broker that comes up, or comes back, is found within a second; by default in ten.
+            "reconnect.backoff.max.ms": 1_000,
             **self._settings.kafka.client,
             "bootstrap.servers": brokers,
             "enable.metrics.push": False,
+            "logger": _kafka_log(),
         }
 
     def _consumer_config(self, slot: Slot, leads: LeadMap) -> dict[str, Any]:
@@ -158,6 +177,7 @@ class Running:
             "enable.auto.commit": False,
             "enable.auto.offset.store": False,
             "auto.offset.reset": "error",
+            "enable.partition.eof": True,
             "max.poll.interval.ms": kafka.max_poll_interval_ms,
             "group.protocol": kafka.protocol,
         }
@@ -186,13 +206,15 @@ class Running:
             "check.crcs": True,
         }
 
-    def _producer(self, slot: Slot) -> TransactionalProducer:
+    def _producer(self, slot: Slot, batch_bytes: int) -> TransactionalProducer:
         kafka = self._settings.kafka
         config = {
             **self._client_config(),
             "linger.ms": 5,
             "batch.num.messages": 10_000,
-            "batch.size": 900_000,
+            "batch.size": min(900_000, batch_bytes),
+            # The client's largest: sizes are checked against each topic's own limit.
+            "message.max.bytes": 1_000_000_000,
             "queue.buffering.max.messages": 1_000_000,
             # A transaction takes 5 ms with this and 103 ms with the default.
             "retry.backoff.ms": 1,
@@ -211,6 +233,35 @@ class Running:
             "transaction.timeout.ms": kafka.transaction_timeout_ms,
         }
         return TransactionalProducer(config, **timeouts)
+
+
+def _kafka_log() -> logging.Logger:
+    """Return the logger of the Kafka clients, as information at most.
+
+    The client reports every connection that it will try again as an error. What stops the
+    application is an error of ours.
+    """
+    logger = logging.getLogger("penstock.kafka")
+    if not logger.filters:
+        logger.addFilter(_as_information)
+    return logger
+
+
+def _as_information(record: logging.LogRecord) -> bool:
+    record.levelno = min(record.levelno, logging.INFO)
+    record.levelname = logging.getLevelName(record.levelno)
+    return True
+
+
+@contextmanager
+def _refused_settings() -> Generator[None]:
+    try:
+        yield
+    except KafkaException as error:
+        raise TopologyError(
+            f"The Kafka client refuses its settings: {error.args[0].str()}. Correct"
+            " KafkaSettings(client=..., consumer=..., producer=...)."
+        ) from error
 
 
 def _topics(topology: Topology, *, reading: str | None = None) -> frozenset[str]:

@@ -27,7 +27,7 @@ OWNED: Final[dict[str, str]] = {
     "group.protocol": "it is KafkaSettings.protocol",
     "group.instance.id": "it is the identity of the worker's slot",
     "partitioner": "partitions are chosen as Kafka's default partitioner does",
-    "enable.partition.eof": "the worker needs no events at the end of its inputs",
+    "enable.partition.eof": "the worker steps over the markers of transactions by it",
 }
 
 
@@ -68,6 +68,11 @@ class KafkaSettings:
             raise TopologyError(
                 "Timeouts must rise: request_timeout_ms < transaction_timeout_ms <"
                 f" max_poll_interval_ms, but they are {ordered[0]}, {ordered[1]}, {ordered[2]}."
+            )
+        if self.session_timeout_ms > self.max_poll_interval_ms:
+            raise TopologyError(
+                f"session_timeout_ms is {self.session_timeout_ms}, and may not be longer than"
+                f" max_poll_interval_ms, which is {self.max_poll_interval_ms}."
             )
 
 

@@ -12,6 +12,7 @@ and not too long ago.
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -30,7 +31,7 @@ from penstock.runtime.restorer import Restorer, Restoring
 from penstock.state.definition import StoreDefinition
 from penstock.state.directories import Lock, lock_store, set_aside, store_folder
 from penstock.state.overlay import Overlay
-from penstock.state.rocksdb import RocksMemory, RocksStore
+from penstock.state.rocksdb import DamagedStore, RocksMemory, RocksStore
 from penstock.state.store import Position
 from penstock.topics.admin import Admin
 
@@ -253,17 +254,18 @@ class TaskStarter:
     def _open_trusted(
         self, folder: Path, topic: str, topic_id: str, log_range: tuple[int, int]
     ) -> tuple[RocksStore, Position | None]:
+        store: RocksStore | None = None
         try:
             store = RocksStore(folder, self._memory)
             position = store.position()
             problem = self._distrust(position, topic, topic_id, log_range)
-            if problem is None:
-                return store, position
-            store.close()
-        except StateError as error:
-            if "Corruption" not in str(error):
-                raise
-            problem = "its files are damaged"
+        except DamagedStore:
+            position, problem = None, "its files are damaged"
+        if store and problem is None:
+            return store, position
+        if store:
+            with suppress(DamagedStore):
+                store.close()
         aside = set_aside(folder, self._now_ms())
         log.warning(
             "The state in %s is not used: %s. It is kept as %s and restored from %s.",
@@ -361,12 +363,17 @@ def check_definitions(stores: tuple[StoreDefinition, ...], found: Metadata, wher
 
 
 def _check_no_state(owned: OwnedTask) -> None:
+    found = (
+        "the offsets committed for its input lack the metadata that goes with it: another"
+        " program has moved them"
+        if owned.settled
+        else "no offset is committed for its input: the offsets have expired or were deleted"
+    )
     for name, opened in owned.stores.items():
         if opened.restore.records or not opened.was_empty:
             raise BrokerError(
-                f"The store {name} of {owned} has state, but no offset is committed for its"
-                " input: reading it from the start would count records twice. The offsets"
-                " have expired or were deleted. Start over under a new application id, or"
+                f"The store {name} of {owned} has state, but {found}. To go on would count"
+                " records twice, or not at all. Start over under a new application id, or"
                 " delete the group, the changelog and the local state together.",
                 topic=owned.lead.topic,
                 partition=owned.partition,

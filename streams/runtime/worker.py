@@ -97,6 +97,7 @@ class Worker:
         self._careful: dict[tuple[str, int], int] = {}
         self._rewound: dict[tuple[str, int], int] = {}
         self._cost_s = 0.0
+        self._commit_began = 0.0
         self._flushed = now()
         self._polled = now()
         self._failures = 0
@@ -171,6 +172,9 @@ class Worker:
         owned = self._by_input.get((fetched.topic, fetched.partition))
         if owned is None or owned.task is None:
             return
+        if not fetched.offsets:
+            self._reach_end(owned, fetched)
+            return
         limit = self._chunk_records()
         if len(fetched.offsets) > limit:
             self._queue.appendleft(fetched.part(limit, len(fetched.offsets)))
@@ -184,6 +188,17 @@ class Worker:
             self._drive(Event.FAILED)
             raise error
         self._measure(self._now() - started, fetched)
+
+    def _reach_end(self, owned: OwnedTask, end: Fetched) -> None:
+        """Commit the end of an input where it is behind the last record: lag is then nothing."""
+        at = (end.topic, end.partition)
+        reached = self._batch.next_offsets.get(at, -1) if id(owned) in self._touched else -1
+        if end.next_offset <= max(reached, owned.offsets[at]):
+            return
+        if self._transaction.state is State.IDLE:
+            self._open_batch()
+        self._touched[id(owned)] = owned
+        self._batch.add(at, owned.offsets[at], end.next_offset, 0)
 
     def _run_task(self, owned: OwnedTask, fetched: Fetched) -> None:
         task = owned.task
@@ -289,6 +304,7 @@ class Worker:
         return Event.FAILED
 
     def _send_offsets(self) -> Event:
+        self._commit_began = self._now()
         offsets: dict[tuple[str, int], tuple[int, str]] = {}
         for owned in self._touched.values():
             offsets.update(
@@ -323,7 +339,7 @@ class Worker:
         self._reporter.phase("stateCommit", self._now())
         self._batches += 1
         self._failures, self._careful = 0, {}
-        self._pace.committed(self._reporter.due_at * 1000, self._now() * 1000)
+        self._pace.committed(self._commit_began * 1000, self._now() * 1000)
         self._reporter.committed(
             self._batch, list(self._touched.values()), self._consumer.latest, self._now()
         )

@@ -6,6 +6,9 @@ driver takes the place of the worker and the cluster. Every topic has one partit
 until `advance`.
 """
 
+# pyright: reportPrivateUsage=false
+# A TestTopic is a handle on its driver: one thing in two classes.
+
 from collections import defaultdict
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
@@ -14,15 +17,15 @@ from typing import Any, Generic, Self, overload
 
 from penstock.app import App
 from penstock.durations import Duration, milliseconds
-from penstock.engine.restore import last_per_key
 from penstock.engine.task import Task
 from penstock.errors import TopologyError
 from penstock.operators.sink import Outgoing
 from penstock.operators.source import Fetched
 from penstock.query.store import Store
 from penstock.serde.types import DataType
+from penstock.state.changelog import stored
 from penstock.state.memory import MemoryStore
-from penstock.state.overlay import Overlay, stamped
+from penstock.state.overlay import Overlay
 from penstock.state.store import Position
 from penstock.table import Table
 from penstock.topics.internal import DEFAULT_MAX_MESSAGE_BYTES
@@ -195,13 +198,10 @@ class TestDriver:
         for definition in part.stores:
             store = MemoryStore()
             rows = self._logs[definition.changelog(self._topology.application)]
-            newest = last_per_key(
+            items = stored(
                 [row[0] or b"" for row in rows], [row[1] for row in rows], [row[2] for row in rows]
             )
-            store.write(
-                [(key, None if value is None else stamped(at, value)) for key, value, at in newest],
-                Position(len(rows), "driver", self.now),
-            )
+            store.write(items.items(), Position(len(rows), "driver", self.now))
             overlays[definition.name] = Overlay(definition, store)
         return Task(self._topology, part, 0, overlays, self)
 

@@ -93,6 +93,16 @@ class Topology:
         """
         return node.emit == "commit" and all(map(_one_to_one, self.below(node)))
 
+    def shares_values(self, node: Node) -> bool:
+        """Whether steps that run after a step see the very objects that it was given."""
+        for parent in node.parents:
+            children = self.children[parent]
+            if children.index(node) < len(children) - 1:
+                return True
+            if parent.store is None and self.shares_values(parent):
+                return True
+        return False
+
     def interleaves(self, part: SubTopology) -> bool:
         """Whether what one input record turns into comes together again on several ways.
 

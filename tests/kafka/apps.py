@@ -10,6 +10,7 @@ import argparse
 import datetime
 import json
 import logging
+import operator
 import re
 import sys
 import time
@@ -60,17 +61,20 @@ def stall(text: str) -> str:
     return text.upper()
 
 
-class StallOnSecondKey:
-    """Stall at the second key: what the first task has flushed is then on its way."""
+class StallAtSecond:
+    """A serde that stalls at the second value: what the first task has flushed is on its way."""
 
     def __init__(self) -> None:
-        self._seen: set[str] = set()
+        self._encoded = 0
 
-    def __call__(self, record: ps.Record[str, int | None]) -> tuple[str, int]:
-        self._seen.add(record.key)
-        if len(self._seen) > 1:
+    def encode(self, value: int, /) -> bytes:
+        self._encoded += 1
+        if self._encoded > 1:
             stall(STALL)
-        return record.key, record.value or 0
+        return value.to_bytes(8, "big")
+
+    def decode(self, data: bytes, /) -> int:
+        return int.from_bytes(data, "big")
 
 
 def wrong(text: str) -> int:
@@ -113,6 +117,11 @@ def two_stores(app: ps.App, inputs: Inputs, out: list[str], args: argparse.Names
     words.reduce(longest, name="longest").to(out[1])
 
 
+def join(app: ps.App, inputs: Inputs, out: list[str], args: argparse.Namespace) -> None:
+    texts = app.stream(inputs, key=str, value=str).group_by_key()
+    texts.aggregate(str, operator.add, name="joined", value=str).to(out[0])
+
+
 def raw(app: ps.App, inputs: Inputs, out: list[str], args: argparse.Namespace) -> None:
     app.stream(inputs).filter(lambda _: True).to(out[0])
 
@@ -131,7 +140,7 @@ def stalling(app: ps.App, inputs: Inputs, out: list[str], args: argparse.Namespa
 
 def stalling_flush(app: ps.App, inputs: Inputs, out: list[str], args: argparse.Namespace) -> None:
     counts = app.stream(inputs, key=str, value=str).group_by_key().count(name="counts")
-    counts.to_stream().map_record(StallOnSecondKey(), key=str, value=int).to(out[0])
+    counts.to(ps.Topic(out[0], key=str, value=StallAtSecond()))
 
 
 def routed(app: ps.App, inputs: Inputs, out: list[str], args: argparse.Namespace) -> None:
@@ -158,6 +167,7 @@ APPS: dict[str, Build] = {
     "map-and-count": map_and_count,
     "reduce": reduce_,
     "two-stores": two_stores,
+    "join": join,
     "raw": raw,
     "text": text,
     "failing": failing,

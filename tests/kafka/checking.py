@@ -27,8 +27,14 @@ from confluent_kafka import (
     KafkaError,
     TopicPartition,
 )
-from confluent_kafka.admin import AdminClient, OffsetSpec
-from penstock.state.overlay import stamped
+from confluent_kafka.admin import (
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    OffsetSpec,
+    ResourceType,
+)
 from penstock.state.rocksdb import RocksMemory, RocksStore
 from penstock.state.store import Position
 
@@ -79,6 +85,16 @@ def admin(servers: str) -> AdminClient:
 def partitions_of(servers: str, topics: Iterable[str]) -> list[Partition]:
     found = admin(servers).list_topics(timeout=READ_TIMEOUT_S).topics
     return [(topic, number) for topic in topics for number in sorted(found[topic].partitions)]
+
+
+def configure(servers: str, topic: str, config: Mapping[str, str]) -> None:
+    """Change settings of a topic."""
+    entries = [
+        ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET)
+        for name, value in config.items()
+    ]
+    resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=entries)
+    admin(servers).incremental_alter_configs([resource])[resource].result()
 
 
 def read(servers: str, *topics: str, isolation: str = "read_committed") -> History:
@@ -161,7 +177,7 @@ def ends(
 def counted(inputs: Iterable[Record]) -> dict[bytes, list[bytes]]:
     """Recount inputs: every count that each key goes through."""
     totals = Counter(r.key for r in inputs if r.key is not None and r.value is not None)
-    return {key: [_long(n) for n in range(1, total + 1)] for key, total in totals.items()}
+    return {key: [long(n) for n in range(1, total + 1)] for key, total in totals.items()}
 
 
 def folded(
@@ -189,7 +205,13 @@ def fold_of(changelog: Iterable[Record]) -> dict[bytes, bytes]:
     return found
 
 
-def _long(number: int) -> bytes:
+def stamped(timestamp: int, value: bytes) -> bytes:
+    """Return what a store holds of a value: its timestamp in eight bytes, then itself."""
+    return long(timestamp) + value
+
+
+def long(number: int) -> bytes:
+    """Return an integer as it stands in topics and stores."""
     return struct.pack(">q", number)
 
 
@@ -202,18 +224,17 @@ def check_updates(expected: Mapping[bytes, Sequence[bytes]], outputs: Iterable[R
     for record in outputs:
         assert record.key in expected, f"{record.at}: nobody sent the key {record.key!r}"
         states, start = expected[record.key], reached[record.key]
-        later = states[start:]
-        assert record.value in later, (
-            f"{record.at}: {record.key!r} went from"
-            f" {_shown(states[start - 1]) if start else 'nothing'} to {_shown(record.value)};"
+        before = _shown(states[start - 1]) if start else "nothing"
+        assert record.value in states[start:], (
+            f"{record.at}: {record.key!r} went from {before} to {_shown(record.value)};"
             f" the last is to be {_shown(states[-1])}"
         )
-        reached[record.key] = start + later.index(record.value) + 1
+        reached[record.key] = states.index(record.value, start) + 1
     for key, at in reached.items():
         states = expected[key]
-        assert at == len(states), (
-            f"{key!r} ended with {_shown(states[at - 1]) if at else 'nothing'},"
-            f" not with {_shown(states[-1])}"
+        last = states[at - 1] if at else None
+        assert last == states[-1], (
+            f"{key!r} ended with {_shown(last)}, not with {_shown(states[-1])}"
         )
 
 
@@ -306,17 +327,21 @@ def check_committed(servers: str, group: str, inputs: Sequence[str]) -> None:
     """The group has committed each input up to its end."""
     found = committed(servers, group)
     for at, end in ends(servers, inputs).items():
-        assert found.get(at) == end, f"{group} has committed {found.get(at)} of {at}, end {end}"
+        assert found.get(at) == end, (
+            f"{group} has committed {found.get(at)} of {at[0]}/{at[1]}, which ends at {end}"
+        )
 
 
 def check_nothing_open(servers: str, topics: Sequence[str]) -> None:
     """No transaction is open: the last stable offset is the end."""
     stable = ends(servers, topics)
     for at, end in ends(servers, topics, IsolationLevel.READ_UNCOMMITTED).items():
-        assert stable[at] == end, f"a transaction is open in {at} from {stable[at]}, end {end}"
+        assert stable[at] == end, (
+            f"a transaction is open in {at[0]}/{at[1]} from {stable[at]} to {end}"
+        )
 
 
 def _shown(value: bytes | None) -> str:
-    if value is not None and len(value) in (8, 16):
+    if value and value[0] == 0 and len(value) in (8, 16):
         return " at ".join(str(n) for (n,) in reversed(list(struct.iter_unpack(">q", value))))
     return repr(value)

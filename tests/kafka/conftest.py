@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import pytest
 from confluent_kafka.admin import AdminClient, NewTopic
 from penstock.testing.kafka_server import KafkaServer
+
 from tests.kafka.workers import Application
 
 

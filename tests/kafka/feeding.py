@@ -5,6 +5,7 @@
 as a program writes records in a transaction of four seconds and dies in the middle of it.
 """
 
+import itertools
 import os
 import random
 import subprocess
@@ -12,7 +13,8 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any, NamedTuple
 
 from confluent_kafka import Producer
@@ -34,11 +36,14 @@ class Row(NamedTuple):
 
 def words(count: int, *, keys: int = 100, seed: int = 1, first: int = 0) -> list[Row]:
     """Make rows with distinct values over some keys, one per millisecond from BEGIN_MS on."""
+    return list(islice(endless_words(keys=keys, seed=seed, first=first), count))
+
+
+def endless_words(*, keys: int = 100, seed: int = 1, first: int = 0) -> Iterator[Row]:
+    """Make such rows for ever."""
     draw = random.Random(seed + first)
-    return [
-        Row(f"key-{draw.randrange(keys)}", f"word-{number}", BEGIN_MS + number)
-        for number in range(first, first + count)
-    ]
+    for number in itertools.count(first):
+        yield Row(f"key-{draw.randrange(keys)}", f"word-{number}", BEGIN_MS + number)
 
 
 def feed(servers: str, topic: str, rows: Iterable[Row], **config: Any) -> None:
@@ -69,16 +74,19 @@ def abandon_transaction(servers: str, topic: str, rows: Iterable[Row]) -> None:
 
 
 class Load:
-    """Write rows at a rate from a thread of its own, until they are out or it is stopped."""
+    """Write rows to topics at a rate from a thread of its own, until it is stopped.
 
-    def __init__(self, servers: str, rows: dict[str, Sequence[Row]], per_second: int) -> None:
+    Args:
+        servers: the cluster.
+        rows: by topic; the topics take turns until one has none left.
+        per_second: records per second, of all topics together.
+
+    """
+
+    def __init__(self, servers: str, rows: Mapping[str, Iterable[Row]], per_second: int) -> None:
         self._producer = Producer({"bootstrap.servers": servers, **DEFAULTS})
-        self._pairs = [
-            (topic, row)
-            for together in zip(*rows.values(), strict=True)
-            for topic, row in zip(rows, together, strict=True)
-        ]
-        self._pause_s = len(rows) / per_second
+        self._rows = {topic: iter(of) for topic, of in rows.items()}
+        self._pause_s = TURN * len(rows) / per_second
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="load")
 
@@ -101,18 +109,24 @@ class Load:
 
     def _run(self) -> None:
         due = time.monotonic()
-        for start in range(0, len(self._pairs), SLICE):
-            part = self._pairs[start : start + SLICE]
-            for topic, row in part:
-                _produce(self._producer, topic, [row])
-            due += len(part) * self._pause_s
-            if self._ended.wait(max(0.0, due - time.monotonic())):
-                return
+        while not self._ended.wait(max(0.0, due - time.monotonic())):
+            for topic, rows in self._rows.items():
+                turn = list(islice(rows, TURN))
+                if not turn:
+                    return
+                _produce(self._producer, topic, turn)
+            due += self._pause_s
 
 
-SLICE = 20
+TURN = 10
 ABANDONED = 17
-DEFAULTS = {"linger.ms": 2, "retry.backoff.ms": 10, "partitioner": "murmur2_random"}
+DEFAULTS = {
+    "linger.ms": 2,
+    "retry.backoff.ms": 10,
+    "partitioner": "murmur2_random",
+    "enable.idempotence": True,  # a broker that dies must not double what it got
+    "log_level": 2,
+}
 
 
 def _transactional(servers: str, **config: Any) -> Producer:

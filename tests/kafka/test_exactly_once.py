@@ -8,6 +8,7 @@ import msgspec
 import pytest
 from confluent_kafka import IsolationLevel
 from penstock.testing.kafka_server import KafkaServer
+
 from tests.kafka import checking
 from tests.kafka.apps import STALLED, Sale, total
 from tests.kafka.conftest import ApplicationFactory, TopicFactory, create_topic
@@ -145,7 +146,7 @@ def test_a_killed_worker_that_starts_again_at_once_is_the_same_member(
     """The session lasts longer than any wait here: nobody waits for its end."""
     inputs = [topic("words"), topic("more-words")]
     outputs = [topic("upper"), topic("counts")]
-    session = {"session_timeout_ms": 600_000}
+    session = {"session_timeout_ms": 600_000, "max_poll_interval_ms": 700_000}
     app = application("map-and-count", inputs, outputs, kafka=session)
     with Load(kafka.bootstrap_servers, two_inputs(app), per_second=10_000):
         app.start()

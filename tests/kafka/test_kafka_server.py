@@ -54,6 +54,7 @@ def test_a_killed_node_keeps_what_was_committed() -> None:
         kafka.restart()
         assert kafka.bootstrap_servers == address
         assert kafka.pid() != pid
+        assert read(kafka, "kept", 1) == [b"before the kill"]
         write(kafka, "kept", b"after it")
         assert read(kafka, "kept", 2) == [b"before the kill", b"after it"]
 

@@ -1,7 +1,11 @@
 """Producing on a real broker: what a consumer reads is what the summary says."""
 
+import contextlib
 import itertools
 import json
+import os
+import pty
+import re
 import signal
 import subprocess
 import sys
@@ -190,9 +194,9 @@ def test_a_name_that_kafka_refuses_is_an_error(kafka):
         find_topic("no spaces", brokers=kafka.bootstrap_servers, partitions=1)
 
 
-def start_penstock(*arguments):
+def start_penstock(*arguments, stderr=subprocess.PIPE):
     command = [sys.executable, "-c", "from penstock.cli.main import main; main()", *arguments]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, text=True)
 
 
 def test_the_command_ends_with_one_json_object(kafka):
@@ -209,6 +213,28 @@ def test_the_command_ends_with_one_json_object(kafka):
     assert said["keys"] == len({m.key() for m in messages})
     partitions = Counter(str(m.partition()) for m in messages)
     assert said["partitions"] == {number: partitions[number] for number in ("0", "1", "2")}
+
+
+@pytest.mark.parametrize("limits", [["--count", "300"], ["--duration", "300ms"]])
+def test_on_a_terminal_progress_is_shown_on_stderr(kafka, topic, limits):
+    """The bar and its rate go to the terminal; stdout is still one JSON object."""
+    terminal, end = pty.openpty()
+    process = start_penstock(
+        *("produce", topic("shown"), "--template", "{counter}", "--rate", "1000/s", *limits),
+        *("--brokers", kafka.bootstrap_servers, "--json"),
+        stderr=end,
+    )
+    os.close(end)
+    shown = b""
+    with contextlib.suppress(OSError):  # EIO: the other end is closed
+        while piece := os.read(terminal, 10_000):
+            shown += piece
+    os.close(terminal)
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert json.loads(out)["records"] == 300
+    assert re.search(rb"\d records, \d+/s", shown)
+    assert b"Traceback" not in shown
 
 
 @pytest.mark.parametrize("rate", [[], ["--rate", "500/s"]])

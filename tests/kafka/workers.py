@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from confluent_kafka import KafkaException
+
 from tests.kafka import checking
 
 WAIT_S = 30.0
@@ -98,6 +99,11 @@ class Application:
         assert status > 0, f"it ended with {status}: {self.text()}"
         return self.text()
 
+    def wait_ended(self, timeout_s: float) -> None:
+        """Wait until the worker has ended without an error."""
+        assert self._running().wait(timeout_s) == 0, self.text()
+        self._process = None
+
     def alive(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
@@ -159,9 +165,17 @@ class Application:
     def run_through(self) -> "Application":
         """Start, process all that is there, and stop."""
         self.start()
+        self.wait_for("runs from")  # before that a signal may come too early to be handled
         self.wait_drained()
         self.stop()
         return self
+
+    def wait_gone(self, topic: str) -> None:
+        """Wait until a deleted topic is not known any more."""
+        deadline = time.monotonic() + WAIT_S
+        while topic in checking.admin(self.servers).list_topics(timeout=WAIT_S).topics:
+            assert time.monotonic() < deadline, f"{topic} is still there"
+            time.sleep(0.05)
 
     # What it leaves
 
@@ -198,9 +212,12 @@ class Application:
         changelog = self.read_changelog(store)
         checking.check_store(self.state_dir, self.id, store, changelog, complete=complete)
 
+    def check_committed(self) -> None:
+        checking.check_committed(self.servers, self.id, self.inputs)
+
     def check_ends(self, *stores: str) -> None:
         """Check that all input is committed, and no transaction open."""
-        checking.check_committed(self.servers, self.id, self.inputs)
+        self.check_committed()
         written = [*self.outputs, *map(self.changelog, stores)]
         checking.check_nothing_open(self.servers, written)
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import msgspec
+
 from tests.unit.programs import (
     AGGREGATES,
     AGGREGATIONS,

@@ -323,14 +323,18 @@ class _Writer:
         self.steps: list[Step] = []
         self.streams: list[_Stream] = []
         self.used: set[int] = set()
+        self.meeting = False
 
     def source(self) -> None:
-        names = ["in-0", "in-0", "in-1", *(["in-0,in-1"] if len(set(self.kinds)) == 1 else [])]
+        first = not self.steps
+        names = ["in-0"] if first else ["in-1", "in-1", "in-0"]
+        names += ["in-0,in-1"] if len(set(self.kinds)) == 1 else []
         name = self.draw(st.sampled_from(names))
         kind = self.kinds[int(name.split(",")[0][-1])]
         self._add(Step("source", (), name), _Stream(0, kind, null=kind == "bytes"))
 
     def step(self) -> None:
+        self.meeting = self.draw(st.integers(0, 5)) == 5
         stream = self.draw(st.sampled_from(self.streams))
         kind = self.draw(st.sampled_from(self._choices(stream)))
         getattr(self, f"_{kind}", self._same)(stream, kind)
@@ -356,11 +360,21 @@ class _Writer:
         return found
 
     def _mergeable(self, stream: _Stream) -> list[_Stream]:
-        return [
+        """What it can be merged with: streams of another input, sometimes of the same."""
+        found = [
             other
             for other in self.streams
             if not other.table and (other.kind, other.rekeyed) == (stream.kind, stream.rekeyed)
         ]
+        if self.meeting:
+            return found
+        return [other for other in found if not self._origins(other.at) & self._origins(stream.at)]
+
+    def _origins(self, at: int) -> set[str]:
+        step = self.steps[at]
+        if not step.parents:
+            return set(step.name.split(","))
+        return set().union(*map(self._origins, step.parents))
 
     def _add(self, step: Step, stream: _Stream) -> None:
         stream.at = len(self.steps)
@@ -417,7 +431,7 @@ class _Writer:
 
     def _to(self, stream: _Stream, kind: str) -> None:
         shared = stream.kind == "int" and not stream.coalesced and not stream.rekeyed
-        name = "shared" if shared and self.draw(st.booleans()) else ""
+        name = "shared" if shared and self.draw(st.integers(0, 5)) == 5 else ""
         self.used.add(stream.at)
         self.steps.append(Step(kind, (stream.at,), name))
 
@@ -450,10 +464,8 @@ class _Writer:
 @st.composite
 def programs(draw: st.DrawFn, *, topics: int = 2, max_steps: int = 9) -> Program:
     """Any program; each stream that leads nowhere gets a sink."""
-    kinds = (
-        draw(st.sampled_from(["int", "dict", "row", "bytes"])),
-        draw(st.sampled_from(["int", "dict", "row"])),
-    )
+    kind = draw(st.sampled_from(["int", "dict", "row", "bytes"]))
+    kinds = (kind, draw(st.sampled_from([kind, kind, "int", "dict", "row"])))
     writer = _Writer(draw, kinds)
     for _ in range(draw(st.integers(1, topics))):
         writer.source()
@@ -511,4 +523,8 @@ def records(draw: st.DrawFn, program: Program, max_size: int = 25) -> list[Sent]
             _HEADERS,
         )
 
-    return draw(st.lists(st.one_of(*map(one, topics)), max_size=max_size))
+    size = draw(st.integers(0, max_size))
+    # Runs of one topic, so that chunks of several records are as common as small ones.
+    runs = st.lists(st.sampled_from(topics), min_size=size, max_size=size)
+    order = draw(runs.map(sorted) if draw(st.booleans()) else runs)
+    return [draw(one(topic)) for topic in order]

@@ -9,14 +9,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
-from penstock.engine.restore import last_per_key
 from penstock.engine.task import Task
 from penstock.operators.sink import Outgoing
 from penstock.operators.source import Fetched
+from penstock.state.changelog import stored
 from penstock.state.memory import MemoryStore
-from penstock.state.overlay import Overlay, stamped
+from penstock.state.overlay import Overlay
 from penstock.state.store import Position
 from penstock.topology.graph import Topology
+
 from tests.unit.programs import Sent
 
 Then = Literal["go", "commit", "abort", "restart", "restore"]
@@ -82,12 +83,12 @@ class Runner:
         self._open()
 
     def run(self, records: Sequence[Sent], cuts: Sequence[Cut]) -> None:
-        """Process records cut as told, the rest one by one, and commit."""
+        """Process records cut as told, the rest in fours, and commit."""
         plan = iter(cuts)
         at = committed = 0
         fetched: list[Fetched] = []
         while at < len(records):
-            cut = next(plan, Cut(1, "go"))
+            cut = next(plan, Cut(4, "go"))
             chunk = _chunk(records, at, cut.records)
             fetched.append(chunk)
             at += len(chunk.offsets)
@@ -149,14 +150,11 @@ class Runner:
 
     def _restored(self, changelog: str) -> MemoryStore:
         rows = [row for batch in self.batches for row in batch.outputs[changelog]]
-        newest = last_per_key(
+        items = stored(
             [row.key for row in rows], [row.value for row in rows], [row.timestamp for row in rows]
         )
         store = MemoryStore()
-        store.write(
-            [(key, None if value is None else stamped(at, value)) for key, value, at in newest],
-            Position(len(rows), "topic", 0),
-        )
+        store.write(items.items(), Position(len(rows), "topic", 0))
         return store
 
     def _open(self) -> None:

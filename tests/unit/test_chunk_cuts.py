@@ -7,10 +7,12 @@ last record per key and batch where something does.
 """
 
 import json
+import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import penstock.operators.count
 import pytest
@@ -19,14 +21,18 @@ from hypothesis import strategies as st
 from penstock.operators.aggregation import Aggregation
 from penstock.operators.chunk import Chunk
 from penstock.operators.count import Count
-from penstock.operators.filter import Filter
 from penstock.operators.merge import Merge
+from penstock.operators.reduce import Reduce
 from penstock.state.overlay import Overlay
 from penstock.testing import TestDriver
+from penstock.topology.graph import Topology
+
 from tests.unit.interpreter import Interpreter, Written, decoded
 from tests.unit.programs import Program, Sent, Step, build, programs, records
 from tests.unit.runner import Cut, OneRecord, Runner
 
+# PENSTOCK_EXAMPLES=100 looks a hundred times as long.
+EXAMPLES = int(os.environ.get("PENSTOCK_EXAMPLES", "1"))
 CUTS = st.lists(
     st.builds(
         Cut,
@@ -145,8 +151,233 @@ def last_by_key(rows: Iterable[Written]) -> dict[bytes | None, tuple[Any, ...]]:
     return {row.key: row[2:] for row in rows}
 
 
-@settings(SETTINGS, max_examples=200)
+@settings(SETTINGS, max_examples=150 * EXAMPLES)
 @given(cases())
 def test_cuts_never_matter(case):
     """Chunks, batches, aborts, restarts and restores change neither state nor records."""
     check(*case)
+
+
+@settings(SETTINGS, max_examples=60 * EXAMPLES)
+@given(cases(), st.integers(1, 3))
+def test_chunks_of_one_record_mean_the_same(case, every):
+    """One record per chunk, committed now and then, is what the interpreter does."""
+    program, sent, _ = case
+    plan = [Cut(1, "commit" if number % every == 0 else "go") for number in range(len(sent))]
+    check(program, sent, plan)
+
+
+@settings(SETTINGS, max_examples=150 * EXAMPLES)
+@given(cases(), st.integers(1, 60))
+def test_a_function_that_fails_once_changes_nothing(case, call):
+    """A chunk that is rolled back and run again record by record leaves what it would have left."""
+    check(*case, call=call)
+
+
+@settings(SETTINGS, max_examples=60 * EXAMPLES)
+@given(cases(), st.integers(0, 2))
+def test_a_small_cache_changes_nothing(case, entries):
+    """Entries that leave the clean cache come back from the store as they were."""
+    check(*case, cache=entries)
+
+
+@settings(SETTINGS, max_examples=60 * EXAMPLES)
+@given(st.data())
+def test_the_driver_means_the_same(data):
+    """Batches and crashes of the TestDriver leave what the interpreter leaves."""
+    program = data.draw(programs(topics=1))
+    sent = data.draw(records(program))
+    topic = program.steps[0].name.split(",")[0]
+    program = replace(program, steps=(Step("source", (), topic), *program.steps[1:]))
+    sent = [one for one in sent if one.topic == topic]
+    meaning = Interpreter(program)
+    with TestDriver(build(program)) as driver:
+        while sent:
+            size = data.draw(st.integers(1, 4))
+            with driver.batch():
+                for one in sent[:size]:
+                    driver.topic(topic).send_bytes(
+                        one.value, key=one.key, at=one.timestamp, headers=one.headers
+                    )
+                    meaning.feed(one)
+            sent = sent[size:]
+            if data.draw(st.booleans()):
+                driver.crash()
+        check_driver(program, meaning, driver)
+
+
+def check_driver(program: Program, meaning: Interpreter, driver: TestDriver) -> None:
+    """The driver's stores and topics are the interpreter's."""
+    for at, expected in meaning.state.items():
+        kind = program.kind(at)
+        overlay = next(t for t in driver._tasks if f"store-{at}" in t.overlays)
+        found = overlay.overlays[f"store-{at}"].store.scan()
+        assert {key: repr_of(decoded(kind, data[8:])) for key, data in found} == {
+            key: repr_of(value) for key, (value, _) in expected.items()
+        }
+    for at, step in enumerate(program.steps):
+        if step.kind != "to" or program.coalesces(at):
+            continue
+        topic, kind = program.topic(at), program.kind(at)
+        read = [
+            Written(0, key, decoded_plain(kind, value), timestamp, tuple(headers or ()))
+            for key, value, timestamp, headers in driver._committed(topic)
+        ]
+        assert by_key(read) == by_key(meaning.topics[topic])
+
+
+# Negative controls: builds that are broken on purpose, and a case in which the check sees it.
+
+
+def _losing_fold(self: Count, group: Any, overlay: Overlay) -> None:
+    group.keys, group.timestamps = group.keys[:-1], group.timestamps[:-1]
+    _COUNT_FOLD(self, group, overlay)
+
+
+def _last_timestamp(keys: Sequence[Any], timestamps: Sequence[int]) -> dict[Any, int]:
+    return dict(zip(keys, timestamps, strict=True))
+
+
+def _losing_merge(self: Merge, chunk: Chunk) -> Chunk:
+    return chunk.select([True] * (len(chunk) - 1) + [len(chunk) < 3])
+
+
+def _one_per_chunk(self: Aggregation, group: Any, chunk: Chunk) -> Chunk:
+    made = _EVERY_UPDATE(self, group, chunk)
+    last = {key: at for at, key in enumerate(made.raw_keys)}
+    return made.select([last[key] == at for at, key in enumerate(made.raw_keys)])
+
+
+def _remembering_step(self: Reduce, entry: Any, value: Any, timestamp: int, overlay: Any) -> Any:
+    before = -1 if entry is None else entry[1]
+    value, _ = _REDUCE_STEP(self, entry, value, timestamp, overlay)
+    return value, max(timestamp, before)
+
+
+_COUNT_FOLD = Count.fold
+_REDUCE_STEP = Reduce.step
+_EVERY_UPDATE = Aggregation._every_update
+
+IN = Step("source", (), "in-0")
+THREE = [Sent("in-0", b"a", n.to_bytes(8, "big"), 9 - n) for n in (2, 1, 3)]
+ROWS = [replace(one, value=b'{"n":%d,"tag":"","items":[]}' % n) for n, one in enumerate(THREE)]
+
+
+class Control(NamedTuple):
+    """What is broken, and a case that shows it."""
+
+    target: Any
+    name: str
+    broken: Any
+    steps: list[Step]
+    kind: str = "int"
+    cuts: tuple[Cut, ...] = (Cut(3, "commit"),)
+    call: int = 0
+
+
+CONTROLS = {
+    "a count that loses the last record of a chunk": Control(
+        Count, "fold", _losing_fold, [IN, Step("count", (0,))]
+    ),
+    "the last timestamp instead of the largest": Control(
+        penstock.operators.count, "newest", _last_timestamp, [IN, Step("count", (0,))]
+    ),
+    "a merge that loses the last of three": Control(
+        Merge,
+        "process",
+        _losing_merge,
+        [IN, Step("source", (), "in-1"), Step("merge", (0, 1)), Step("to", (2,))],
+    ),
+    "one update per chunk instead of every one": Control(
+        Aggregation,
+        "_every_update",
+        _one_per_chunk,
+        [IN, Step("count", (0,), "", "every_update"), Step("to", (1,))],
+    ),
+    "coalescing in front of a filter": Control(
+        Topology,
+        "coalesces",
+        lambda self, node: node.emit == "commit",
+        [
+            IN,
+            Step("aggregate", (0,), "sum"),
+            Step("to_stream", (1,)),
+            Step("filter", (2,), "positive"),
+            Step("map", (3,), "nullify"),
+            Step("flat_map", (4,), "upto"),
+            Step("to", (5,)),
+        ],
+    ),
+    "chunks where ways meet again": Control(
+        Topology,
+        "interleaves",
+        lambda self, part: False,
+        [IN, Step("map", (0,), "double"), Step("merge", (0, 1)), Step("to", (2,))],
+    ),
+    "chunks where ways meet in a topic": Control(
+        Topology,
+        "interleaves",
+        lambda self, part: False,
+        [IN, Step("map", (0,), "double"), Step("to", (1,), "shared"), Step("to", (0,), "shared")],
+    ),
+    "values that are shared": Control(
+        Topology,
+        "shares_values",
+        lambda self, node: False,
+        [IN, Step("reduce", (0,), "overtake"), Step("to", (0,))],
+        kind="row",
+    ),
+    "a rollback that forgets": Control(
+        Overlay,
+        "rollback",
+        lambda self: self._undo.clear(),
+        [IN, Step("reduce", (0,), "mix")],
+        call=2,
+    ),
+    "a discard that forgets": Control(
+        Overlay,
+        "discard",
+        lambda self: None,
+        [IN, Step("count", (0,))],
+        cuts=(Cut(2, "abort"),),
+    ),
+    "a deletion that is remembered": Control(
+        Reduce,
+        "step",
+        _remembering_step,
+        [IN, Step("reduce", (0,), "drop")],
+        cuts=(Cut(2, "commit"),),
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", CONTROLS)
+def test_the_check_notices(fault, monkeypatch):
+    """A case that passes fails on a build that is broken on purpose."""
+    control = CONTROLS[fault]
+    program = Program("bytes", (control.kind, "int"), event_time=False, steps=(*control.steps,))
+    sent = ROWS if control.kind == "row" else THREE
+    check(program, sent, control.cuts, call=control.call)
+    monkeypatch.setattr(control.target, control.name, control.broken)
+    with pytest.raises(AssertionError):
+        check(program, sent, control.cuts, call=control.call)
+
+
+def test_random_cases_notice(monkeypatch):
+    """The random cases find a count that loses the last record of a chunk by themselves."""
+    monkeypatch.setattr(Count, "fold", _losing_fold)
+
+    @settings(
+        SETTINGS,
+        max_examples=1_000,
+        phases=[Phase.generate],
+        derandomize=True,
+        database=None,
+        report_multiple_bugs=False,
+    )
+    @given(cases())
+    def run(case: Any) -> None:
+        check(*case)
+
+    with pytest.raises(AssertionError):
+        run()

@@ -1,0 +1,13 @@
+"""Import every module of the installed package: none may need what is not declared."""
+
+import importlib
+import pkgutil
+
+import penstock
+
+modules = [module.name for module in pkgutil.walk_packages(penstock.__path__, "penstock.")]
+for module in modules:
+    importlib.import_module(module)
+for name in dir(penstock):
+    getattr(penstock, name)
+print(f"{len(modules)} modules of penstock {penstock.__version__} import.")

@@ -1,0 +1,28 @@
+"""Chaos has brokers of its own: some tests kill them."""
+
+import os
+import random
+import secrets
+from collections.abc import Iterator
+
+import pytest
+from penstock.testing.kafka_server import KafkaServer
+from tests.kafka.conftest import application, create_topic, kafka, topic
+from tests.kafka.workers import QUICK, Application
+
+__all__ = ["QUICK", "Application", "application", "create_topic", "kafka", "topic"]
+
+
+@pytest.fixture
+def own_kafka() -> Iterator[KafkaServer]:
+    """A broker that a test may stop and kill."""
+    with KafkaServer() as server:
+        yield server
+
+
+@pytest.fixture
+def draw() -> random.Random:
+    """The test's chance; PENSTOCK_SEED repeats a run."""
+    seed = int(os.environ.get("PENSTOCK_SEED") or secrets.randbelow(1_000_000))
+    print(f"PENSTOCK_SEED={seed}")
+    return random.Random(seed)

@@ -1,0 +1,8 @@
+"""What holds for every test."""
+
+import signal
+
+# A shell starts its background jobs with SIGINT ignored, and a test's processes would inherit
+# that: those that are to be stopped by it would run for ever.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)

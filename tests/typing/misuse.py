@@ -1,0 +1,129 @@
+"""Misuses that a type checker has to catch: each line with a mark, and no other one.
+
+Read by `test_typing.py`, which runs the checkers over it; never imported.
+"""
+
+import re
+from typing import Any
+
+import penstock as ps
+from penstock.testing import TestDriver
+from typing_extensions import TypeIs
+
+from programs import Customer, Line, Order, PageView, Refund, Rush  # isort: skip
+
+app = ps.App("misuse")
+orders = app.stream("orders", key=str, value=Order)
+grouped = orders.group_by_key()
+counts = grouped.count(name="counts")
+
+# The application
+ps.App()  # E the id is missing
+ps.App("a", "localhost:9092")  # E settings are keyword-only
+ps.App("a", broker="localhost:9092")  # E no such setting
+ps.App("a", guarantee="at_most_once")  # E no such guarantee
+ps.App("a", on_error="ignore")  # E no such policy
+ps.Settings(commits=ps.CommitSettings())  # E no such group
+ps.CommitSettings(50)  # E keyword-only
+ps.CommitSettings(interval_ms="50ms")  # E milliseconds are int
+
+# Sources
+app.stream("q", key=str)  # E a key without a value
+app.stream("q", value=Order(id="a", customer_id=1, total=1.0))  # E a value is no type
+app.stream("q", value=Order, timestamp=lambda o: o.at)  # E no such field
+app.stream("q", value=PageView, timestamp=lambda view: view.user)  # E a time is int
+app.stream("q", value=PageView, timestamp="at", unit="m")  # E no such unit
+app.stream("q", start="now")  # E no such position
+app.stream(ps.Topic("q", key=str, value=Order), value=Order)  # E the Topic has its types
+app.stream(re.compile(b"q"))  # E a pattern of bytes
+ps.Topic("q", key=str)  # E a key without a value
+ps.Topic("q", Order)  # E keyword-only
+
+# Steps
+orders.map(lambda order: order.nope)  # E no such field
+orders.map(lambda order: order.total, value=str)  # E mypy the function returns float
+orders.flat_map(lambda order: order.total)  # E not iterable
+orders.filter(lambda: True)  # E takes the value
+orders.peek(lambda key, value: None)  # E takes the value alone
+orders.map_record(lambda record: record.value)  # E no pair
+orders.map_record(lambda record: (record.value.nope, 1))  # E no such field
+orders.map_record(lambda record: (record.key, record.value), key=int)  # E mypy the key is str
+orders.select(Line, 5)  # E paths are text
+orders.select("id", number=5)  # E paths are text
+orders.explode(5)  # E a path is text
+orders.merge("orders")  # E no stream
+orders.merge(counts)  # E a table is no stream: to_stream() first
+orders.branch(True)  # E no predicate
+orders.window("10s")  # E no such step yet
+orders.count(name="c")  # E group first
+
+
+# Aggregations
+grouped.count()  # E the name is missing
+grouped.count("counts")  # E keyword-only
+grouped.count(name="counts", emit="always")  # E no such mode
+grouped.reduce(lambda one, other: one.total, name="r")  # E another type
+grouped.reduce(lambda one: one, name="r")  # E takes two
+grouped.aggregate(float, lambda total, order: total + order.nope, name="a")  # E no such field
+grouped.aggregate(float, lambda total, order: order.id, name="a")  # E pyright another type
+grouped.aggregate(0.0, lambda total, order: total + order.total, name="a")  # E init is a function
+grouped.to("t")  # E a group is no table
+
+# Sinks
+orders.to(ps.Topic("t", key=str, value=Customer))  # E another value
+orders.to(ps.Topic("t", key=int, value=Order))  # E another key
+orders.to(ps.Topic("t", key=str, value=Refund))  # E another value
+orders.to(lambda order: order.total)  # E a topic's name is text
+counts.to(ps.Topic("t", key=str, value=str))  # E another value
+counts.to("t", output_mode="append")  # E a table without windows has no append
+counts.to("t", output_mode="complete")  # E a topic takes no complete
+counts.to(lambda count: "t")  # E a table goes to one topic
+counts.map(str)  # E no such step yet
+counts.to_stream().map(lambda count: count + 1)  # E a deletion is None
+
+# Variance
+rush = app.stream("rush", key=str, value=Rush)
+rushes = ps.Topic("rush", key=str, value=Rush)
+
+
+def takes_rush(stream: ps.Stream[str, Rush], group: ps.Grouped[str, Rush]) -> None: ...
+def takes_topic(topic: ps.Topic[str, Order]) -> None: ...
+def takes_table(table: ps.Table[str, bool]) -> None: ...
+
+
+takes_rush(orders, rush.group_by_key())  # E not every order is a rush
+takes_rush(rush, grouped)  # E not every order is a rush
+takes_topic(rushes)  # E topics are invariant
+takes_table(counts)  # E not every int is a bool
+
+
+def only_refunds(event: Order | Refund) -> TypeIs[Refund]:
+    return isinstance(event, Refund)
+
+
+# A stream keeps what a filter has found out, and no more
+events = orders.merge(app.stream("refunds", key=str, value=Refund))
+events.map(lambda event: event.total)  # E a refund has no total
+events.filter(only_refunds).map(lambda event: event.total)  # E a refund has no total
+events.filter(only_refunds).map(lambda event: event.reason)
+refunds = events.filter(lambda event: isinstance(event, Refund))
+refunds.map(lambda refund: refund.reason)  # E a lambda does not narrow: that takes a TypeIs
+
+# The driver
+with TestDriver(app) as driver:
+    topic = driver.topic(ps.Topic("orders", key=str, value=Order))
+    topic.send(Order(id="a", customer_id=1, total=1.0), key=5)  # E another key
+    topic.send(Customer(1, "a"), key="a")  # E another value
+    topic.send(None, key="a", at="1s")  # E milliseconds are int
+    topic.send_bytes("text")  # E bytes
+    key, value = topic.read()[0]
+    print(key.nope)  # E no such attribute
+    driver.store("counts")  # E a table
+    driver.store(counts).get(5)  # E another key
+    print(driver.store(counts).get("a").nope)  # E None or int
+    driver.advance(5)  # E a duration is text or timedelta
+
+# Caught when the application is declared, not by a checker
+orders.select("nope")
+orders.explode("nope")
+found: Any = app.stream("q").map(lambda value: value.anything)

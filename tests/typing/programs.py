@@ -1,0 +1,350 @@
+"""Programs as users write them: they pass mypy --strict and pyright strict, and they run.
+
+Each function builds one application. `test_typing.py` checks the types, and builds each of
+them once. Types that a checker has to infer stand in `assert_type`.
+"""
+
+import datetime
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, TypedDict, assert_type
+
+import msgspec
+import penstock as ps
+from penstock.testing import TestDriver
+from typing_extensions import TypeIs
+
+
+class PageView(msgspec.Struct):
+    user: str
+    page: str
+    at: int
+
+
+class Item(msgspec.Struct):
+    code: str
+    quantity: int
+
+
+class Invoice(msgspec.Struct):
+    number: str
+    city: str
+    items: list[Item]
+
+
+class Line(msgspec.Struct):
+    number: str
+    code: str
+    quantity: int
+
+
+class Order(msgspec.Struct, tag=True):
+    id: str
+    customer_id: int
+    total: float
+
+
+class Refund(msgspec.Struct, tag=True):
+    id: str
+    reason: str
+
+
+class Rush(Order):
+    pass
+
+
+@dataclass
+class Customer:
+    id: int
+    city: str
+
+
+class Total(TypedDict):
+    orders: int
+    total: float
+
+
+ORDERS = ps.Topic("orders", key=str, value=Order)
+TOTALS = ps.Topic("totals", key=str, value=Total)
+
+
+def words() -> ps.App:
+    app = ps.App("words")
+    counts = (
+        app.stream("lines", value=str)
+        .flat_map(str.split, value=str)
+        .map_record(lambda record: (record.value, record.value), key=str, value=str)
+    )
+    counts.to("words")
+    words = app.stream("words", key=str, value=str)
+    table = words.group_by_key().count(name="per-word")
+    table.to("words-counted")
+    assert_type(counts, ps.Stream[str, str])
+    assert_type(table, ps.Table[str, int])
+    return app
+
+
+def invoices() -> ps.App:
+    app = ps.App("invoices")
+    lines = (
+        app.stream("invoices", key=str, value=Invoice)
+        .explode("items", rename="item")
+        .select("number", "city", "item.code", quantity="item.quantity")
+    )
+    lines.to("lines")
+    assert_type(lines, ps.Stream[str, dict[str, Any]])
+    return app
+
+
+def invoices_typed() -> ps.App:
+    app = ps.App("invoices-typed")
+    lines = app.stream("invoices", key=str, value=Invoice).flat_map(
+        lambda invoice: [Line(invoice.number, i.code, i.quantity) for i in invoice.items],
+        value=Line,
+    )
+    lines.to(ps.Topic("lines", key=str, value=Line))
+    assert_type(lines, ps.Stream[str, Line])
+    return app
+
+
+def selected() -> ps.App:
+    app = ps.App("selected")
+    views = app.stream("views", key=str, value=PageView, timestamp="at", unit="ms")
+    short = views.select(Line, number="user", code="page", quantity="at")
+    short.to("short")
+    assert_type(short, ps.Stream[str, Line])
+    return app
+
+
+def mapped() -> ps.App:
+    app = ps.App("mapped")
+    orders = app.stream(ORDERS)
+
+    def total(order: Order) -> float:
+        return order.total
+
+    by_function = orders.map(total)
+    by_method = orders.map(lambda order: order.id, value=str).map(str.upper)
+    by_class = orders.map(lambda order: Customer(order.customer_id, "?"), value=Customer)
+    assert_type(by_function, ps.Stream[str, float])
+    assert_type(by_method, ps.Stream[str, str])
+    assert_type(by_class, ps.Stream[str, Customer])
+    by_function.to("totals")
+    by_class.to(lambda customer: f"customers-{customer.city}")
+    return app
+
+
+def raw() -> ps.App:
+    app = ps.App("raw")
+    stream = app.stream("bytes")
+    assert_type(stream, ps.Stream[bytes | None, Any])
+    stream.peek(print).filter(None.__ne__).to("copy")
+    assert_type(app.stream("values", value=PageView), ps.Stream[bytes | None, PageView])
+    assert_type(app.stream("td", value=Total), ps.Stream[bytes | None, Total])
+    app.stream("lists", value=list[int])
+    app.stream("dicts", value=dict[str, Any])
+    return app
+
+
+def many_topics() -> ps.App:
+    app = ps.App("many-topics")
+    new_year = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
+    eu = app.stream(["orders-eu", "orders-us"], key=str, value=Order, start="latest")
+    by_name = app.stream(re.compile("orders-(fr|de)"), key=str, value=Order, start=new_year)
+    merged = eu.merge(by_name)
+    assert_type(merged, ps.Stream[str, Order])
+    merged.to("all-orders")
+    return app
+
+
+def is_refund(event: Order | Refund) -> TypeIs[Refund]:
+    return isinstance(event, Refund)
+
+
+def unions() -> ps.App:
+    app = ps.App("unions")
+    orders = app.stream(ORDERS)
+    refunds = app.stream("refunds", key=str, value=Refund)
+    events = orders.merge(refunds)
+    assert_type(events, ps.Stream[str, Order | Refund])
+    assert_type(events.filter(is_refund), ps.Stream[str, Refund])
+    assert_type(orders.filter(lambda order: order.total > 0), ps.Stream[str, Order])
+    assert_type(
+        app.stream("counts", key=int, value=str).merge(orders), ps.Stream[int | str, str | Order]
+    )
+    events.to(ps.Topic("events", key=str, value=serde_of(Order, Refund)))
+    return app
+
+
+class Tagged:
+    """A serde of one's own."""
+
+    def __init__(self, *kinds: type[Any]) -> None:
+        self.kinds = kinds
+
+    def encode(self, value: Order | Refund, /) -> bytes:
+        return msgspec.json.encode(value)
+
+    def decode(self, data: bytes, /) -> Order | Refund:
+        return msgspec.json.decode(data, type=Order | Refund)
+
+
+def serde_of(*kinds: type[Any]) -> ps.Serde[Order | Refund]:
+    return Tagged(*kinds)
+
+
+def branches() -> ps.App:
+    app = ps.App("branches")
+    big, small = app.stream(ORDERS).branch(lambda o: o.total > 100, lambda o: True)
+    assert_type(big, ps.Stream[str, Order])
+    big.to("big-orders")
+    small.to("small-orders")
+    return app
+
+
+def larger(one: Order, other: Order) -> Order:
+    return one if one.total > other.total else other
+
+
+def add(total: Total, order: Order) -> Total:
+    return {"orders": total["orders"] + 1, "total": total["total"] + order.total}
+
+
+def aggregations() -> ps.App:
+    app = ps.App("aggregations")
+    grouped = app.stream(ORDERS).group_by_key()
+    assert_type(grouped, ps.Grouped[str, Order])
+
+    largest = grouped.reduce(larger, name="largest")
+    assert_type(largest, ps.Table[str, Order])
+    largest.to(ps.Topic("largest", key=str, value=Order))
+
+    totals = grouped.aggregate(
+        lambda: Total(orders=0, total=0.0), add, name="totals", emit="every_update"
+    )
+    assert_type(totals, ps.Table[str, Total])
+    totals.to(TOTALS, output_mode="update")
+
+    summed = grouped.aggregate(float, lambda total, order: total + order.total, name="summed")
+    assert_type(summed, ps.Table[str, float])
+    changes = summed.to_stream()
+    assert_type(changes, ps.Stream[str, float | None])
+    changes.filter(lambda total: total is not None).to("changes")
+
+    def nothing() -> dict[str, float]:
+        return {}
+
+    seen = grouped.aggregate(nothing, lambda all_, o: {**all_, o.id: o.total}, name="seen")
+    assert_type(seen, ps.Table[str, dict[str, float]])
+    return app
+
+
+def records() -> ps.App:
+    def trace(record: ps.Record[str, Order]) -> tuple[int, str]:
+        assert_type(record.key, str)
+        assert_type(record.value, Order)
+        headers = dict(record.headers)
+        trace_id = headers.get("trace-id") or b""
+        return record.value.customer_id, f"{record.topic}/{record.partition}@{record.offset}"[
+            : record.timestamp
+        ] + trace_id.decode()
+
+    app = ps.App("records")
+    traced = app.stream(ORDERS).map_record(trace, key=int, value=str, name="by-customer")
+    assert_type(traced, ps.Stream[int, str])
+    traced.to("traced")
+    return app
+
+
+def takes(stream: ps.Stream[str | None, Order | Refund]) -> None:
+    """Take any stream of narrower types: streams are covariant."""
+    stream.peek(print)
+
+
+def takes_table(table: ps.Table[str | int, Order | Refund]) -> None:
+    table.to_stream()
+
+
+def takes_grouped(grouped: ps.Grouped[str | int, Order | Refund]) -> None:
+    grouped.count(name="all")
+
+
+def covariance() -> ps.App:
+    app = ps.App("covariance")
+    rush = app.stream("rush", key=str, value=Rush)
+    takes(rush)
+    takes_grouped(rush.group_by_key())
+    takes_table(rush.group_by_key().reduce(lambda one, _: one, name="first"))
+    rush.to("rushed")
+    return app
+
+
+def serdes() -> ps.App:
+    app = ps.App("serdes")
+    lines = ps.Topic("lines", key=ps.serde.json(Item), value=ps.serde.json(list[Line]))
+    assert_type(lines, ps.Topic[Item, list[Line]])
+    assert_type(lines.key, ps.Serde[Item])
+    assert_type(lines.value, ps.Serde[list[Line]])
+    stream = app.stream(lines)
+    assert_type(stream, ps.Stream[Item, list[Line]])
+    stream.to("copy")
+    keyed = app.stream("orders", key=ORDERS.key, value=ORDERS.value)
+    assert_type(keyed, ps.Stream[str, Order])
+    assert_type(ps.Topic("a"), ps.Topic[bytes | None, Any])
+    assert_type(ps.Topic("b", value=Order), ps.Topic[bytes | None, Order])
+    return app
+
+
+def settings() -> ps.App:
+    app = ps.App(
+        "settings",
+        brokers="localhost:9092",
+        guarantee="at_least_once",
+        on_error="fail",
+        settings=ps.Settings(commit=ps.CommitSettings(interval_ms=50)),
+    )
+    app.stream(
+        ps.Topic(
+            "orders", key=str, value=Order, timestamp=lambda o: int(o.total), config={"a": "b"}
+        )
+    ).to("copy")
+    return app
+
+
+def run(app: ps.App) -> Iterator[ps.Progress]:
+    """How an application is run; checked, never called."""
+    app.run()
+    query = app.start()
+    assert_type(query, ps.Query)
+    print(app.describe(), app.describe(format="mermaid"), app.topology().stores)
+    while not query.await_termination("1s") and query.is_active:
+        yield from query.recent_progress
+    assert_type(query.exception(), Exception | None)
+    query.stop()
+
+
+def drive() -> None:
+    app = ps.App("drive")
+    table = app.stream(ORDERS).group_by_key().reduce(larger, name="largest")
+    table.to("largest")
+    with TestDriver(app, now=1_000, seed=7) as driver:
+        orders, largest = driver.topic(ORDERS), driver.topic("largest")
+        orders.send(Order("a", 1, 2.5), key="k", at=5)
+        with driver.batch():
+            orders.send(Order("b", 1, 7.5), key="k")
+            orders.send_bytes(msgspec.json.encode(Order("c", 1, 3.5)), key=b"k")
+        driver.crash()
+        driver.advance(datetime.timedelta(minutes=1))
+        driver.advance("1m")
+        assert_type(orders.read(), list[tuple[str, Order]])
+        assert_type(largest.read(), list[tuple[Any, Any]])
+        found = driver.store(table).get("k")
+        assert_type(found, Order | None)
+        assert found == Order("b", 1, 7.5)
+
+
+APPLICATIONS = (
+    words, invoices, invoices_typed, selected, mapped, raw, many_topics, unions, branches,
+    aggregations, records, covariance, serdes, settings,
+)  # fmt: skip

@@ -1,0 +1,208 @@
+"""The overlay of a batch: savepoints, rollbacks, flushes, commits and aborts."""
+
+from typing import Any
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from penstock.serde.json_serde import JsonSerde
+from penstock.serde.primitives import INT, STR
+from penstock.serde.types import Serde
+from penstock.state.definition import StoreDefinition
+from penstock.state.memory import MemoryStore
+from penstock.state.overlay import Overlay
+from penstock.state.store import Position
+
+KEYS = [b"", b"a", b"b", b"c"]
+
+
+def overlay(value: Serde[Any] = INT, store: MemoryStore | None = None, cache: int = 10) -> Overlay:
+    """An overlay over a store of text keys."""
+    return Overlay(StoreDefinition("s", STR, value), store or MemoryStore(), cache_entries=cache)
+
+
+def put(of: Overlay, key: bytes, value: Any, timestamp: int = 0) -> None:
+    """Change one entry as an operator does."""
+    of.touch([key])[key] = (value, timestamp)
+
+
+def commit(of: Overlay, offset: int = 1) -> Any:
+    """Flush and commit."""
+    changes = of.flush()
+    of.commit(Position(offset, "topic", 0))
+    return changes
+
+
+def test_a_flush_returns_each_changed_key_once():
+    """Changes come in the order of their first change, with the last value and its bytes."""
+    one = overlay()
+    put(one, b"b", 1, 10)
+    put(one, b"a", 2, 20)
+    one.savepoint()
+    put(one, b"b", 3, 30)
+    changes = one.flush()
+    assert changes.keys == [b"b", b"a"]
+    assert changes.values == [3, 2]
+    assert changes.encoded == [INT.encode(3), INT.encode(2)]
+    assert changes.timestamps == [30, 20]
+    assert one.flush().keys == []
+
+
+def test_a_null_value_is_a_deletion():
+    """A deleted key is a tombstone at flush, and gone from the store after the commit."""
+    store = MemoryStore()
+    one = overlay(store=store)
+    put(one, b"a", 1)
+    commit(one)
+    put(one, b"a", None, 7)
+    changes = commit(one)
+    assert (changes.encoded, changes.timestamps) == ([None], [7])
+    assert list(store.scan()) == []
+
+
+def test_the_store_keeps_the_timestamp():
+    """What was committed comes back with its timestamp from the store alone."""
+    store = MemoryStore()
+    one = overlay(store=store)
+    put(one, b"a", 5, 1_700_000_000_000)
+    commit(one)
+    assert overlay(store=store).get(b"a") == (5, 1_700_000_000_000)
+
+
+def test_nothing_reaches_the_store_before_the_commit():
+    """Flushed changes are in the overlay only."""
+    store = MemoryStore()
+    one = overlay(store=store)
+    put(one, b"a", 5)
+    one.flush()
+    assert list(store.scan()) == []
+    assert store.position() is None
+
+
+def test_a_batch_without_changes_writes_nothing():
+    """The position moves only together with data."""
+    store = MemoryStore()
+    one = overlay(store=store)
+    commit(one)
+    assert store.position() is None
+
+
+def test_bytes_that_the_key_serde_refuses_do_not_become_state():
+    """A key of invalid UTF-8 fails at the first touch."""
+    with pytest.raises(UnicodeDecodeError):
+        overlay().touch([b"\xff"])
+
+
+def test_a_value_without_bytes_fails_the_flush_and_can_be_discarded():
+    """A flush that fails in a serde leaves all changes for the discard to forget."""
+    store = MemoryStore()
+    one = overlay(store=store)
+    put(one, b"a", 1)
+    commit(one)
+    put(one, b"a", 2)
+    put(one, b"b", "no int")
+    with pytest.raises(Exception, match="required argument is not an integer"):
+        one.flush()
+    one.discard()
+    assert one.get(b"a") == (1, 0)
+    assert one.get(b"b") is None
+    assert not one.changed
+
+
+def test_the_clean_cache_is_bounded():
+    """After a commit at most cache_entries stay, and what left comes back from the store."""
+    one = overlay(cache=2)
+    for number, key in enumerate(KEYS):
+        put(one, key, number)
+    commit(one)
+    assert len(one.entries) == 2
+    assert [one.get(key) for key in KEYS] == [(0, 0), (1, 0), (2, 0), (3, 0)]
+
+
+def test_mutable_values_leave_the_cache_with_the_commit():
+    """Nobody can change a committed value through an object that was in the batch."""
+    one = overlay(JsonSerde(list[int]))
+    value = [1]
+    put(one, b"a", value)
+    commit(one)
+    value.append(2)
+    assert one.get(b"a") == ([1], 0)
+
+
+class AgainstDicts(RuleBasedStateMachine):
+    """Any order of touches, savepoints, rollbacks, flushes, commits and discards."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.store = MemoryStore()
+        self.one = overlay(store=self.store, cache=2)
+        self.now: dict[bytes, Any] = {}
+        self.saved: dict[bytes, Any] = {}
+        self.committed: dict[bytes, Any] = {}
+        self.flushed = True
+        self.offset = 0
+
+    @rule(
+        keys=st.lists(st.sampled_from(KEYS), unique=True, min_size=1),
+        value=st.none() | st.integers(0, 9),
+        timestamp=st.integers(0, 9),
+    )
+    def change(self, keys: list[bytes], value: int | None, timestamp: int) -> None:
+        entries = self.one.touch(keys)
+        for key in keys:
+            entries[key] = (value, timestamp)
+            self.now[key] = (value, timestamp)
+        self.flushed = False
+
+    @rule()
+    def savepoint(self) -> None:
+        self.one.savepoint()
+        self.saved = dict(self.now)
+
+    @rule()
+    def rollback(self) -> None:
+        self.one.rollback()
+        self.now = dict(self.saved)
+
+    @rule()
+    def flush(self) -> None:
+        changes = self.one.flush()
+        self.saved, self.flushed = dict(self.now), True
+        for key, value, timestamp in zip(*changes[:2], changes.timestamps, strict=True):
+            assert self.now[key] == (value, timestamp)
+
+    @precondition(lambda self: self.flushed)
+    @rule()
+    def commit(self) -> None:
+        self.offset += 1
+        changed = self.one.changed
+        self.one.commit(Position(self.offset, "topic", 0))
+        kept = {key: entry for key, entry in self.now.items() if entry[0] is not None}
+        self.now, self.saved, self.committed = dict(kept), dict(kept), kept
+        if changed and self.one.last_updated:
+            assert self.store.position() == Position(self.offset, "topic", 0)
+
+    @rule()
+    def discard(self) -> None:
+        self.one.discard()
+        self.now, self.saved = dict(self.committed), dict(self.committed)
+        self.flushed = True
+
+    @invariant()
+    def entries_are_what_the_batch_did(self) -> None:
+        for key in KEYS:
+            expected, found = self.now.get(key), self.one.get(key)
+            if expected is None or expected[0] is None:
+                assert found is None or found[0] is None
+            else:
+                assert found == expected
+
+    @invariant()
+    def the_store_is_what_was_committed(self) -> None:
+        found = {key: (INT.decode(d[8:]), int.from_bytes(d[:8])) for key, d in self.store.scan()}
+        assert found == self.committed
+
+
+TestAgainstDicts = AgainstDicts.TestCase
+TestAgainstDicts.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)

@@ -1,0 +1,78 @@
+"""The distribution: what it holds, what importing it costs, and what it exports."""
+
+import ast
+import importlib.metadata
+import subprocess
+import sys
+from fnmatch import fnmatch
+
+import penstock as ps
+import pytest
+
+from tests.installed import ROOT, configuration
+
+SETUPTOOLS = configuration()["tool"]["setuptools"]
+FOLDERS: dict[str, str] = SETUPTOOLS["package-dir"]
+NOT_PACKAGED = {"bench", "tests", "examples"}
+
+
+def folders_with_code() -> set[str]:
+    found = (file.parent.relative_to(ROOT) for file in ROOT.glob("[a-z]*/**/__init__.py"))
+    return {str(folder) for folder in found if folder.parts[0] not in {*NOT_PACKAGED, "build"}}
+
+
+def test_the_mapping_holds_every_folder_with_code_and_no_other() -> None:
+    assert set(FOLDERS.values()) == folders_with_code()
+    assert sorted(FOLDERS) == sorted(SETUPTOOLS["packages"])
+
+
+def test_a_package_lies_where_its_name_says() -> None:
+    for package, folder in FOLDERS.items():
+        name = package.removeprefix("penstock").lstrip(".").replace(".", "/")
+        assert folder in (name, f"streams/{name}".rstrip("/"))
+
+
+def test_every_data_file_is_packaged() -> None:
+    for package, folder in FOLDERS.items():
+        patterns = SETUPTOOLS["package-data"].get(package, [])
+        for file in (ROOT / folder).iterdir():
+            if file.is_file() and file.suffix not in (".py", ".pyc"):
+                assert any(fnmatch(file.name, pattern) for pattern in patterns), file
+
+
+def test_the_version_is_the_distributions() -> None:
+    assert importlib.metadata.version("penstock") == ps.__version__
+
+
+def test_the_exported_names_are_those_that_checkers_see() -> None:
+    """Names are loaded lazily by a table; the imports under TYPE_CHECKING say the same."""
+    tree = ast.parse((ROOT / "streams" / "__init__.py").read_text())
+    seen = {
+        alias.asname: node.module
+        for block in tree.body
+        if isinstance(block, ast.If) and isinstance(block.test, ast.Name)
+        for node in ast.walk(block)
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    assert seen.pop("serde") == "penstock"
+    assert seen == ps._HOMES
+    assert len(dir(ps)) <= 60
+
+
+@pytest.mark.parametrize("name", dir(ps))
+def test_every_exported_name_is_there(name: str) -> None:
+    assert getattr(ps, name) is not None
+
+
+@pytest.mark.parametrize(
+    "module",
+    ["penstock", "penstock.engine.task", "penstock.engine.transaction", "penstock.testing"],
+)
+def test_the_core_loads_no_client_and_no_database(module: str) -> None:
+    heavy = "{'confluent_kafka', 'rocksdict', 'matplotlib'}"
+    code = f"import {module}, sys; print(sorted({heavy} & set(sys.modules)))"
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"
