@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any, Generic, TypeVar
 
 import msgspec
+import msgspec.inspect
 from penstock.errors import TopologyError
 
 T = TypeVar("T")
@@ -22,6 +23,7 @@ class JsonSerde(Generic[T]):
     def __init__(self, type: type[T], *, sort_fields: bool = False) -> None:
         try:
             self._decoder: msgspec.json.Decoder[T] = msgspec.json.Decoder(type)
+            _check_parts(msgspec.inspect.type_info(type), set())
         except TypeError as error:
             raise TopologyError(
                 f"{type!r} cannot be read as JSON: {error}. Declare a Struct, dataclass,"
@@ -56,6 +58,21 @@ class JsonSerde(Generic[T]):
     def _check(self, kind: Any) -> None:
         if self._class is not None and not issubclass(kind, self._class):
             raise TypeError(f"expected {self._class.__name__}, got {kind.__name__}")
+
+
+def _check_parts(part: Any, seen: set[int]) -> None:
+    """Refuse classes that JSON says nothing of: msgspec would only fail at each record."""
+    if id(part) in seen:
+        return
+    seen.add(id(part))
+    if isinstance(part, msgspec.inspect.CustomType) and part.cls is not object:
+        raise TypeError(f"{part.cls.__name__} has no fields that are declared")
+    for name in part.__struct_fields__:
+        value = getattr(part, name)
+        inners: tuple[Any, ...] = value if isinstance(value, tuple) else (value,)
+        for inner in inners:
+            if isinstance(inner, msgspec.inspect.Type | msgspec.inspect.Field):
+                _check_parts(inner, seen)
 
 
 def _runtime_class(declared: Any) -> type | None:

@@ -67,7 +67,7 @@ def data_type(spec: Any, *, key: bool = False) -> DataType:
         return UNKNOWN
     if not isinstance(spec, type) and isinstance(spec, Serde):
         return DataType(getattr(spec, "type", None), spec)  # pyright: ignore[reportUnknownArgumentType]
-    if spec in _PRIMITIVES:
+    if isinstance(spec, type) and spec in _PRIMITIVES:
         return DataType(spec, _PRIMITIVES[spec])
     return DataType(spec, JsonSerde(spec, sort_fields=key))
 
@@ -94,7 +94,7 @@ def element(function: Callable[..., Any]) -> DataType:
 
 
 def _of_hint(hint: Any, *, key: bool = False) -> DataType:
-    if hint is None or hint is Any or isinstance(hint, TypeVar):
+    if hint in (None, type(None), Any) or isinstance(hint, TypeVar):
         return UNKNOWN
     try:
         return data_type(hint, key=key)

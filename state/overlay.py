@@ -8,7 +8,10 @@ Rule 1: a key is readied by `touch` before it is read or changed; `touch` keeps 
 Rule 2: no mutable object is shared. A value that can be changed in place is copied through
         its serde at the first touch after each savepoint, so that a rollback gives back what
         was there, and it leaves the cache with the commit.
-Rule 3: savepoint, then touch and change, then `rollback` or the next savepoint. `discard`
+Rule 3: what is committed may wait in memory, up to `write_behind` keys, and is then written at
+        once with the last position: a crash loses no more than the changelog's tail brings
+        back, and a key that changes in every batch is written once.
+Rule 4: savepoint, then touch and change, then `rollback` or the next savepoint. `discard`
         forgets the batch, `commit` makes it the clean cache.
 """
 
@@ -50,16 +53,20 @@ class Overlay:
         store: Store,
         *,
         cache_entries: int = DEFAULT_CACHE_ENTRIES,
+        write_behind: int = 0,
     ) -> None:
         self.definition = definition
         self.store = store
         self.entries: dict[bytes, Entry | None] = {}
         self.last_updated = 0
         self._cache_entries = cache_entries
+        self._write_behind = write_behind
         self._mutable = not is_immutable(definition.value)
         self._dirty: dict[bytes, Entry | None] = {}
         self._undo: dict[bytes, Entry | None] = {}
         self._flushed: dict[bytes, bytes | None] = {}
+        self._unwritten: dict[bytes, bytes | None] = {}
+        self._position: Position | None = None
 
     def touch(self, keys: Collection[bytes]) -> dict[bytes, Entry | None]:
         """Ready distinct keys for reading and change, and return the entries.
@@ -107,24 +114,32 @@ class Overlay:
         serde = self.definition.value
         encoded = encode_column(serde, values)
         # A value that has no bytes leaves all as it was, for `discard` to forget.
-        self._flushed.update(stored(keys, encoded, timestamps))
+        self._flushed = _merged(self._flushed, stored(keys, encoded, timestamps))
         self._dirty = {}
         if self._mutable:
             values = decode_column(serde, encoded)
         return Changes(keys, values, encoded, timestamps)
 
     def commit(self, position: Position) -> None:
-        """Write what was flushed to the store: its transaction is committed."""
-        if self._flushed:
-            # Unsorted: sorting costs 0.4 us per key and saves nothing.
-            self.store.write(self._flushed.items(), position)
+        """Take what was flushed as committed, its transaction is; write it when it is much."""
+        self._unwritten = _merged(self._unwritten, self._flushed)
+        self._position = position
         if self._mutable:
             self._forget(self._flushed)
         self.last_updated = len(self._flushed)
         self._flushed = {}
+        if len(self._unwritten) > self._write_behind:
+            self.write()
         excess = len(self.entries) - self._cache_entries
         if excess > 0:
             self._forget(list(islice(self.entries, excess)))
+
+    def write(self) -> None:
+        """Write all that is committed to the store, with the position that it reflects."""
+        if self._position is not None:
+            # Unsorted: sorting costs 0.4 us per key and saves nothing.
+            self.store.write(self._unwritten.items(), self._position)
+            self._unwritten, self._position = {}, None
 
     def discard(self) -> None:
         """Forget the batch: its transaction was aborted."""
@@ -145,6 +160,9 @@ class Overlay:
         # A key of bytes that its serde refuses must not become state.
         decode_column(self.definition.key, keys)
         found = self.store.get_all(keys)
+        if self._unwritten:
+            unwritten = self._unwritten
+            found = [unwritten.get(key, data) for key, data in zip(keys, found, strict=True)]
         if not any(found):
             self.entries.update(dict.fromkeys(keys))
             return
@@ -167,3 +185,13 @@ class Overlay:
             return value
         serde = self.definition.value
         return serde.decode(serde.encode(value))
+
+
+def _merged(
+    older: dict[bytes, bytes | None], newer: dict[bytes, bytes | None]
+) -> dict[bytes, bytes | None]:
+    """Return both, without copying where there is only one."""
+    if not older:
+        return newer
+    older.update(newer)
+    return older

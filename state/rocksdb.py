@@ -12,7 +12,7 @@ asked, and every error is a bare Exception with RocksDB's text.
 
 import struct
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, cast
 
@@ -202,6 +202,7 @@ def _as_state_error(path: Path) -> Generator[None]:
         advice = next((advice for sign, advice in _ADVICE if sign in text), "see the text above")
         kind: type[StateError] = StateError
         if any(sign in text for sign in _DAMAGE):
-            (path / _NOTE).touch()
+            with suppress(OSError):  # the folder itself may be gone, or the disk full
+                (path / _NOTE).touch()
             kind = DamagedStore
         raise kind(f"The store in {path} failed: {text}: {advice}.") from error

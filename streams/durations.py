@@ -13,7 +13,7 @@ from penstock.errors import TopologyError
 Duration: TypeAlias = str | datetime.timedelta
 
 _UNIT_MS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
-_TEXT = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)")
+_TEXT = re.compile(r"(\d{1,15}(?:\.\d{1,15})?)\s*(ms|s|m|h|d)")
 
 
 def milliseconds(duration: Duration) -> int:

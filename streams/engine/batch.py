@@ -2,8 +2,8 @@
 
 A batch ends when its input is drained and the pause since the last commit is long enough,
 or at the commit interval, or at a limit of records or bytes. Transactions are not free for
-the broker (84 near-empty ones a second took 73 % of a core), so the pause grows with what a
-commit costs: at least `min_interval_ms`, and four times the moving average of commit times.
+the broker (84 near-empty ones a second took 73 % of a core), so commits begin at least
+`min_interval_ms` apart, and four times the moving average of what a commit takes.
 """
 
 from dataclasses import dataclass, field
@@ -57,7 +57,8 @@ class Pace:
 
     Attributes:
         interval_ms: the longest time that a batch stays open.
-        min_interval_ms: the shortest pause between two commits, if a batch is not full.
+        min_interval_ms: the shortest time between the beginnings of two commits, if a batch is
+            not full.
         max_records: a batch of this many records is due.
         max_bytes: a batch of this many bytes is due.
     """
@@ -83,8 +84,8 @@ class Pace:
         return min(self.committed_ms + pause - now_ms, batch.opened_ms + self.interval_ms - now_ms)
 
     def committed(self, started_ms: float, now_ms: float) -> None:
-        """Note a commit that took from started_ms until now."""
+        """Note a commit that took from started_ms until now; the pause begins with it."""
         took = now_ms - started_ms
         weight = 1 / AVERAGE_OVER if self.average_ms else 1.0
         self.average_ms += weight * (took - self.average_ms)
-        self.committed_ms = now_ms
+        self.committed_ms = started_ms

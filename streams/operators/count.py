@@ -38,13 +38,16 @@ class Count:
         counts = Counter(group.keys)
         latest = newest(group.keys, group.timestamps)
         entries = overlay.touch(counts)
-        for key, more in counts.items():
-            entry, timestamp = entries[key], latest[key]
-            if entry is None:
-                entries[key] = (more, timestamp)
-            else:
-                count, last = entry
-                entries[key] = (count + more, timestamp if timestamp > last else last)
+        # Both dicts have the keys in the order of their first record.
+        changed = [
+            (more, timestamp)
+            if entry is None
+            else (entry[0] + more, timestamp if timestamp > entry[1] else entry[1])
+            for entry, more, timestamp in zip(
+                map(entries.__getitem__, counts), counts.values(), latest.values(), strict=True
+            )
+        ]
+        entries.update(zip(counts, changed, strict=True))
 
     def step(self, entry: Entry | None, value: Any, timestamp: int, overlay: Overlay) -> Entry:
         """Count one record."""

@@ -110,7 +110,8 @@ def _field_names(declared: Any) -> list[str]:
 
 
 def _from_mapping(name: str, declared: Any) -> Callable[[Any], Any]:
-    if declared is not None and declared is not Any:
+    of = typing.get_origin(declared) or declared
+    if isinstance(of, type) and issubclass(of, dict):
         return operator.itemgetter(name)
 
     def get(value: Any) -> Any:

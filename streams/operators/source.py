@@ -142,7 +142,7 @@ def _iso_ms(text: str) -> int:
 
 
 _TO_MS: dict[str, Callable[[Any], int]] = {
-    "s": lambda seconds: int(seconds * 1000),
+    "s": lambda seconds: round(seconds * 1000),
     "ms": int,
     "us": lambda micros: int(micros // 1000),
     "ns": lambda nanos: int(nanos // 1_000_000),

@@ -99,7 +99,7 @@ class InputConsumer:
         if len(self._topics) > 1:
             sources = list(zip([message.topic() for message in messages], sources, strict=True))
         found = [self._columns(run) for run in runs(messages, sources)]
-        return found + [_end(m) for m in failed if m.error().code() == _END] if failed else found
+        return found + [_end(m) for m in failed if _is_end(m)] if failed else found
 
     def committed(self, inputs: Inputs, timeout_s: float) -> dict[tuple[str, int], Any] | None:
         """Return committed offsets with their metadata, -1 where there is none.
@@ -249,6 +249,11 @@ def runs(messages: list[Message], sources: Iterable[object]) -> list[list[Messag
     for message in messages:
         runs[message.topic(), message.partition()].append(message)
     return list(runs.values())
+
+
+def _is_end(event: Message) -> bool:
+    problem = event.error()
+    return problem is not None and problem.code() == _END
 
 
 def _end(event: Message) -> Fetched:

@@ -17,8 +17,6 @@ class _Memo(dict[bytes | None, int]):
         self._partitions = partitions
 
     def __missing__(self, key: bytes) -> int:
-        if len(self) >= MEMO_KEYS:
-            self.clear()
         found: int = murmur2(key, self._partitions)
         self[key] = found
         return found
@@ -51,6 +49,8 @@ class ClusterDestinations:
         memo = self._memos.get(topic)
         if memo is None:
             memo = self._memos[topic] = _Memo(self._count(topic))
+        if len(memo) >= MEMO_KEYS:  # between chunks: null keys of one chunk stay together
+            memo.clear()
         # Only None is missed by murmur2: an empty key has a hash like any other.
         if None in memo or not all(keys):
             memo[None] = next(self._chunks) % self._count(topic)

@@ -10,11 +10,11 @@ from contextlib import contextmanager
 from confluent_kafka import KafkaError, KafkaException
 
 
-class Abortable(Exception):  # noqa: N818 - it says what to do
+class Abortable(Exception):
     """The transaction has failed and can be aborted; the producer stays usable."""
 
 
-class Unknown(Exception):  # noqa: N818
+class Unknown(Exception):
     """The producer is unusable, or nobody knows whether the transaction was committed."""
 
 

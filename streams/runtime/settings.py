@@ -15,6 +15,7 @@ Setting: TypeAlias = str | int | float | bool
 
 OWNED: Final[dict[str, str]] = {
     "bootstrap.servers": "it is brokers= of App",
+    "metadata.broker.list": "it is brokers= of App",
     "group.id": "it is the application id",
     "client.id": "it carries the layout of the application's inputs",
     "transactional.id": "it is the identity of the worker's slot",
@@ -28,6 +29,10 @@ OWNED: Final[dict[str, str]] = {
     "group.instance.id": "it is the identity of the worker's slot",
     "partitioner": "partitions are chosen as Kafka's default partitioner does",
     "enable.partition.eof": "the worker steps over the markers of transactions by it",
+    "max.poll.interval.ms": "it is KafkaSettings.max_poll_interval_ms",
+    "session.timeout.ms": "it is KafkaSettings.session_timeout_ms",
+    "transaction.timeout.ms": "it is KafkaSettings.transaction_timeout_ms",
+    "enable.metrics.push": "what a worker measures stays in its own progress",
 }
 
 

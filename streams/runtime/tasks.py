@@ -40,6 +40,7 @@ log = logging.getLogger("penstock")
 COMMITTED_TIMEOUT_S = 0.5
 DEFAULT_DELETE_RETENTION_MS = 86_400_000
 LOCK_PAUSE_S = 0.1
+WRITE_BEHIND_KEYS = 50_000
 
 
 class Phase(Enum):
@@ -164,11 +165,22 @@ class TaskStarter:
             if owned.phase is Phase.RESTORING and restored:
                 self._run(owned)
 
+    def flush(self, owned: OwnedTask) -> None:
+        """Make all that a running task has committed durable on this disk.
+
+        Raises:
+            StateError: if the disk refuses.
+        """
+        for name, opened in owned.stores.items():
+            if owned.task:
+                owned.task.overlays[name].write()
+                opened.store.flush()
+
     def close(self, owned: OwnedTask) -> None:
         """Close a task's stores and release their locks."""
-        for opened in owned.stores.values():
+        for name, opened in owned.stores.items():
             self._restorer.drop(opened.restore.topic, owned.partition)
-            self._close_store(opened)
+            self._close_store(opened, owned.task.overlays[name] if owned.task else None)
         owned.stores, owned.task, owned.phase = {}, None, Phase.WAITING
 
     def _find_offsets(self, tasks: Sequence[OwnedTask]) -> bool:
@@ -313,7 +325,12 @@ class TaskStarter:
         if owned.metadata is None and self._exactly_once:
             _check_no_state(owned)
         overlays = {
-            name: Overlay(opened.definition, opened.store, cache_entries=self._cache_entries)
+            name: Overlay(
+                opened.definition,
+                opened.store,
+                cache_entries=self._cache_entries,
+                write_behind=WRITE_BEHIND_KEYS,
+            )
             for name, opened in owned.stores.items()
         }
         owned.task = Task(
@@ -326,8 +343,10 @@ class TaskStarter:
         self._consumer.resume(owned.inputs)
         log.info("Task %s runs from %s.", owned, owned.offsets)
 
-    def _close_store(self, opened: OpenStore) -> None:
+    def _close_store(self, opened: OpenStore, overlay: Overlay | None) -> None:
         try:
+            if overlay:
+                overlay.write()
             position = opened.store.position()
             if position and opened.restore.done:
                 renewed = Position(position.offset, position.topic_id, self._now_ms())

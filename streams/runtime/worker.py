@@ -476,8 +476,7 @@ class Worker:
             return
         self._flushed = self._now()
         for owned in self._tasks.values():
-            for opened in owned.stores.values():
-                opened.store.flush()
+            self._starter.flush(owned)
 
     # The group's callbacks; an error in one is raised in the loop
 

@@ -7,10 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 from penstock.testing.kafka_server import KafkaServer
-from tests.kafka.conftest import application, create_topic, kafka, topic
-from tests.kafka.workers import QUICK, Application
+from tests.kafka.conftest import application, kafka, topic
 
-__all__ = ["QUICK", "Application", "application", "create_topic", "kafka", "topic"]
+__all__ = ["application", "kafka", "topic"]  # fixtures
 
 
 @pytest.fixture

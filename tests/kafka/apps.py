@@ -11,6 +11,7 @@ import datetime
 import json
 import logging
 import operator
+import os
 import re
 import sys
 import time
@@ -20,6 +21,8 @@ from typing import Any
 
 import msgspec
 import penstock as ps
+from penstock.engine.transaction import Command, Event
+from penstock.runtime.worker import Worker
 
 BAD = "bad"  # `failing` raises at this value
 STALL = "stall"  # `stalling` and `stalling_flush` stop here for good
@@ -187,6 +190,8 @@ def build(arguments: list[str]) -> ps.App:
         state=ps.StateSettings(**json.loads(args.state)),
         commit=ps.CommitSettings(**json.loads(args.commit)),
     )
+    if args.sabotage:
+        Worker._COMMANDS[Command.RESOLVE] = SABOTAGE[args.sabotage]
     app = ps.App(
         args.id,
         brokers=args.brokers,
@@ -209,6 +214,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--pattern")
     parser.add_argument("--out", dest="outputs", nargs="*", default=[])
     parser.add_argument("--start", type=_start, default="earliest")
+    parser.add_argument("--sabotage")
     parser.add_argument("--guarantee", default="exactly_once")
     for group in ("kafka", "state", "commit"):
         parser.add_argument(f"--{group}", default="{}")
@@ -221,6 +227,20 @@ def _start(text: str) -> Any:
     return datetime.datetime.fromisoformat(text)
 
 
+def guess_aborted(worker: Worker) -> Event:
+    worker._producer.renew(10_000)
+    return Event.FOUND_ABORTED
+
+
+def guess_committed(worker: Worker) -> Event:
+    worker._producer.renew(10_000)
+    return Event.FOUND_COMMITTED
+
+
+# Workers that are broken on purpose: checkers have to find what they do.
+SABOTAGE = {"guess-aborted": guess_aborted, "guess-committed": guess_committed}
+
+
 if __name__ == "__main__":
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    logging.basicConfig(level=os.environ.get("LOG","INFO"), format="%(asctime)s %(levelname)s %(message)s")
     build(sys.argv[1:]).run()

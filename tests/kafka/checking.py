@@ -79,7 +79,7 @@ class History(NamedTuple):
 
 @lru_cache(maxsize=8)
 def admin(servers: str) -> AdminClient:
-    return AdminClient({"bootstrap.servers": servers, "log_level": 0})
+    return AdminClient({"bootstrap.servers": servers, "reconnect.backoff.max.ms": 500, "log_level": 0})
 
 
 def partitions_of(servers: str, topics: Iterable[str]) -> list[Partition]:

@@ -147,17 +147,35 @@ class Application:
             self.drained, f"{self.inputs} are drained, {self.lag()} are left", timeout_s
         )
 
+    def wait_through(
+        self, reached: Callable[[], bool], what: str, timeout_s: float = WAIT_S
+    ) -> None:
+        """Wait as `wait_until` does; a worker that a clear error has ended is started again."""
+        deadline = time.monotonic() + timeout_s
+        while not reached():
+            if not self.alive():
+                last = self.fails().rstrip().splitlines()[-1]
+                assert last.startswith("penstock.errors."), self.text()
+                self.start()
+            late = time.monotonic() > deadline
+            assert not late, f"not within {timeout_s:g} s: {what}\n{self.text()}"
+            time.sleep(0.03)
+
+    def wait_for_progress(self) -> None:
+        """Wait until more is committed than now, however often a clear error ends the worker."""
+        before = self.done()
+        self.wait_through(lambda: self.done() > before, "more is committed")
+
+    def done(self) -> int:
+        """Return how much is committed of all inputs together."""
+        return sum(max(0, offset) for offset in self._committed().values())
+
     def drained(self) -> bool:
         return not self.lag()
 
     def lag(self) -> dict[checking.Partition, int]:
         """Return what is not committed yet."""
-        try:
-            committed = checking.committed(self.servers, self.id)
-        except KafkaException as error:  # before the group exists, and while a broker is away
-            if not error.args[0].retriable():
-                raise
-            committed = {}
+        committed = self._committed()
         ends = checking.ends(self.servers, self.inputs)
         behind = {at: end - max(0, committed.get(at, -1)) for at, end in ends.items()}
         return {at: left for at, left in behind.items() if left}
@@ -220,6 +238,14 @@ class Application:
         self.check_committed()
         written = [*self.outputs, *map(self.changelog, stores)]
         checking.check_nothing_open(self.servers, written)
+
+    def _committed(self) -> dict[checking.Partition, int]:
+        try:
+            return checking.committed(self.servers, self.id)
+        except KafkaException as error:  # before the group exists, and while a broker is away
+            if not error.args[0].retriable():
+                raise
+            return {}
 
     def _running(self) -> "subprocess.Popen[bytes]":
         assert self._process is not None, "it is not started"

@@ -76,3 +76,11 @@ def test_the_core_loads_no_client_and_no_database(module: str) -> None:
         [sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_the_image_holds_every_folder_of_the_package() -> None:
+    lines = (ROOT / "deploy" / "Dockerfile").read_text().splitlines()
+    copies = [line.split()[1:-1] for line in lines if line.startswith("COPY")]
+    copied = {source for sources in copies for source in sources}
+    assert {folder.split("/")[0] for folder in FOLDERS.values()} <= copied
+    assert all((ROOT / source).exists() for source in copied)

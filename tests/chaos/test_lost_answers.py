@@ -1,0 +1,72 @@
+"""A commit whose answer is lost, or that is late itself, is neither repeated nor forgotten.
+
+A proxy loses exactly one end of transaction at a time. The negative controls are workers
+that guess what became of it instead of finding out.
+"""
+
+import random
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from penstock.testing.kafka_server import PORTS, KafkaServer
+from tests.chaos.load import end, load, map_and_count
+from tests.chaos.proxy import END_TXN, Fate, Proxy
+from tests.kafka.conftest import applications
+from tests.kafka.workers import QUICK, Application
+
+pytestmark = [pytest.mark.kafka, pytest.mark.chaos]
+
+ROUNDS = 3
+
+
+@pytest.fixture(scope="module")
+def proxy() -> Iterator[Proxy]:
+    """A proxy with a broker behind it."""
+    port = secrets.choice(PORTS)
+    with Proxy(port) as proxy:
+        advertised = {"advertised.listeners": f"BROKER://127.0.0.1:{proxy.port}"}
+        with KafkaServer(port=port, settings=advertised):
+            yield proxy
+
+
+@pytest.mark.parametrize("fate", ["answer lost", "request lost", "request late"])
+def test_what_became_of_a_commit_is_found_out(
+    fate: Fate, proxy: Proxy, tmp_path: Path, draw: random.Random
+) -> None:
+    with applications(f"127.0.0.1:{proxy.port}", tmp_path) as make:
+        app = map_and_count(make, kafka=QUICK)
+        with load(app):
+            app.start()
+            app.wait_for_progress()
+            for _ in range(ROUNDS):
+                meet(app, proxy, fate)
+        unknown = [line for line in app.text().splitlines() if "fails while committing" in line]
+        assert len(unknown) >= ROUNDS, app.text()
+        end(app)
+
+
+@pytest.mark.parametrize(
+    ("fate", "guess", "wrong"),
+    [("answer lost", "aborted", "is there twice"), ("request lost", "committed", "are lost")],
+)
+def test_a_guess_would_be_found(
+    fate: Fate, guess: str, wrong: str, proxy: Proxy, tmp_path: Path
+) -> None:
+    with applications(f"127.0.0.1:{proxy.port}", tmp_path) as make:
+        app = map_and_count(make, kafka=QUICK, sabotage=f"guess-{guess}")
+        with load(app):
+            app.start()
+            app.wait_for_progress()
+            meet(app, proxy, fate)
+        with pytest.raises(AssertionError, match=wrong):
+            end(app)
+
+
+def meet(app: Application, proxy: Proxy, fate: Fate) -> None:
+    """Let the next end of a transaction meet its fate, and the worker go on."""
+    before = proxy.done
+    proxy.meet(fate, END_TXN)
+    app.wait_until(lambda: proxy.done > before, fate)
+    app.wait_for_progress()

@@ -1,0 +1,108 @@
+"""Settings: named limits, frozen, and no Kafka setting that is ignored without a word."""
+
+import dataclasses
+
+import penstock as ps
+import pytest
+from penstock.engine.assignment import LeadMap
+from penstock.errors import TopologyError
+from penstock.runtime.run import Running
+from penstock.runtime.settings import (
+    OWNED,
+    CommitSettings,
+    KafkaSettings,
+    Settings,
+    StateSettings,
+)
+from penstock.state.directories import Slot
+
+GROUPS = (Settings, KafkaSettings, StateSettings, CommitSettings)
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_groups_are_frozen_and_keyword_only(group):
+    """Settings are values: no position has a meaning, nothing changes afterwards."""
+    one = group()
+    name = dataclasses.fields(group)[0].name
+    with pytest.raises(TypeError):
+        group(getattr(one, name))
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        setattr(one, name, getattr(one, name))
+    assert one == group()
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_unknown_names_are_refused(group):
+    """A misspelled setting is an error, never ignored."""
+    with pytest.raises(TypeError, match="comit"):
+        group(comit=1)
+
+
+@pytest.mark.parametrize("where", ["client", "consumer", "producer"])
+@pytest.mark.parametrize("name", OWNED)
+def test_settings_that_penstock_owns_are_refused_with_the_reason(where, name):
+    """What exactly-once rests on cannot be changed behind its back."""
+    with pytest.raises(TopologyError) as caught:
+        KafkaSettings(**{where: {name: "x"}})
+    assert repr(name) in str(caught.value)
+    assert OWNED[name] in str(caught.value)
+
+
+def test_other_kafka_settings_pass():
+    """Whatever librdkafka knows beside those is the user's business."""
+    settings = KafkaSettings(client={"security.protocol": "SSL"}, producer={"linger.ms": 0})
+    assert settings.client == {"security.protocol": "SSL"}
+    assert settings.producer == {"linger.ms": 0}
+
+
+def configs(tmp_path, protocol="classic", **user):
+    """What the input consumer and the producer of a worker would be made of."""
+    app = ps.App("app", settings=Settings(kafka=KafkaSettings(protocol=protocol, **user)))
+    app.stream("in", key=str, value=int).to("out")
+    running = Running(app)
+    slot = Slot.acquire(tmp_path, "app")
+    try:
+        consumer = running._consumer_config(slot, LeadMap(app.topology(), {"in": 1}))
+    finally:
+        slot.release()
+    return {"consumer": consumer, "client": running._client_config()}
+
+
+@pytest.mark.parametrize("protocol", ["classic", "consumer"])
+@pytest.mark.parametrize("where", ["client", "consumer"])
+def test_a_kafka_setting_is_refused_or_has_an_effect(tmp_path, protocol, where):
+    """No setting of the user is overwritten in silence."""
+    for name in configs(tmp_path, protocol)[where]:
+        if name == "logger":
+            continue  # an object, no setting
+        try:
+            found = configs(tmp_path, protocol, **{where: {name: "mine"}})
+        except TopologyError:
+            continue
+        assert found[where][name] == "mine", name
+
+
+def test_timeouts_rise():
+    """request < transaction < max poll interval; the error has the three values."""
+    KafkaSettings(request_timeout_ms=1, transaction_timeout_ms=2, max_poll_interval_ms=10_000)
+    for wrong in (
+        {"request_timeout_ms": 15_000},
+        {"transaction_timeout_ms": 60_000},
+        {"max_poll_interval_ms": 15_000},
+    ):
+        with pytest.raises(TopologyError, match="Timeouts must rise") as caught:
+            KafkaSettings(**wrong)
+        assert str(next(iter(wrong.values()))) in str(caught.value)
+
+
+def test_a_session_is_no_longer_than_the_poll_interval():
+    """librdkafka would refuse it with words of its own."""
+    with pytest.raises(TopologyError, match="session_timeout_ms is 70000"):
+        KafkaSettings(session_timeout_ms=70_000)
+
+
+def test_every_setting_is_documented():
+    """Each attribute stands in its group's docstring."""
+    for group in GROUPS[1:]:
+        for field in dataclasses.fields(group):
+            assert f"{field.name}: " in group.__doc__
