@@ -5,7 +5,9 @@ import pkgutil
 
 import penstock
 
-modules = [module.name for module in pkgutil.walk_packages(penstock.__path__, "penstock.")]
+PROGRAMS = (".__main__", ".demo_app")  # they do their work when they are imported
+found = [module.name for module in pkgutil.walk_packages(penstock.__path__, "penstock.")]
+modules = [module for module in found if not module.endswith(PROGRAMS)]
 for module in modules:
     importlib.import_module(module)
 for name in dir(penstock):

@@ -69,10 +69,13 @@ def _check_parts(part: Any, seen: set[int]) -> None:
         raise TypeError(f"{part.cls.__name__} has no fields that are declared")
     for name in part.__struct_fields__:
         value = getattr(part, name)
-        inners: tuple[Any, ...] = value if isinstance(value, tuple) else (value,)
-        for inner in inners:
+        for inner in _several(value):
             if isinstance(inner, msgspec.inspect.Type | msgspec.inspect.Field):
                 _check_parts(inner, seen)
+
+
+def _several(value: Any) -> tuple[Any, ...]:
+    return value if isinstance(value, tuple) else (value,)  # pyright: ignore[reportUnknownVariableType]
 
 
 def _runtime_class(declared: Any) -> type | None:

@@ -4,7 +4,7 @@
 
     app = ps.App("word-count")
     (app.stream("lines", value=str)
-        .map(str.lower)
+        .map(str.lower, value=str)
         .to("lower"))
     app.run()
 

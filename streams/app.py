@@ -200,7 +200,9 @@ def _resolve(
 def _names(source: Names) -> tuple[str, ...]:
     if isinstance(source, re.Pattern):
         return ()
-    return (source,) if isinstance(source, str) else tuple(source)
+    if isinstance(source, str):
+        return (source,)
+    return tuple(source) if isinstance(source, Sequence) else ()
 
 
 def _start(start: Start) -> Start:

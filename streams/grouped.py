@@ -109,6 +109,12 @@ class Grouped(Generic[K_co, V_co]):
     def _table(
         self, kind: str, operator: Any, value: DataType, name: str, emit: Emit
     ) -> Table[K_co, Any]:
+        if emit not in ("commit", "every_update"):
+            raise TopologyError(
+                f"emit={emit!r} of {kind} {name!r} is unknown. Use 'commit' or 'every_update'.",
+                operator=kind,
+                store=name,
+            )
         node = self._declaration.add(
             kind,
             operator,

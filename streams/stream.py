@@ -5,7 +5,7 @@ returns a handle on it; mistakes raise a TopologyError here, before a record is 
 """
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, Generic, overload
+from typing import TYPE_CHECKING, Any, Generic, is_typeddict, overload
 
 from penstock.errors import TopologyError
 from penstock.operators.branch import Port, Route
@@ -256,6 +256,14 @@ def add_sink(
             operator=parent.kind,
             topic=shown,
         )
+    if _differ(parent.key.type, key.type):
+        raise TopologyError(
+            f"Topic {shown!r} has keys of type {type_name(key.type)}, the keys of"
+            f" {_blame(parent)} are {type_name(parent.key.type)}. Declare both with one type:"
+            f" Topic({shown!r}, key={type_name(parent.key.type)}, ...).",
+            operator=parent.kind,
+            topic=shown,
+        )
     declaration.add("to", Sink(name, key, value), parent, key=key, value=value, detail=shown)
 
 
@@ -271,6 +279,13 @@ def unknown_value(parent: Node, kind: str, name: str) -> TopologyError:
 
 def _blame(node: Node) -> str:
     return f"{node.kind} {node.detail}".rstrip()
+
+
+def _differ(found: Any, wanted: Any) -> bool:
+    """Whether keys of one class can never be of another one."""
+    if not (isinstance(found, type) and isinstance(wanted, type)) or is_typeddict(wanted):
+        return False
+    return not issubclass(found, wanted) and (found, wanted) != (int, float)
 
 
 def _declared(spec: Any, otherwise: DataType) -> DataType:

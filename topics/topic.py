@@ -35,7 +35,7 @@ class Topic(Generic[K, V]):
     value_type: DataType
     timestamp: str | Callable[[Any], int] | None = None
     unit: str = "ms"
-    config: Mapping[str, str] = field(default_factory=dict[str, str])
+    config: Mapping[str, str] = field(default_factory=dict[str, str], hash=False)
 
     @overload
     def __init__(

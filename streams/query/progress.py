@@ -12,6 +12,9 @@ from typing import Any
 
 import msgspec
 
+_EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
+_FIRST_MS, _LAST_MS = -62_135_596_800_000, 253_402_300_799_999  # the years 1 and 9999
+
 
 class StateOperatorProgress(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     """One store in one batch.
@@ -20,15 +23,15 @@ class StateOperatorProgress(msgspec.Struct, frozen=True, rename="camel", kw_only
         operator_name: the store's name.
         num_rows_updated: keys that the batch changed.
         commit_time_ms: how long writing them to disk took.
-        num_state_store_instances: partitions of the store in this worker.
         num_rows_dropped_by_watermark: late records dropped.
+        num_state_store_instances: partitions of the store in this worker.
     """
 
     operator_name: str
     num_rows_updated: int = 0
     commit_time_ms: int = 0
-    num_state_store_instances: int = 0
     num_rows_dropped_by_watermark: int = 0
+    num_state_store_instances: int = 0
 
 
 class SourceProgress(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
@@ -120,8 +123,10 @@ def iso(milliseconds: int) -> str:
     >>> iso(0)
     '1970-01-01T00:00:00.000Z'
     """
-    moment = datetime.datetime.fromtimestamp(milliseconds / 1000, datetime.UTC)
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{milliseconds % 1000:03d}Z"
+    # A record's timestamp is anybody's, and may be beyond what a calendar holds.
+    within = min(max(milliseconds, _FIRST_MS), _LAST_MS)
+    moment = _EPOCH + datetime.timedelta(milliseconds=within)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def nested(offsets: Mapping[tuple[str, int], int]) -> dict[str, dict[str, int]]:

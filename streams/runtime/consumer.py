@@ -1,8 +1,9 @@
 """The input consumer: the group's membership, and records as columns.
 
 The group subscribes to lead topics. Whoever is assigned one takes its siblings by
-`incremental_assign`, paused at offset 0: where to begin is asked for afterwards, in the loop,
-because a predecessor's transaction may still be pending and a seek inside the callback fails.
+`incremental_assign`. Where to begin is asked for in the loop, because a predecessor's
+transaction may still be pending; the client is told of an input only then. (Given at once and
+paused, an input that is resumed waits up to a second until the client's broker thread wakes.)
 """
 
 from collections import defaultdict
@@ -31,11 +32,11 @@ MOST_RUNS = 16
 class Membership:
     """What the group's callbacks call: with what was assigned, revoked, or lost.
 
-    They run inside `fetch` and `close`. `assigned` and `revoked` return the inputs to take
-    and to give back: the leads and their siblings.
+    They run inside `fetch` and `close`. `revoked` and `lost` return the inputs to give back:
+    the leads and their siblings.
     """
 
-    assigned: Callable[[list[tuple[str, int]]], list[tuple[str, int]]]
+    assigned: Callable[[list[tuple[str, int]]], None]
     revoked: Callable[[list[tuple[str, int]]], list[tuple[str, int]]]
     lost: Callable[[list[tuple[str, int]]], list[tuple[str, int]]]
 
@@ -54,6 +55,7 @@ class InputConsumer:
     ) -> None:
         self.client = Consumer(dict(config))
         self._topics = topics
+        self._begun: set[tuple[str, int]] = set()
         self._with_headers = with_headers
 
     def subscribe(self, topics: Sequence[str], membership: Membership, timeout_s: float) -> None:
@@ -68,7 +70,7 @@ class InputConsumer:
                 self.client.list_topics(topic, timeout_s)
             self.client.subscribe(
                 list(topics),
-                on_assign=lambda _, found: self._take(membership.assigned(_pairs(found))),
+                on_assign=lambda _, found: self._accept(membership, _pairs(found)),
                 on_revoke=lambda _, found: self._give(membership.revoked(_pairs(found))),
                 on_lost=lambda _, found: self._give(membership.lost(_pairs(found))),
             )
@@ -134,24 +136,37 @@ class InputConsumer:
         }
 
     def seek(self, positions: Mapping[tuple[str, int], int]) -> None:
-        """Go to offsets; what was fetched from elsewhere is dropped.
+        """Go to offsets of inputs that are being read; what was fetched is dropped.
 
         Raises:
             BrokerError: if an input is not ours any more.
         """
         try:
             for (topic, partition), offset in positions.items():
-                self.client.seek(TopicPartition(topic, partition, offset))
+                if (topic, partition) in self._begun:
+                    self.client.seek(TopicPartition(topic, partition, offset))
         except KafkaException as error:
             raise _failed("Seeking", error) from error
 
-    def resume(self, inputs: Inputs) -> None:
-        """Let records of these inputs come."""
-        self.client.resume([TopicPartition(topic, partition) for topic, partition in inputs])
+    def begin(self, positions: Mapping[tuple[str, int], int]) -> None:
+        """Let records of inputs come, from these offsets on.
+
+        Raises:
+            BrokerError: if an input is not ours any more.
+        """
+        again = {at: offset for at, offset in positions.items() if at in self._begun}
+        new = [TopicPartition(*at, offset) for at, offset in positions.items() if at not in again]
+        self.seek(again)
+        try:
+            self.client.resume([TopicPartition(*at) for at in again])
+            self.client.incremental_assign(new)
+        except KafkaException as error:
+            raise _failed("Taking inputs", error) from error
+        self._begun.update(positions)
 
     def pause(self, inputs: Inputs) -> None:
-        """Hold records of these inputs back."""
-        self.client.pause([TopicPartition(topic, partition) for topic, partition in inputs])
+        """Hold records of these inputs back until they begin again."""
+        self.client.pause([TopicPartition(*at) for at in inputs if at in self._begun])
 
     def latest(self, inputs: Inputs) -> dict[tuple[str, int], int]:
         """Return the ends of the inputs as the client last saw them, -1 where it has not."""
@@ -170,14 +185,13 @@ class InputConsumer:
         """Leave; a static member keeps its partitions until its session ends."""
         self.client.close()
 
-    def _take(self, inputs: list[tuple[str, int]]) -> None:
-        positions = [TopicPartition(topic, partition, 0) for topic, partition in inputs]
-        self.client.incremental_assign(positions)
-        self.client.pause(positions)
+    def _accept(self, membership: Membership, found: list[tuple[str, int]]) -> None:
+        membership.assigned(found)
+        self.client.incremental_assign([])  # else the client would begin by itself
 
     def _give(self, inputs: list[tuple[str, int]]) -> None:
-        if inputs:
-            self.client.incremental_unassign([TopicPartition(t, p) for t, p in inputs])
+        self.client.incremental_unassign([TopicPartition(*at) for at in inputs if at in self._begun])
+        self._begun.difference_update(inputs)
 
     def _check(self, failed: list[Message]) -> None:
         for message in failed:

@@ -40,6 +40,7 @@ class Restoring:
     store: RocksStore
     topic_id: str
     waiting: dict[bytes, bytes | None] = field(default_factory=dict[bytes, bytes | None])
+    loading: bool = False
 
 
 class Restorer:

@@ -170,6 +170,8 @@ class Running:
             "fetch.queue.backoff.ms": 10,
             "queued.min.messages": 200_000,
             "queued.max.messages.kbytes": 65_536,
+            # Three in a session; the client's own is one in 3 s, however short the session.
+            "heartbeat.interval.ms": min(3_000, kafka.session_timeout_ms // 3),
             **kafka.consumer,
             "group.id": self._app.id,
             "client.id": f"{self._app.id}-{leads.fingerprint}",

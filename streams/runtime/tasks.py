@@ -339,8 +339,7 @@ class TaskStarter:
         owned.task.clocks = owned.clocks
         owned.phase = Phase.RUNNING
         owned.committed_ms = self._now_ms()
-        self._consumer.seek(owned.offsets)
-        self._consumer.resume(owned.inputs)
+        self._consumer.begin(owned.offsets)
         log.info("Task %s runs from %s.", owned, owned.offsets)
 
     def _close_store(self, opened: OpenStore, overlay: Overlay | None) -> None:

@@ -480,7 +480,7 @@ class Worker:
 
     # The group's callbacks; an error in one is raised in the loop
 
-    def _assigned(self, found: list[tuple[str, int]]) -> list[tuple[str, int]]:
+    def _assigned(self, found: list[tuple[str, int]]) -> None:
         taken: list[tuple[str, int]] = []
         for topic, partition in found:
             owned = OwnedTask(self._prepared.leads.leads[topic], partition)
@@ -488,7 +488,6 @@ class Worker:
             self._by_input.update(dict.fromkeys(owned.inputs, owned))
             taken += owned.inputs
         log.info("Assigned: %s.", ", ".join(f"{t}/{p}" for t, p in taken) or "nothing")
-        return taken
 
     def _revoked(self, found: list[tuple[str, int]]) -> list[tuple[str, int]]:
         self._in_callback(self._end_batch)

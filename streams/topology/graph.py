@@ -13,6 +13,8 @@ from penstock.errors import TopologyError
 from penstock.state.definition import StoreDefinition
 from penstock.topology.node import Node
 
+MAX_TOPIC = 249  # characters of a topic's name
+
 
 @dataclass(frozen=True)
 class SubTopology:
@@ -107,7 +109,7 @@ class Topology:
         """Whether what one input record turns into comes together again on several ways.
 
         Where it does, at a merge or in a topic, the order of a key's records would depend on
-        how the input is cut, unless one record is taken at a time.
+        how the input is cut, unless one record of a key is taken at a time.
         """
         meeting: dict[object, list[Node]] = {}
         for node in part.nodes:
@@ -142,7 +144,8 @@ def make_topology(application: str, nodes: Sequence[Node]) -> Topology:
     """Return the topology of declared steps.
 
     Raises:
-        TopologyError: if nothing is read, or two stores have one name.
+        TopologyError: if nothing is read, two stores have one name, a changelog's name is too
+            long, or a topic is read as two types.
     """
     if not nodes:
         raise TopologyError(
@@ -150,6 +153,8 @@ def make_topology(application: str, nodes: Sequence[Node]) -> Topology:
             " app.stream('topic', value=...)."
         )
     _check_store_names(nodes)
+    _check_changelogs(application, nodes)
+    _check_sources(nodes)
     return Topology(application, tuple(nodes))
 
 
@@ -165,6 +170,37 @@ def _check_store_names(nodes: Iterable[Node]) -> None:
                 f" {node.kind}. Names are the identity of state: give each its own name=.",
                 store=node.store.name,
             )
+
+
+def _check_changelogs(application: str, nodes: Iterable[Node]) -> None:
+    for node in nodes:
+        changelog = node.store.changelog(application) if node.store else ""
+        if len(changelog) > MAX_TOPIC:
+            raise TopologyError(
+                f"The changelog topic {changelog} would have {len(changelog)} characters; Kafka"
+                f" takes {MAX_TOPIC}. Shorten the application id or the name of the store.",
+                operator=node.kind,
+                store=node.store.name if node.store else None,
+            )
+
+
+def _check_sources(nodes: Iterable[Node]) -> None:
+    readers: dict[str, Node] = {}
+    for node in nodes:
+        for topic in _topics(node):
+            other = readers.setdefault(topic, node)
+            if _read(other) != _read(node):
+                raise TopologyError(
+                    f"Two streams read the topic {topic} with different types, serdes or start"
+                    " positions. Read it once and use that stream twice, or declare a Topic and"
+                    " pass it to both.",
+                    operator=node.kind,
+                    topic=topic,
+                )
+
+
+def _read(node: Node) -> tuple[object, ...]:
+    return node.key, node.value, node.source.start if node.source else None
 
 
 def _topics(node: Node) -> tuple[str, ...]:

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 from penstock.testing.kafka_server import KafkaServer
-from tests.kafka.conftest import application, kafka, topic
+from tests.kafka.conftest import application, kafka
 
-__all__ = ["application", "kafka", "topic"]  # fixtures
+__all__ = ["application", "kafka"]  # fixtures
 
 
 @pytest.fixture

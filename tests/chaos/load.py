@@ -1,18 +1,20 @@
 """The load under which chaos happens, and what has to hold afterwards."""
 
+import uuid
 from typing import Any
 
 from tests.kafka.conftest import ApplicationFactory, create_topic
 from tests.kafka.feeding import Load, endless_words
 from tests.kafka.workers import Application
 
-PER_SECOND = 2_000
-TOPICS = (["words", "more"], ["upper", "counts"])
+PER_SECOND = 4_000
 
 
 def map_and_count(make: ApplicationFactory, **options: Any) -> Application:
-    """Make the application on a broker of its own, with its topics."""
-    app = make("map-and-count", *TOPICS, **options)
+    """Make the application and its topics."""
+    run = uuid.uuid4().hex[:8]
+    inputs, outputs = [f"words-{run}", f"more-{run}"], [f"upper-{run}", f"counts-{run}"]
+    app = make("map-and-count", inputs, outputs, **options)
     for name in (*app.inputs, *app.outputs):
         create_topic(app.servers, name, 4)
     return app

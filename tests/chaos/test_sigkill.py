@@ -14,7 +14,8 @@ from confluent_kafka import IsolationLevel
 from penstock.testing.kafka_server import KafkaServer
 from tests.chaos.load import end, load, map_and_count
 from tests.kafka import checking
-from tests.kafka.conftest import ApplicationFactory, TopicFactory, applications
+from tests.kafka.feeding import feed, words
+from tests.kafka.conftest import ApplicationFactory, applications
 from tests.kafka.workers import QUICK, Application
 
 pytestmark = [pytest.mark.kafka, pytest.mark.chaos]
@@ -24,17 +25,16 @@ STOPPED_S = 8.0  # past session, poll interval and transaction
 
 
 def test_ten_kills_under_load_leave_everything_exact(
-    kafka: KafkaServer, topic: TopicFactory, application: ApplicationFactory, draw: random.Random
+    application: ApplicationFactory, draw: random.Random
 ) -> None:
-    inputs, outputs = [topic("words"), topic("more")], [topic("upper"), topic("counts")]
-    app = application("map-and-count", inputs, outputs)
+    app = map_and_count(application)
     hits = 0
     with load(app):
         for _ in range(KILLS):
             app.start()
-            if draw.random() < 0.8:
-                app.wait_for("runs from")
-            time.sleep(draw.uniform(0, 1.2))
+            if draw.random() < 0.8:  # the others while they start
+                app.wait_for_progress()
+            time.sleep(draw.uniform(0, 1))
             app.kill()
             hits += has_open_transaction(app)
             app.check_store("counts", complete=False)
@@ -45,10 +45,9 @@ def test_ten_kills_under_load_leave_everything_exact(
 
 
 def test_a_worker_that_was_stopped_past_its_timeouts_goes_on(
-    kafka: KafkaServer, topic: TopicFactory, application: ApplicationFactory, draw: random.Random
+    application: ApplicationFactory, draw: random.Random
 ) -> None:
-    inputs, outputs = [topic("words"), topic("more")], [topic("upper"), topic("counts")]
-    app = application("map-and-count", inputs, outputs, kafka=QUICK)
+    app = map_and_count(application, kafka=QUICK)
     with load(app):
         app.start()
         app.wait_for("runs from")
@@ -61,16 +60,16 @@ def test_a_worker_that_was_stopped_past_its_timeouts_goes_on(
 
 
 def test_a_zombie_adds_nothing_to_what_its_successor_commits(
-    kafka: KafkaServer, topic: TopicFactory, tmp_path: Path, draw: random.Random
+    kafka: KafkaServer, tmp_path: Path, draw: random.Random
 ) -> None:
     """A stopped worker wakes when another one, with a disk of its own, has its partitions."""
-    inputs, outputs = [topic("words"), topic("more")], [topic("upper"), topic("counts")]
     with (
         applications(kafka.bootstrap_servers, folder(tmp_path, "zombie")) as make_zombie,
         applications(kafka.bootstrap_servers, folder(tmp_path, "successor")) as make_successor,
     ):
-        zombie = make_zombie("map-and-count", inputs, outputs, kafka=QUICK)
-        successor = make_successor("map-and-count", inputs, outputs, kafka=QUICK, id=zombie.id)
+        zombie = map_and_count(make_zombie, kafka=QUICK)
+        topics = zombie.inputs, zombie.outputs
+        successor = make_successor("map-and-count", *topics, kafka=QUICK, id=zombie.id)
         with load(zombie):
             zombie.start()
             zombie.wait_for("runs from")
@@ -80,12 +79,13 @@ def test_a_zombie_adds_nothing_to_what_its_successor_commits(
             successor.wait_for("runs from")
             successor.wait_for_progress()
             zombie.signal(signal.SIGCONT)
-            time.sleep(3)
+            zombie.wait_until(lambda: "fails while" in zombie.text(), "its batch is refused")
+            successor.wait_for_progress()
             assert successor.alive(), successor.text()
-        if zombie.alive():
-            zombie.stop()
-        successor.wait_drained()
+        zombie.kill()
+        feed(successor.servers, successor.inputs[0], words(1_000, first=90_000_000))
         end(successor)
+        zombie.check_store("counts", complete=False)
 
 
 def test_a_broker_that_is_killed_and_comes_back_is_survived(

@@ -11,13 +11,21 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from confluent_kafka import KafkaException
+from confluent_kafka import KafkaError, KafkaException
 
 from tests.kafka import checking
 
 WAIT_S = 30.0
 STOP_S = 10.0
 APPS = Path(__file__).with_name("apps.py")
+
+PASSING = (
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.NOT_COORDINATOR,
+    KafkaError._TIMED_OUT,
+    KafkaError._TRANSPORT,
+)
 
 # Failovers that tests can wait for, DESIGN §13.
 QUICK = {
@@ -170,6 +178,10 @@ class Application:
         """Return how much is committed of all inputs together."""
         return sum(max(0, offset) for offset in self._committed().values())
 
+    def said(self, text: str) -> int:
+        """Return how often its workers have said something, all of them together."""
+        return self._everything().count(text)
+
     def drained(self) -> bool:
         return not self.lag()
 
@@ -240,12 +252,14 @@ class Application:
         checking.check_nothing_open(self.servers, written)
 
     def _committed(self) -> dict[checking.Partition, int]:
-        try:
-            return checking.committed(self.servers, self.id)
-        except KafkaException as error:  # before the group exists, and while a broker is away
-            if not error.args[0].retriable():
-                raise
-            return {}
+        deadline = time.monotonic() + WAIT_S
+        while True:
+            try:
+                return checking.committed(self.servers, self.id)
+            except KafkaException as error:  # the coordinator is not there yet, or not again
+                if time.monotonic() > deadline or error.args[0].code() not in PASSING:
+                    raise
+            time.sleep(0.1)
 
     def _running(self) -> "subprocess.Popen[bytes]":
         assert self._process is not None, "it is not started"

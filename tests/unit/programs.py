@@ -450,9 +450,7 @@ class _Writer:
         name = self.draw(st.sampled_from(list(AGGREGATES)))
         self._aggregation(stream, kind, name, AGGREGATES[name][0], null=AGGREGATES[name][1])
 
-    def _aggregation(
-        self, stream: _Stream, kind: str, name: str, made: str, *, null: bool
-    ) -> None:
+    def _aggregation(self, stream: _Stream, kind: str, name: str, made: str, *, null: bool) -> None:
         emit = self.draw(st.sampled_from(["commit", "every_update"]))
         coalesced = stream.coalesced or emit == "commit"
         self._add(

@@ -85,9 +85,7 @@ def test_the_average_follows_slowly():
     assert paced.average_ms == 9
 
 
-@given(
-    st.floats(0, 1e6), st.floats(0, 1e3), st.floats(0, 1e4), st.floats(0, 1e4), st.booleans()
-)
+@given(st.floats(0, 1e6), st.floats(0, 1e3), st.floats(0, 1e4), st.floats(0, 1e4), st.booleans())
 def test_waiting_as_told_is_enough(committed, took, opened, later, drained):
     """A drained batch is due as soon as wait_ms says so, and one that is due needs no wait."""
     paced = pace()

@@ -102,7 +102,7 @@ def check_state(program: Program, meaning: Interpreter, runner: Runner) -> None:
 def check_sink(
     program: Program, at: int, meaning: Interpreter, runner: Runner, stops: Sequence[int]
 ) -> None:
-    """The topics of a sink hold the interpreter's records, as far as the steps must not coalesce."""
+    """A sink's topics hold the interpreter's records, or the last per key where steps coalesce."""
     prefix, kind = program.topic(at), program.kind(at)
     written = {topic for batch in runner.batches for topic in batch.outputs}
     for topic in written | set(meaning.topics):

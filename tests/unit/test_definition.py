@@ -16,7 +16,21 @@ def test_a_safe_name_is_returned(name):
 
 @pytest.mark.parametrize(
     "name",
-    ["", ".", "..", ".slots", "a/b", "a b", "ä", "a\n", "a\x00", "a" * (MAX_NAME + 1), 1, None, b"a"],
+    [
+        "",
+        ".",
+        "..",
+        ".slots",
+        "a/b",
+        "a b",
+        "ä",
+        "a\n",
+        "a\x00",
+        "a" * (MAX_NAME + 1),
+        1,
+        None,
+        b"a",
+    ],
 )
 def test_an_unsafe_name_is_refused(name):
     """The message says which name of what, and what is allowed."""

@@ -53,13 +53,20 @@ def test_cut_metadata_is_refused(committed, data):
 @given(st.text(min_size=1))
 def test_text_of_somebody_else_is_refused(text):
     """Whatever is not ours, nor Kafka Streams', raises BrokerError and nothing else."""
+    if _is_ours(text):
+        assert decode(text, "in/0") is not None
+        return
+    with pytest.raises(BrokerError, match="in/0"):
+        decode(text, "in/0")
+
+
+def _is_ours(text: str) -> bool:
+    """Whether text is base64 of at least the head of a known format."""
     try:
-        found = decode(text, "in/0")
-    except BrokerError as error:
-        assert "in/0" in str(error)
-    else:
-        assert found is not None
-        assert base64.b64decode(text)[0] in (2, 0x50)
+        data = base64.b64decode(text, validate=True)
+    except ValueError:
+        return False
+    return len(data) >= 9 and data[0] == 2
 
 
 def test_a_newer_version_is_refused():

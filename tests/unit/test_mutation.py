@@ -26,6 +26,7 @@ from penstock.state.memory import MemoryStore
 from penstock.state.overlay import Overlay
 from penstock.state.store import Position
 from penstock.topology.graph import Topology
+
 from tests.unit.runner import AnyCluster
 
 BAD = 99
@@ -115,9 +116,7 @@ class Machine:
         topology = self._topology()
         self.store = MemoryStore()
         self.overlay = Overlay(topology.stores[0], self.store)
-        self.task = Task(
-            topology, topology.sub_topologies[0], 0, {"s": self.overlay}, AnyCluster()
-        )
+        self.task = Task(topology, topology.sub_topologies[0], 0, {"s": self.overlay}, AnyCluster())
         self.committed: Any = None
         self.now: Any = None
         self.offset = 0
@@ -207,9 +206,7 @@ class Machine:
 
 NUMBERS = st.lists(st.integers(0, 5) | st.just(BAD), min_size=1, max_size=4)
 STEPS = st.lists(
-    st.one_of(
-        st.sampled_from(["commit", "abort"]), NUMBERS, st.tuples(NUMBERS, st.integers(1, 4))
-    ),
+    st.one_of(st.sampled_from(["commit", "abort"]), NUMBERS, st.tuples(NUMBERS, st.integers(1, 4))),
     max_size=12,
 )
 

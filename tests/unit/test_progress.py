@@ -20,20 +20,48 @@ from penstock.query.progress import (
 )
 
 # StreamingQueryProgress, StateOperatorProgress, SourceProgress, SinkProgress of Spark 4.
-SPARK = (
-    "id runId name timestamp batchId batchDuration numInputRows inputRowsPerSecond"
-    " processedRowsPerSecond durationMs eventTime stateOperators sources sink observedMetrics"
-).split()
-SPARK_STATE = (
-    "operatorName numRowsTotal numRowsUpdated allUpdatesTimeMs numRowsRemoved allRemovalsTimeMs"
-    " commitTimeMs memoryUsedBytes numRowsDroppedByWatermark numShufflePartitions"
-    " numStateStoreInstances customMetrics"
-).split()
-SPARK_SOURCE = (
-    "description startOffset endOffset latestOffset numInputRows inputRowsPerSecond"
-    " processedRowsPerSecond metrics"
-).split()
-SPARK_SINK = "description numOutputRows metrics".split()
+SPARK = [
+    "id",
+    "runId",
+    "name",
+    "timestamp",
+    "batchId",
+    "batchDuration",
+    "numInputRows",
+    "inputRowsPerSecond",
+    "processedRowsPerSecond",
+    "durationMs",
+    "eventTime",
+    "stateOperators",
+    "sources",
+    "sink",
+    "observedMetrics",
+]
+SPARK_STATE = [
+    "operatorName",
+    "numRowsTotal",
+    "numRowsUpdated",
+    "allUpdatesTimeMs",
+    "numRowsRemoved",
+    "allRemovalsTimeMs",
+    "commitTimeMs",
+    "memoryUsedBytes",
+    "numRowsDroppedByWatermark",
+    "numShufflePartitions",
+    "numStateStoreInstances",
+    "customMetrics",
+]
+SPARK_SOURCE = [
+    "description",
+    "startOffset",
+    "endOffset",
+    "latestOffset",
+    "numInputRows",
+    "inputRowsPerSecond",
+    "processedRowsPerSecond",
+    "metrics",
+]
+SPARK_SINK = ["description", "numOutputRows", "metrics"]
 OURS = ["numDroppedRows"]
 
 

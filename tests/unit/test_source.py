@@ -1,6 +1,7 @@
 """Sources: event time in every unit, keys and nulls, and slices of what was fetched."""
 
 import datetime
+from itertools import pairwise
 
 import msgspec
 import pytest
@@ -156,5 +157,5 @@ def test_parts_are_the_whole(size, data):
         joined = [item for part in parts for item in getattr(part, column)]
         assert joined == list(getattr(whole, column))
     assert [part.next_offset for part in parts][-1] == whole.next_offset
-    for part, following in zip(parts, parts[1:], strict=False):
+    for part, following in pairwise(parts):
         assert part.next_offset == following.offsets[0]
