@@ -19,8 +19,6 @@ from functools import partial
 from pathlib import Path
 
 from confluent_kafka import KafkaException
-from penstock.testing import KafkaServer
-from penstock.testing.kafka_jars import KAFKA_VERSION, find_java
 from rich.console import Console
 from rich.table import Table
 
@@ -30,6 +28,8 @@ from bench.results import Result
 from bench.topics import Topics
 from bench.worker import Sampler
 from bench.workloads import Bench, Figures
+from penstock.testing import KafkaServer
+from penstock.testing.kafka_jars import KAFKA_VERSION, find_java
 
 THROUGHPUT = {  # workload: application, keys, records
     "map": ("map", 1_000, 2_000_000),

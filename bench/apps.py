@@ -12,6 +12,7 @@ import argparse
 from pathlib import Path
 
 import msgspec
+
 import penstock as ps
 
 

@@ -20,8 +20,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from penstock.errors import BrokerError
 from rich.console import Console
+
+from penstock.errors import BrokerError
 
 SOURCE, RESULT = "page-views", "views-per-user"
 PARTITIONS = 4

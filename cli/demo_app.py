@@ -3,6 +3,7 @@
 import os
 
 import msgspec
+
 import penstock as ps
 
 

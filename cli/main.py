@@ -15,12 +15,13 @@ answers at once.
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
+
 from penstock.cli.broker import broker
 from penstock.cli.demo import demo
 from penstock.cli.produce import produce
 from penstock.errors import PenstockError
 from penstock.version import __version__
-from typer.core import TyperGroup
 
 _INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 

@@ -15,6 +15,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
 from penstock.durations import milliseconds
 
 if TYPE_CHECKING:

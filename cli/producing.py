@@ -21,6 +21,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer, murmur2
+
 from penstock.cli.pacing import Pace, Schedule
 from penstock.cli.target import CONNECT_TIMEOUT_S, Target, client_config
 from penstock.cli.templates import Block, Template

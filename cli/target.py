@@ -11,6 +11,7 @@ from typing import Any
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
+
 from penstock.errors import BrokerError, TopologyError
 
 CONNECT_TIMEOUT_S = 10.0

@@ -5,6 +5,7 @@ exist. The brokers are those of PENSTOCK_BROKERS, or localhost:9092.
 """
 
 import msgspec
+
 import penstock as ps
 
 

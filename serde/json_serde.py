@@ -10,6 +10,7 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 import msgspec.inspect
+
 from penstock.errors import TopologyError
 
 T = TypeVar("T")

@@ -16,8 +16,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, cast
 
-from penstock.errors import StateError
-from penstock.state.store import Position
 from rocksdict import (
     BlockBasedOptions,
     Cache,
@@ -29,6 +27,9 @@ from rocksdict import (
     WriteBufferManager,
     WriteOptions,
 )
+
+from penstock.errors import StateError
+from penstock.state.store import Position
 
 _DATA, _POSITION = b"\x01", b"\x00position"
 _FIXED = struct.Struct(">QQ")

@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, overload
 
+from typing_extensions import TypeVar
+
 from penstock.errors import TopologyError
 from penstock.operators.source import Source, Start, Unit, timestamp_extractor
 from penstock.runtime.settings import Guarantee, Settings
@@ -16,7 +18,6 @@ from penstock.topics.topic import Topic
 from penstock.topology.declaration import Declaration
 from penstock.topology.describe import as_mermaid, as_text
 from penstock.topology.graph import Topology, make_topology
-from typing_extensions import TypeVar
 
 if TYPE_CHECKING:
     from penstock.query.query import Query

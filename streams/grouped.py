@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import Any, Generic
 
+from typing_extensions import TypeVar
+
 from penstock.errors import TopologyError
 from penstock.operators.aggregate import Aggregate
 from penstock.operators.count import Count
@@ -14,7 +16,6 @@ from penstock.stream import unknown_value
 from penstock.table import Table
 from penstock.topology.declaration import Declaration
 from penstock.topology.node import Emit, Node
-from typing_extensions import TypeVar
 
 A = TypeVar("A")
 K_co = TypeVar("K_co", covariant=True)

@@ -7,6 +7,8 @@ returns a handle on it; mistakes raise a TopologyError here, before a record is 
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Generic, is_typeddict, overload
 
+from typing_extensions import TypeIs, TypeVar
+
 from penstock.errors import TopologyError
 from penstock.operators.branch import Port, Route
 from penstock.operators.explode import Explode
@@ -32,7 +34,6 @@ from penstock.serde.types import (
 from penstock.topics.topic import Topic
 from penstock.topology.declaration import Declaration
 from penstock.topology.node import Node
-from typing_extensions import TypeIs, TypeVar
 
 if TYPE_CHECKING:
     from penstock.grouped import Grouped

@@ -2,13 +2,14 @@
 
 from typing import Generic, Literal
 
+from typing_extensions import TypeVar
+
 from penstock.errors import TopologyError
 from penstock.operators.to_stream import ToStream
 from penstock.stream import Stream, add_sink
 from penstock.topics.topic import Topic
 from penstock.topology.declaration import Declaration
 from penstock.topology.node import Node
-from typing_extensions import TypeVar
 
 K = TypeVar("K")
 V = TypeVar("V")

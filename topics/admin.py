@@ -21,6 +21,7 @@ from confluent_kafka.admin import (
     OffsetSpec,
     ResourceType,
 )
+
 from penstock.errors import BrokerError
 from penstock.topics.internal import InternalTopic, verify
 

@@ -4,8 +4,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, overload
 
-from penstock.serde.types import RAW, DataType, Serde, Spec, data_type
 from typing_extensions import TypeVar
+
+from penstock.serde.types import RAW, DataType, Serde, Spec, data_type
 
 K = TypeVar("K")
 V = TypeVar("V")

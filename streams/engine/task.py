@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from penstock.errors import BugError, DataError, PenstockError, StateError
+from penstock.operators.aggregation import Aggregation
 from penstock.operators.chunk import Chunk
 from penstock.operators.count import Count
 from penstock.operators.operator import OpenOperator
@@ -53,6 +54,7 @@ class Task:
         self._topology = topology
         self._destinations = destinations
         self._waiting: list[Outgoing] = []
+        self._nulls = self._dropped = 0
         self._at: Node = part.nodes[0]
         self._in_slices = topology.interleaves(part)
         self._keeps_keys = all(map(_keeps_keys, part.nodes))
@@ -105,12 +107,14 @@ class Task:
         for overlay in self.overlays.values():
             overlay.discard()
         self.outputs, self._waiting = [], []
+        self._count_drops(0)
+        self._dropped = 0
         self.clocks = dict(clocks)
 
-    @property
-    def dropped(self) -> int:
-        """Records without key or value that the task's aggregations have dropped."""
-        return sum(getattr(operator, "dropped", 0) for operator in self._open.values())
+    def take_dropped(self) -> int:
+        """Return how many records without key or value the batch has dropped, and begin anew."""
+        dropped, self._dropped = self._dropped, 0
+        return dropped
 
     def _run(self, fetched: Fetched) -> None:
         if not self._in_slices:
@@ -125,7 +129,9 @@ class Task:
         for node in self._sources[fetched.topic]:
             self._at = node
             if node.source:
-                self._push(node, node.source.decode(fetched))
+                chunk = node.source.decode(fetched)
+                self._nulls += len(fetched.values) - len(chunk)
+                self._push(node, chunk)
 
     def _push(self, node: Node, chunk: Chunk) -> None:
         if not len(chunk):
@@ -196,13 +202,25 @@ class Task:
     def _accept(self) -> None:
         self.outputs += self._waiting
         self._waiting = []
+        self._dropped = self._count_drops(self._dropped)
         for overlay in self.overlays.values():
             overlay.savepoint()
 
     def _rollback(self) -> None:
         self._waiting = []
+        self._count_drops(0)
         for overlay in self.overlays.values():
             overlay.rollback()
+
+    def _count_drops(self, so_far: int) -> int:
+        """Add what was dropped since the last call."""
+        so_far += self._nulls
+        self._nulls = 0
+        for operator in self._open.values():
+            if isinstance(operator, Aggregation):
+                so_far += operator.dropped
+                operator.dropped = 0
+        return so_far
 
     def _advance_clock(self, name: str, chunk: Chunk) -> None:
         newest = max(chunk.timestamps)

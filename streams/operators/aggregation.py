@@ -57,7 +57,7 @@ class Aggregation:
     """A fold at work on the store of one task.
 
     Attributes:
-        dropped: records without key or value so far.
+        dropped: records without key or value, until the task counts them.
     """
 
     def __init__(self, fold: Fold, overlay: Overlay, *, coalesce: bool) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
+
 from penstock.operators.chunk import Chunk
 from penstock.operators.flat_map import FlatMap
 from penstock.operators.operator import NOTHING

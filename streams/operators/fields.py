@@ -13,6 +13,7 @@ from functools import reduce
 from typing import Any
 
 import msgspec
+
 from penstock.errors import TopologyError
 from penstock.serde.types import UNKNOWN, DataType, data_type, returned
 

@@ -87,7 +87,7 @@ class Progress(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
         sources: one per sub-topology.
         sink: all outputs together.
         observed_metrics: empty so far.
-        num_dropped_rows: records without key or value that aggregations have dropped so far.
+        num_dropped_rows: records without key or value that the batch has dropped.
     """
 
     id: uuid.UUID

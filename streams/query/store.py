@@ -2,8 +2,9 @@
 
 from typing import Generic
 
-from penstock.state.overlay import Overlay
 from typing_extensions import TypeVar
+
+from penstock.state.overlay import Overlay
 
 K = TypeVar("K")
 V = TypeVar("V")

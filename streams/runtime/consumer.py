@@ -19,6 +19,7 @@ from confluent_kafka import (
     KafkaException,
     TopicPartition,
 )
+
 from penstock.errors import BrokerError
 from penstock.operators.source import Fetched
 from penstock.runtime.message import Message
@@ -190,7 +191,9 @@ class InputConsumer:
         self.client.incremental_assign([])  # else the client would begin by itself
 
     def _give(self, inputs: list[tuple[str, int]]) -> None:
-        self.client.incremental_unassign([TopicPartition(*at) for at in inputs if at in self._begun])
+        self.client.incremental_unassign(
+            [TopicPartition(*at) for at in inputs if at in self._begun]
+        )
         self._begun.difference_update(inputs)
 
     def _check(self, failed: list[Message]) -> None:

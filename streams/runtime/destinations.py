@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import count
 
 from confluent_kafka import murmur2
+
 from penstock.errors import BrokerError
 
 MEMO_KEYS = 200_000

@@ -4,7 +4,9 @@ Kafka's error codes say too little: `_FENCED` can be fatal or a coordinator's ti
 three predicates of the client decide: retriable, requires abort, and everything else.
 """
 
-from collections.abc import Generator
+import queue
+import threading
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
 from confluent_kafka import KafkaError, KafkaException
@@ -29,3 +31,32 @@ def sorted_out() -> Generator[None]:
         if problem.txn_requires_abort() and not problem.fatal():
             raise Abortable(text) from error
         raise Unknown(text) from error
+
+
+def bounded(call: Callable[[], None], timeout_s: float, doing: str) -> None:
+    """Make a call that the client may never return from, whatever timeout it is given.
+
+    `send_offsets_to_transaction` is such a one while the group's coordinator is away
+    (librdkafka #5456, #5511, reproduced in tests/chaos). The call is left to its thread then.
+
+    Raises:
+        Unknown: if the call has not returned after timeout_s.
+        Exception: what the call raises.
+    """
+    answer: queue.SimpleQueue[Exception | None] = queue.SimpleQueue()
+
+    def work() -> None:
+        try:
+            call()
+        except Exception as error:  # noqa: BLE001 - it is raised in the thread that waits
+            answer.put(error)
+        else:
+            answer.put(None)
+
+    threading.Thread(target=work, name=f"penstock-{doing}", daemon=True).start()
+    try:
+        problem = answer.get(timeout=timeout_s)
+    except queue.Empty:
+        raise Unknown(f"{doing} has not returned within {timeout_s:g} s") from None
+    if problem is not None:
+        raise problem

@@ -7,6 +7,7 @@ the offset of a message that has none yet.
 from typing import Protocol
 
 from confluent_kafka import KafkaError
+
 from penstock.operators.chunk import Headers
 
 

@@ -10,16 +10,20 @@ from collections.abc import Iterable, Mapping
 from itertools import repeat
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
+
 from penstock.errors import BrokerError
 from penstock.operators.sink import Outgoing
-from penstock.runtime.faults import Abortable, Unknown, sorted_out
+from penstock.runtime.faults import Abortable, Unknown, bounded, sorted_out
 from penstock.runtime.message import Message
 
 Offsets = Mapping[tuple[str, int], tuple[int, str]]
 
 FULL_QUEUE_WAIT_S = 0.05
 RETRY_PAUSE_S = 0.2
+OVERRUN_S = 1.0
+# The client calls these final where it asks for metadata; brokers come back.
+_AWAY = (KafkaError._TRANSPORT, KafkaError._TIMED_OUT, KafkaError._ALL_BROKERS_DOWN)
 
 
 class TransactionalProducer:
@@ -59,7 +63,8 @@ class TransactionalProducer:
                 return
             except KafkaException as error:
                 problem = error.args[0]
-                if not problem.retriable() or time.monotonic() > deadline:
+                passing = problem.retriable() or problem.code() in _AWAY
+                if not passing or time.monotonic() > deadline:
                     raise BrokerError(
                         f"The transactional producer {self._config['transactional.id']} cannot"
                         f" start: {problem.str()}. Check that the cluster's transaction state"
@@ -145,9 +150,14 @@ class TransactionalProducer:
             TopicPartition(topic, partition, offset, metadata)
             for (topic, partition), (offset, metadata) in offsets.items()
         ]
+        producer, timeout_s = self._producer, self._timeout_s
         with sorted_out():
             group = consumer.consumer_group_metadata()
-            self._producer.send_offsets_to_transaction(positions, group, self._timeout_s)
+            bounded(
+                lambda: producer.send_offsets_to_transaction(positions, group, timeout_s),
+                timeout_s + OVERRUN_S,
+                "sending offsets",
+            )
 
     def commit(self) -> None:
         """Commit the transaction.

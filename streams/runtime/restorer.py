@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 from confluent_kafka import Consumer, KafkaError, TopicPartition
+
 from penstock.engine.restore import Restore
 from penstock.errors import BrokerError
 from penstock.runtime.consumer import runs

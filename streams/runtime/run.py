@@ -13,6 +13,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from confluent_kafka import KafkaException
+
 from penstock.engine.assignment import LeadMap
 from penstock.errors import BugError, DataError, PenstockError, TopologyError
 from penstock.query.query import Query

@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Generic, Self, overload
 
+from typing_extensions import TypeVar
+
 from penstock.app import App
 from penstock.durations import Duration, milliseconds
 from penstock.engine.task import Task
@@ -32,7 +34,6 @@ from penstock.topics.internal import DEFAULT_MAX_MESSAGE_BYTES
 from penstock.topics.topic import Topic
 from penstock.topology.graph import SubTopology, Topology
 from penstock.topology.resolve import resolve
-from typing_extensions import TypeVar
 
 K = TypeVar("K")
 V = TypeVar("V")

@@ -32,9 +32,10 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from penstock.errors import BrokerError
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TimeRemainingColumn
+
+from penstock.errors import BrokerError
 
 if TYPE_CHECKING:
     from jgo.maven import Artifact, MavenContext

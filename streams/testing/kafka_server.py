@@ -32,6 +32,7 @@ from typing import IO, Any, Self
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
+
 from penstock.errors import BrokerError
 from penstock.testing.kafka_jars import CLASS_DATA_TIMEOUT_S, KAFKA_VERSION, Runtime
 

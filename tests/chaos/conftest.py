@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Iterator
 
 import pytest
+
 from penstock.testing.kafka_server import KafkaServer
 from tests.kafka.conftest import application, kafka
 

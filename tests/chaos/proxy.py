@@ -107,9 +107,7 @@ class Proxy:
         await _send(client, body)
 
 
-async def _each(
-    reader: asyncio.StreamReader, handle: Callable[[bytes], Awaitable[None]]
-) -> None:
+async def _each(reader: asyncio.StreamReader, handle: Callable[[bytes], Awaitable[None]]) -> None:
     """Handle the body of each frame until the connection ends."""
     with suppress(asyncio.IncompleteReadError, ConnectionError):
         while True:

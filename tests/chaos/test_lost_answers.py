@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from penstock.testing.kafka_server import PORTS, KafkaServer
 from tests.chaos.load import end, load, map_and_count
 from tests.chaos.proxy import END_TXN, Fate, Proxy

@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 from confluent_kafka import IsolationLevel
+
 from penstock.testing.kafka_server import KafkaServer
 from tests.chaos.load import end, load, map_and_count
 from tests.kafka import checking
-from tests.kafka.feeding import feed, words
 from tests.kafka.conftest import ApplicationFactory, applications
+from tests.kafka.feeding import feed, words
 from tests.kafka.workers import QUICK, Application
 
 pytestmark = [pytest.mark.kafka, pytest.mark.chaos]
@@ -133,5 +134,3 @@ def folder(root: Path, name: str) -> Path:
     path = root / name
     path.mkdir()
     return path
-
-

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
+
 from penstock.errors import StateError
 from penstock.state.memory import MemoryStore
 from penstock.state.rocksdb import RocksMemory, RocksStore

@@ -8,11 +8,13 @@ worker logs goes to stderr; so does the error that ends it.
 
 import argparse
 import datetime
+import faulthandler
 import json
 import logging
 import operator
 import os
 import re
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -20,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+
 import penstock as ps
 from penstock.engine.transaction import Command, Event
 from penstock.runtime.worker import Worker
@@ -242,5 +245,8 @@ SABOTAGE = {"guess-aborted": guess_aborted, "guess-committed": guess_committed}
 
 
 if __name__ == "__main__":
-    logging.basicConfig(level=os.environ.get("LOG","INFO"), format="%(asctime)s %(levelname)s %(message)s")
+    faulthandler.register(signal.SIGUSR1)  # a test that waits in vain asks where we are
+    logging.basicConfig(
+        level=os.environ.get("LOG", "INFO"), format="%(asctime)s %(levelname)s %(message)s"
+    )
     build(sys.argv[1:]).run()

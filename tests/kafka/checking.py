@@ -35,6 +35,7 @@ from confluent_kafka.admin import (
     OffsetSpec,
     ResourceType,
 )
+
 from penstock.state.rocksdb import RocksMemory, RocksStore
 from penstock.state.store import Position
 
@@ -79,7 +80,9 @@ class History(NamedTuple):
 
 @lru_cache(maxsize=8)
 def admin(servers: str) -> AdminClient:
-    return AdminClient({"bootstrap.servers": servers, "reconnect.backoff.max.ms": 500, "log_level": 0})
+    return AdminClient(
+        {"bootstrap.servers": servers, "reconnect.backoff.max.ms": 500, "log_level": 0}
+    )
 
 
 def partitions_of(servers: str, topics: Iterable[str]) -> list[Partition]:
@@ -153,7 +156,7 @@ def _record(message: Any) -> Record:
 def committed(servers: str, group: str) -> dict[Partition, int]:
     """Read the offsets that a group has committed, waiting for pending transactions."""
     wanted = ConsumerGroupTopicPartitions(group)
-    futures = admin(servers).list_consumer_group_offsets([wanted], request_timeout=READ_TIMEOUT_S)
+    futures = admin(servers).list_consumer_group_offsets([wanted], request_timeout=5)
     found = futures[group].result().topic_partitions
     return {(at.topic, at.partition): at.offset for at in found}
 

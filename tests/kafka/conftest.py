@@ -9,8 +9,8 @@ from typing import Any, Protocol
 
 import pytest
 from confluent_kafka.admin import AdminClient, NewTopic
-from penstock.testing.kafka_server import KafkaServer
 
+from penstock.testing.kafka_server import KafkaServer
 from tests.kafka.workers import Application
 
 

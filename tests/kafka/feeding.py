@@ -18,6 +18,7 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 from confluent_kafka import Producer
+
 from penstock.runtime.clock import now_ms
 
 TIMEOUT_S = 30.0
@@ -141,7 +142,7 @@ def _produce(producer: Producer, topic: str, rows: Iterable[Row]) -> None:
         producer.produce(
             topic, value, key, partition, timestamp=timestamp, headers=headers and list(headers)
         )
-    producer.poll(0)
+        producer.poll(0)
 
 
 def _flush(producer: Producer) -> None:

@@ -13,6 +13,7 @@ from confluent_kafka import (
     ConsumerGroupTopicPartitions,
     TopicPartition,
 )
+
 from penstock.testing.kafka_server import KafkaServer
 from tests.kafka import checking
 from tests.kafka.conftest import (
@@ -203,9 +204,7 @@ def test_the_right_password_lets_in_and_is_not_shown(guarded: str, tmp_path: Pat
 
 def test_a_client_without_login_is_refused_in_bounded_time(guarded: str, tmp_path: Path) -> None:
     with applications(guarded, tmp_path) as make:
-        error = explained(
-            make("map", "in", "out", kafka=SHORT).start(), "BrokerError", BOUND_S
-        )
+        error = explained(make("map", "in", "out", kafka=SHORT).start(), "BrokerError", BOUND_S)
     assert f"No Kafka at {guarded}" in error
 
 
@@ -324,7 +323,9 @@ def test_a_position_that_retention_has_deleted_is_named(
     feed(app.servers, app.inputs[0], words(100))
     app.run_through()
     feed(app.servers, app.inputs[0], words(100, first=100))
-    deleted = [TopicPartition(app.inputs[0], 1, checking.ends(app.servers, app.inputs)[app.inputs[0], 1])]
+    deleted = [
+        TopicPartition(app.inputs[0], 1, checking.ends(app.servers, app.inputs)[app.inputs[0], 1])
+    ]
     for future in checking.admin(app.servers).delete_records(deleted).values():
         future.result()
     error = explained(app.start(), "BrokerError")

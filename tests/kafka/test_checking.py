@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from penstock.state.rocksdb import RocksMemory, RocksStore
 from penstock.state.store import Position
 from penstock.testing.kafka_server import KafkaServer

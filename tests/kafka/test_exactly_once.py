@@ -7,8 +7,8 @@ from collections import Counter
 import msgspec
 import pytest
 from confluent_kafka import IsolationLevel
-from penstock.testing.kafka_server import KafkaServer
 
+from penstock.testing.kafka_server import KafkaServer
 from tests.kafka import checking
 from tests.kafka.apps import STALLED, Sale, total
 from tests.kafka.conftest import ApplicationFactory, TopicFactory, create_topic

@@ -14,6 +14,7 @@ import psutil
 import pytest
 from confluent_kafka import Consumer, KafkaError, Producer
 from confluent_kafka.admin import AdminClient, NewTopic
+
 from penstock.errors import BrokerError
 from penstock.testing import kafka_jars
 from penstock.testing.kafka_server import KafkaServer

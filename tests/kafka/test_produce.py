@@ -16,6 +16,7 @@ from collections import Counter
 
 import pytest
 from confluent_kafka import Consumer, TopicPartition
+
 from penstock.cli.pacing import Pace
 from penstock.cli.producing import produce_events
 from penstock.cli.target import find_topic

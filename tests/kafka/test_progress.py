@@ -6,9 +6,9 @@ from pathlib import Path
 
 import msgspec
 import pytest
+
 from penstock.query.query import Query
 from penstock.testing.kafka_server import KafkaServer
-
 from tests.kafka import apps, checking
 from tests.kafka.conftest import TopicFactory
 from tests.kafka.feeding import feed, words
@@ -49,7 +49,9 @@ def test_progress_is_what_was_read_and_written(
     assert [batch.batch_id for batch in batches] == list(range(batches[0].batch_id, len(batches)))
     assert sum(batch.num_input_rows for batch in batches) == RECORDS
     assert sum(batch.sink.num_output_rows for batch in batches) == written
-    assert sum(b.state_operators[0].num_rows_updated for b in batches if b.num_input_rows) == written
+    assert (
+        sum(b.state_operators[0].num_rows_updated for b in batches if b.num_input_rows) == written
+    )
 
     position = dict.fromkeys(ends, 0)
     for batch in batches:

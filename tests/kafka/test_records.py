@@ -4,8 +4,8 @@ import datetime
 from collections import defaultdict
 
 import pytest
-from penstock.testing.kafka_server import KafkaServer
 
+from penstock.testing.kafka_server import KafkaServer
 from tests.kafka import checking
 from tests.kafka.apps import BAD
 from tests.kafka.conftest import ApplicationFactory, TopicFactory, create_topic
@@ -25,7 +25,9 @@ def test_a_map_keeps_timestamps_and_headers(
     kafka: KafkaServer, topic: TopicFactory, application: ApplicationFactory
 ) -> None:
     app = application("map", topic("words"), topic("upper"))
-    rows = [row._replace(headers=[("n", b"%d" % n), ("n", None)]) for n, row in enumerate(words(50))]
+    rows = [
+        row._replace(headers=[("n", b"%d" % n), ("n", None)]) for n, row in enumerate(words(50))
+    ]
     feed(app.servers, app.inputs[0], [*rows, *words(50, first=50)])
     app.run_through()
     kept = {(r.key, r.value): (r.timestamp, r.headers) for r in app.read_output()}
@@ -251,7 +253,11 @@ def test_a_start_in_the_future_waits_at_the_end(
 def test_a_list_of_topics_with_different_partition_counts_is_merged(
     kafka: KafkaServer, topic: TopicFactory, application: ApplicationFactory
 ) -> None:
-    inputs = [topic("small", partitions=2), topic("large", partitions=5), topic("one", partitions=1)]
+    inputs = [
+        topic("small", partitions=2),
+        topic("large", partitions=5),
+        topic("one", partitions=1),
+    ]
     app = application("map", inputs, topic("upper"))
     for number, name in enumerate(app.inputs):
         feed(app.servers, name, words(500, first=number * 500))

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 from confluent_kafka import TopicPartition
+
 from penstock.runtime.clock import now_ms
 from penstock.state.rocksdb import RocksMemory, RocksStore
 from penstock.state.store import Position
 from penstock.testing.kafka_server import KafkaServer
-
 from tests.kafka import checking
 from tests.kafka.conftest import ApplicationFactory, TopicFactory, create_topic
 from tests.kafka.feeding import Row, abandon_transaction, feed, feed_transaction, words

@@ -9,7 +9,7 @@ import time
 import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from confluent_kafka import KafkaError, KafkaException
 
@@ -141,9 +141,16 @@ class Application:
         deadline = time.monotonic() + timeout_s
         while not reached():
             assert self.alive(), f"{self.id} has ended before {what}:\n{self.text()}"
-            late = time.monotonic() > deadline
-            assert not late, f"not within {timeout_s:g} s: {what}\n{self.text()}"
+            if time.monotonic() > deadline:
+                self.fail(f"not within {timeout_s:g} s: {what}")
             time.sleep(0.03)
+
+    def fail(self, what: str) -> NoReturn:
+        """Fail with the worker's log, and the stacks of where it hangs."""
+        if self.alive():
+            self.signal(signal.SIGUSR1)
+            time.sleep(0.5)
+        raise AssertionError(f"{what}\n{self.text()}")
 
     def wait_for(self, text: str, timeout_s: float = WAIT_S) -> None:
         """Wait until the worker has said something."""
@@ -165,8 +172,8 @@ class Application:
                 last = self.fails().rstrip().splitlines()[-1]
                 assert last.startswith("penstock.errors."), self.text()
                 self.start()
-            late = time.monotonic() > deadline
-            assert not late, f"not within {timeout_s:g} s: {what}\n{self.text()}"
+            if time.monotonic() > deadline:
+                self.fail(f"not within {timeout_s:g} s: {what}")
             time.sleep(0.03)
 
     def wait_for_progress(self) -> None:
@@ -259,6 +266,7 @@ class Application:
             except KafkaException as error:  # the coordinator is not there yet, or not again
                 if time.monotonic() > deadline or error.args[0].code() not in PASSING:
                     raise
+                checking.admin.cache_clear()  # a client may never find a coordinator again
             time.sleep(0.1)
 
     def _running(self) -> "subprocess.Popen[bytes]":

@@ -6,9 +6,10 @@ Read by `test_typing.py`, which runs the checkers over it; never imported.
 import re
 from typing import Any
 
+from typing_extensions import TypeIs
+
 import penstock as ps
 from penstock.testing import TestDriver
-from typing_extensions import TypeIs
 
 from programs import Customer, Line, Order, PageView, Refund, Rush  # isort: skip
 

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from typing import Any, TypedDict, assert_type
 
 import msgspec
+from typing_extensions import TypeIs
+
 import penstock as ps
 from penstock.testing import TestDriver
-from typing_extensions import TypeIs
 
 
 class PageView(msgspec.Struct):

@@ -13,9 +13,9 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import penstock as ps
 import pytest
 
+import penstock as ps
 from tests.installed import ROOT, configuration, install
 from tests.typing import programs
 

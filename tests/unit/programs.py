@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-import penstock as ps
 from hypothesis import strategies as st
+
+import penstock as ps
 
 
 class Row(msgspec.Struct):

@@ -17,7 +17,6 @@ from penstock.state.memory import MemoryStore
 from penstock.state.overlay import Overlay
 from penstock.state.store import Position
 from penstock.topology.graph import Topology
-
 from tests.unit.programs import Sent
 
 Then = Literal["go", "commit", "abort", "restart", "restore"]

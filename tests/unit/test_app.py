@@ -5,8 +5,9 @@ import re
 from pathlib import Path
 
 import msgspec
-import penstock as ps
 import pytest
+
+import penstock as ps
 from penstock.errors import TopologyError
 
 

@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from penstock.engine.batch import PAUSE_PER_COMMIT, Batch, Pace
 from penstock.engine.metadata import BatchId
 

@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from penstock.operators.chunk import Chunk, concatenate, newest
 from penstock.serde.json_serde import JsonSerde
 from penstock.serde.primitives import BYTES, INT, STR

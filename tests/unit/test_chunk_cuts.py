@@ -14,10 +14,12 @@ from dataclasses import replace
 from itertools import pairwise
 from typing import Any, NamedTuple
 
-import penstock.operators.count
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+
+import penstock.engine.task
+import penstock.operators.count
 from penstock.operators.aggregation import Aggregation
 from penstock.operators.chunk import Chunk
 from penstock.operators.count import Count
@@ -26,7 +28,6 @@ from penstock.operators.reduce import Reduce
 from penstock.state.overlay import Overlay
 from penstock.testing import TestDriver
 from penstock.topology.graph import Topology
-
 from tests.unit.interpreter import Interpreter, Written, decoded
 from tests.unit.programs import Program, Sent, Step, build, programs, records
 from tests.unit.runner import Cut, OneRecord, Runner
@@ -273,6 +274,7 @@ class Control(NamedTuple):
     kind: str = "int"
     cuts: tuple[Cut, ...] = (Cut(3, "commit"),)
     call: int = 0
+    sent: Sequence[Sent] = THREE
 
 
 CONTROLS = {
@@ -314,6 +316,22 @@ CONTROLS = {
         lambda self, part: False,
         [IN, Step("map", (0,), "double"), Step("merge", (0, 1)), Step("to", (2,))],
     ),
+    "slices of other keys than those that meet": Control(
+        penstock.engine.task,
+        "_keeps_keys",
+        lambda node: True,
+        [
+            IN,
+            Step("map_record", (0,)),
+            Step("map", (1,), "double"),
+            Step("merge", (1, 2)),
+            Step("to", (3,)),
+        ],
+        sent=[
+            replace(one, key=b"%d" % n, value=n.to_bytes(8, "big"), timestamp=0)
+            for n, one in zip((6, 9, 12), THREE, strict=True)
+        ],
+    ),
     "chunks where ways meet in a topic": Control(
         Topology,
         "interleaves",
@@ -326,6 +344,7 @@ CONTROLS = {
         lambda self, node: False,
         [IN, Step("reduce", (0,), "overtake"), Step("to", (0,))],
         kind="row",
+        sent=ROWS,
     ),
     "a rollback that forgets": Control(
         Overlay,
@@ -356,11 +375,10 @@ def test_the_check_notices(fault, monkeypatch):
     """A case that passes fails on a build that is broken on purpose."""
     control = CONTROLS[fault]
     program = Program("bytes", (control.kind, "int"), event_time=False, steps=(*control.steps,))
-    sent = ROWS if control.kind == "row" else THREE
-    check(program, sent, control.cuts, call=control.call)
+    check(program, control.sent, control.cuts, call=control.call)
     monkeypatch.setattr(control.target, control.name, control.broken)
     with pytest.raises(AssertionError):
-        check(program, sent, control.cuts, call=control.call)
+        check(program, control.sent, control.cuts, call=control.call)
 
 
 def test_random_cases_notice(monkeypatch):

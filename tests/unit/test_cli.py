@@ -6,13 +6,14 @@ import subprocess
 import sys
 
 import pytest
+from typer.testing import CliRunner
+
 from penstock.cli import producing, target
 from penstock.cli.main import app
 from penstock.cli.producing import Summary
 from penstock.cli.target import Target
 from penstock.errors import TopologyError
 from penstock.version import __version__
-from typer.testing import CliRunner
 
 SUMMARY = Summary(
     topic="views",

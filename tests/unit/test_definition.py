@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from penstock.errors import TopologyError
 from penstock.serde.primitives import INT, STR
 from penstock.state.definition import MAX_NAME, StoreDefinition, check_name

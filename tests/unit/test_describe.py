@@ -1,7 +1,8 @@
 """A topology as text and as a diagram: what people compare before they deploy."""
 
-import penstock as ps
 import pytest
+
+import penstock as ps
 from penstock.errors import TopologyError
 
 

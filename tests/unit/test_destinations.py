@@ -2,6 +2,7 @@
 
 import pytest
 from confluent_kafka import murmur2
+
 from penstock.errors import BrokerError
 from penstock.runtime import destinations
 from penstock.runtime.destinations import ClusterDestinations

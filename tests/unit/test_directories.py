@@ -7,6 +7,7 @@ import sys
 import uuid
 
 import pytest
+
 from penstock.errors import StateError, TopologyError
 from penstock.state.directories import (
     Lock,

@@ -5,9 +5,10 @@ import importlib
 import pkgutil
 from types import ModuleType
 
+import pytest
+
 import penstock
 import penstock.operators
-import pytest
 
 OPERATORS = [info.name for info in pkgutil.iter_modules(penstock.operators.__path__)]
 NO_OPERATOR = {

@@ -4,8 +4,9 @@ import re
 from typing import Any
 
 import msgspec
-import penstock as ps
 import pytest
+
+import penstock as ps
 from penstock.errors import DataError, TopologyError
 from penstock.testing import TestDriver, TestTopic
 

@@ -5,6 +5,7 @@ import datetime
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from penstock.durations import milliseconds
 from penstock.errors import TopologyError
 

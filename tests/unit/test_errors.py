@@ -1,7 +1,8 @@
 """Errors: five roots by blame, with coordinates, and invariants that hold in production."""
 
-import penstock.errors
 import pytest
+
+import penstock.errors
 from penstock.errors import (
     BrokerError,
     BugError,

@@ -5,6 +5,7 @@ from typing import Any, TypedDict
 
 import msgspec
 import pytest
+
 from penstock.errors import TopologyError
 from penstock.operators.fields import compile_path, compile_selector, fields_of
 from penstock.serde.primitives import INT, STR

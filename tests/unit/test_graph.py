@@ -5,8 +5,9 @@ import datetime
 import re
 
 import msgspec
-import penstock as ps
 import pytest
+
+import penstock as ps
 from penstock.errors import TopologyError
 from penstock.topology.graph import Topology
 from penstock.topology.node import Node

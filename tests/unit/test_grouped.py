@@ -3,8 +3,9 @@
 from typing import Any
 
 import msgspec
-import penstock as ps
 import pytest
+
+import penstock as ps
 from penstock.errors import TopologyError
 from penstock.grouped import Grouped
 from penstock.serde.primitives import INT, STR

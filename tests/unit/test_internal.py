@@ -1,6 +1,7 @@
 """Internal topics: what exists and is not what the application needs is refused."""
 
 import pytest
+
 from penstock.errors import TopologyError
 from penstock.topics.internal import CHANGELOG_CONFIG, InternalTopic, verify
 

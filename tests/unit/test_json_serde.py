@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from typing import Any, TypedDict
 
 import msgspec
-import penstock as ps
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
+import penstock as ps
 from penstock.errors import TopologyError
 from penstock.serde.json_serde import JsonSerde
 from penstock.serde.types import format_of, is_canonical, is_immutable

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
 from penstock.errors import BrokerError
 from penstock.testing import kafka_jars
 from penstock.testing.kafka_jars import Jar

@@ -12,12 +12,13 @@ from collections.abc import Callable
 from typing import Any
 
 import msgspec
-import penstock as ps
-import penstock.engine.task
-import penstock.state.overlay
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
+import penstock as ps
+import penstock.engine.task
+import penstock.state.overlay
 from penstock.engine.task import Task
 from penstock.errors import DataError
 from penstock.operators.source import Fetched
@@ -26,7 +27,6 @@ from penstock.state.memory import MemoryStore
 from penstock.state.overlay import Overlay
 from penstock.state.store import Position
 from penstock.topology.graph import Topology
-
 from tests.unit.runner import AnyCluster
 
 BAD = 99

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
 from penstock.serde.json_serde import JsonSerde
 from penstock.serde.primitives import INT, STR
 from penstock.serde.types import Serde

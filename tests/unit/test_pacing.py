@@ -5,6 +5,7 @@ import math
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from penstock.cli.pacing import Pace, Schedule, parse_rate
 from penstock.errors import TopologyError
 

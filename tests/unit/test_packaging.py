@@ -6,9 +6,9 @@ import subprocess
 import sys
 from fnmatch import fnmatch
 
-import penstock as ps
 import pytest
 
+import penstock as ps
 from tests.installed import ROOT, configuration
 
 SETUPTOOLS = configuration()["tool"]["setuptools"]

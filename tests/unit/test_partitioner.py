@@ -4,6 +4,7 @@ import pytest
 from confluent_kafka import murmur2 as murmur2_of_the_client
 from hypothesis import given
 from hypothesis import strategies as st
+
 from penstock.topics.partitioner import murmur2, partition_for
 
 # org.apache.kafka.common.utils.UtilsTest.testMurmur2, as signed integers.

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from penstock.serde.columns import decode_column, encode_column
 from penstock.serde.primitives import BYTES, FLOAT, INT, STR
 from penstock.serde.types import is_canonical, is_immutable

@@ -4,6 +4,7 @@ import pytest
 from confluent_kafka import murmur2
 from hypothesis import given
 from hypothesis import strategies as st
+
 from penstock.cli import producing
 from penstock.cli.producing import KeyPartitions, Summary
 from penstock.errors import BrokerError

@@ -7,13 +7,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import penstock
 import penstock.engine
 import penstock.operators
 import penstock.serde
 import penstock.testing
 import penstock.topology
-import pytest
 
 PENSTOCK = {
     "App",

@@ -2,8 +2,9 @@
 
 import re
 
-import penstock as ps
 import pytest
+
+import penstock as ps
 from penstock.errors import TopologyError
 from penstock.topology.resolve import resolve
 

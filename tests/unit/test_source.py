@@ -7,6 +7,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from penstock.errors import TopologyError
 from penstock.operators.source import Fetched, Source, timestamp_extractor
 from penstock.serde.primitives import INT, STR

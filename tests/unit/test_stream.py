@@ -5,8 +5,9 @@ from collections.abc import Iterator
 from typing import Any, TypedDict
 
 import msgspec
-import penstock as ps
 import pytest
+
+import penstock as ps
 from penstock.errors import TopologyError
 from penstock.stream import Stream
 

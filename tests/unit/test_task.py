@@ -3,15 +3,15 @@
 import struct
 from typing import Any
 
-import penstock as ps
 import pytest
+
+import penstock as ps
 from penstock.engine.task import Task
 from penstock.errors import DataError
 from penstock.operators.source import Fetched
 from penstock.state.memory import MemoryStore
 from penstock.state.overlay import Overlay
 from penstock.state.store import Position
-
 from tests.unit.runner import AnyCluster
 
 
@@ -245,7 +245,35 @@ def test_records_outside_groups_are_counted():
     task = task_of(app)
     task.process(fetched(None, 1, None))
     task.process(fetched(1, 2, key=None))
-    assert task.dropped == 8
+    assert task.take_dropped() == 8
+    assert task.take_dropped() == 0
+
+
+def test_null_values_of_typed_streams_are_counted():
+    """A null value means nothing in a typed stream: it is dropped, and counted with its batch."""
+    app = ps.App("app")
+    app.stream("in", key=str, value=int).map(lambda n: n, value=int).to("out")
+    task = task_of(app)
+    task.process(fetched(1, None, None))
+    task.discard({})
+    task.process(fetched(1, None, 2))
+    assert task.take_dropped() == 1
+
+
+def test_a_chunk_that_is_run_again_counts_its_drops_once():
+    """The drops of a failed chunk are those of its second run."""
+    failures = [ValueError("once")]
+
+    def once(n: int) -> int:
+        if failures:
+            raise failures.pop()
+        return n
+
+    app = ps.App("app")
+    app.stream("in", key=str, value=int).map(once).to("out")
+    task = task_of(app)
+    task.process(fetched(None, 1, 2))
+    assert task.take_dropped() == 1
 
 
 def test_large_records_are_refused_before_they_are_produced():

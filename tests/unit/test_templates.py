@@ -6,10 +6,11 @@ import re
 import string
 import uuid
 
-import penstock.cli.templates
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
+import penstock.cli.templates
 from penstock.cli.templates import Template
 from penstock.errors import TopologyError
 

@@ -3,8 +3,9 @@
 import dataclasses
 
 import msgspec
-import penstock as ps
 import pytest
+
+import penstock as ps
 from penstock.errors import TopologyError
 from penstock.serde.primitives import BYTES, INT, STR
 

@@ -1,6 +1,7 @@
 """The table of a batch's transaction, walked over all its states and events."""
 
 import pytest
+
 from penstock.engine.transaction import TRANSITIONS, Command, Event, State, Transaction
 from penstock.errors import BugError
 

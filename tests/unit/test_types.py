@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 import pytest
+
 from penstock.errors import TopologyError
 from penstock.serde.json_serde import JsonSerde
 from penstock.serde.primitives import BYTES, FLOAT, INT, STR
