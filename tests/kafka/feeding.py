@@ -44,14 +44,17 @@ def endless_words(*, keys: int = 100, seed: int = 1, first: int = 0) -> Iterator
     """Make such rows for ever."""
     draw = random.Random(seed + first)
     for number in itertools.count(first):
-        yield Row(f"key-{draw.randrange(keys)}", f"word-{number}", BEGIN_MS + number)
+        at = BEGIN_MS + number % 1_000_000  # the broker takes none from the next hour
+        yield Row(f"key-{draw.randrange(keys)}", f"word-{number}", at)
 
 
 def feed(servers: str, topic: str, rows: Iterable[Row], **config: Any) -> None:
     """Write rows and wait until they are acknowledged."""
-    producer = Producer({"bootstrap.servers": servers, **DEFAULTS, **config})
+    failed: list[str] = []
+    producer = _producer(servers, failed, **config)
     _produce(producer, topic, rows)
     _flush(producer)
+    assert not failed, failed[0]
 
 
 def feed_transaction(servers: str, topic: str, rows: Iterable[Row], *, commit: bool = True) -> None:
@@ -85,7 +88,8 @@ class Load:
     """
 
     def __init__(self, servers: str, rows: Mapping[str, Iterable[Row]], per_second: int) -> None:
-        self._producer = Producer({"bootstrap.servers": servers, **DEFAULTS})
+        self._failed: list[str] = []
+        self._producer = _producer(servers, self._failed)
         self._rows = {topic: iter(of) for topic, of in rows.items()}
         self._pause_s = TURN * len(rows) / per_second
         self._ended = threading.Event()
@@ -107,6 +111,7 @@ class Load:
         self._ended.set()
         self._thread.join()
         _flush(self._producer)
+        assert not self._failed, self._failed[0]
 
     def _run(self) -> None:
         due = time.monotonic()
@@ -128,6 +133,18 @@ DEFAULTS = {
     "enable.idempotence": True,  # a broker that dies must not double what it got
     "log_level": 2,
 }
+
+
+def _producer(servers: str, failed: list[str], **config: Any) -> Producer:
+    """Make a producer that collects the errors of records that it could not deliver."""
+
+    def note(error: object, _message: object) -> None:
+        if error is not None:
+            failed.append(str(error))
+
+    return Producer(
+        {"bootstrap.servers": servers, **DEFAULTS, **config, "on_delivery": note}
+    )
 
 
 def _transactional(servers: str, **config: Any) -> Producer:

@@ -171,6 +171,7 @@ class Application:
             if not self.alive():
                 last = self.fails().rstrip().splitlines()[-1]
                 assert last.startswith("penstock.errors."), self.text()
+                print(f"{self.id} has ended, and starts again: {last}")
                 self.start()
             if time.monotonic() > deadline:
                 self.fail(f"not within {timeout_s:g} s: {what}")
