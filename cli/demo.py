@@ -53,6 +53,7 @@ class _Live:
     outputs: int = 0
     last_output: float = 0.0
     users: dict[str, int] = field(default_factory=dict[str, int])
+    read: dict[int, int] = field(default_factory=dict[int, int])
     stopped: bool = False
 
 
@@ -91,13 +92,13 @@ class _Demo:
             self._watch(worker, self._seconds * KILL_AFTER_SHARE)
             self._kill_in_transaction(worker)
             killed = time.monotonic()
-            seen = self._live.outputs
+            before = self._ends("READ_COMMITTED")
             self._console.print(
                 "[bold red]SIGKILL[/] to the worker, in the middle of an open transaction;"
                 " starting it again."
             )
             worker = self._start_worker()
-            recovery = self._wait_for_output(worker, seen, killed)
+            recovery = self._wait_for_output(worker, before, killed)
             self._console.print(f"First new count after {recovery:.2f} s.")
             self._watch(worker, producer=producer)
             self._wait_until_drained(worker)
@@ -162,17 +163,20 @@ class _Demo:
 
     def _open_records(self) -> bool:
         """Whether the results hold records that no read_committed reader may see yet."""
+        committed, all_records = self._ends("READ_COMMITTED"), self._ends("READ_UNCOMMITTED")
+        return sum(committed.values()) < sum(all_records.values())
+
+    def _ends(self, level: str) -> dict[int, int]:
+        """Return where the results end for readers of an isolation level, by partition."""
         from confluent_kafka import IsolationLevel, TopicPartition
         from confluent_kafka.admin import AdminClient, OffsetSpec
 
         if not hasattr(self, "_admin"):
-            self._admin: Any = AdminClient({"bootstrap.servers": self._brokers})
-        ends: list[int] = []
-        for level in (IsolationLevel.READ_COMMITTED, IsolationLevel.READ_UNCOMMITTED):
-            wanted = {TopicPartition(RESULT, n): OffsetSpec.latest() for n in range(PARTITIONS)}
-            futures = self._admin.list_offsets(wanted, isolation_level=level)
-            ends.append(sum(future.result().offset for future in futures.values()))
-        return bool(ends[0] < ends[1])
+            config = {"bootstrap.servers": self._brokers, "log_level": 0}
+            self._admin: Any = AdminClient(config)
+        wanted = {TopicPartition(RESULT, n): OffsetSpec.latest() for n in range(PARTITIONS)}
+        futures = self._admin.list_offsets(wanted, isolation_level=IsolationLevel[level])
+        return {at.partition: future.result().offset for at, future in futures.items()}
 
     def _watch(
         self,
@@ -197,13 +201,16 @@ class _Demo:
         shown = "  ".join(f"{user} {count}" for user, count in top)
         return f"{self._live.outputs:>7} counts committed   most views: {shown or '-'}"
 
-    def _wait_for_output(self, worker: "subprocess.Popen[bytes]", seen: int, since: float) -> float:
-        while self._live.outputs <= seen:
+    def _wait_for_output(
+        self, worker: "subprocess.Popen[bytes]", before: dict[int, int], since: float
+    ) -> float:
+        """Wait for a count behind what was committed before the kill."""
+        while not any(self._live.read.get(n, -1) >= end for n, end in before.items()):
             self._check_alive(worker)
             if time.monotonic() - since > RECOVERY_TIMEOUT_S:
                 raise BrokerError(f"No count came after the restart: {_tail(self._log('worker'))}")
             time.sleep(0.002)
-        return self._live.last_output - since
+        return time.monotonic() - since
 
     def _wait_until_drained(self, worker: "subprocess.Popen[bytes]") -> None:
         """Wait until no count has come for two seconds."""
@@ -250,6 +257,7 @@ class _Demo:
                     user = message.key().decode()
                     self._live.users[user] = int.from_bytes(message.value(), "big")
                     self._live.outputs += 1
+                    self._live.read[message.partition()] = message.offset()
             if messages:
                 self._live.last_output = time.monotonic()
         consumer.close()

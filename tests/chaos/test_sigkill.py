@@ -60,6 +60,7 @@ def test_a_worker_that_was_stopped_past_its_timeouts_goes_on(
     end(app)
 
 
+@pytest.mark.full
 def test_a_zombie_adds_nothing_to_what_its_successor_commits(
     kafka: KafkaServer, tmp_path: Path, draw: random.Random
 ) -> None:
@@ -89,6 +90,7 @@ def test_a_zombie_adds_nothing_to_what_its_successor_commits(
         zombie.check_store("counts", complete=False)
 
 
+@pytest.mark.full
 def test_a_broker_that_is_killed_and_comes_back_is_survived(
     own_kafka: KafkaServer, tmp_path: Path, draw: random.Random
 ) -> None:
@@ -106,6 +108,7 @@ def test_a_broker_that_is_killed_and_comes_back_is_survived(
         end(app)
 
 
+@pytest.mark.full
 def test_a_broker_that_says_nothing_for_a_while_is_survived(
     own_kafka: KafkaServer, tmp_path: Path, draw: random.Random
 ) -> None:

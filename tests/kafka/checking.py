@@ -22,7 +22,6 @@ from typing import Any, NamedTuple
 from confluent_kafka import (
     OFFSET_BEGINNING,
     Consumer,
-    ConsumerGroupTopicPartitions,
     IsolationLevel,
     KafkaError,
     TopicPartition,
@@ -154,11 +153,33 @@ def _record(message: Any) -> Record:
 
 
 def committed(servers: str, group: str) -> dict[Partition, int]:
-    """Read the offsets that a group has committed, waiting for pending transactions."""
-    wanted = ConsumerGroupTopicPartitions(group)
-    futures = admin(servers).list_consumer_group_offsets([wanted], request_timeout=5)
-    found = futures[group].result().topic_partitions
-    return {(at.topic, at.partition): at.offset for at in found}
+    """Read the offsets that a group has committed, waiting for pending transactions.
+
+    Through a consumer that joins nothing: the admin client's list_consumer_group_offsets ends
+    the process with a segmentation fault when the group's coordinator is away (librdkafka
+    2.16.0, rd_kafka_handle_OffsetFetch calls rd_kafka_cgrp_op without a group).
+    """
+    consumer = Consumer(
+        {
+            "bootstrap.servers": servers,
+            "group.id": group,
+            "isolation.level": "read_committed",
+            "enable.auto.commit": False,
+            "log_level": 0,
+        }
+    )
+    try:
+        topics = consumer.list_topics(timeout=READ_TIMEOUT_S).topics
+        wanted = [
+            TopicPartition(name, number)
+            for name, topic in topics.items()
+            if not name.startswith("__")
+            for number in topic.partitions
+        ]
+        found = consumer.committed(wanted, READ_TIMEOUT_S) if wanted else []
+        return {(at.topic, at.partition): at.offset for at in found if at.offset >= 0}
+    finally:
+        consumer.close()
 
 
 def ends(
