@@ -5,13 +5,16 @@ INSTALL := editable
 BIN     := $(VENV)/bin
 READY   := $(VENV)/.ready
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test chaos lint bench clean
 
 demo: $(READY)
 	$(BIN)/penstock demo $(ARGS)
 
 test: $(READY)
 	$(BIN)/pytest $(ARGS)
+
+chaos: $(READY)
+	$(BIN)/pytest tests/chaos -m chaos $(ARGS)
 
 lint: $(READY)
 	.ci/lint $(VENV)

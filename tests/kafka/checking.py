@@ -39,6 +39,7 @@ from penstock.state.rocksdb import RocksMemory, RocksStore
 from penstock.state.store import Position
 
 READ_TIMEOUT_S = 30.0
+COORDINATOR_TIMEOUT_S = 5.0
 Partition = tuple[str, int]
 
 
@@ -152,7 +153,7 @@ def _record(message: Any) -> Record:
     )
 
 
-def committed(servers: str, group: str) -> dict[Partition, int]:
+def committed(servers: str, group: str, topics: Sequence[str]) -> dict[Partition, int]:
     """Read the offsets that a group has committed, waiting for pending transactions.
 
     Through a consumer that joins nothing: the admin client's list_consumer_group_offsets ends
@@ -165,18 +166,13 @@ def committed(servers: str, group: str) -> dict[Partition, int]:
             "group.id": group,
             "isolation.level": "read_committed",
             "enable.auto.commit": False,
+            "reconnect.backoff.max.ms": 500,
             "log_level": 0,
         }
     )
     try:
-        topics = consumer.list_topics(timeout=READ_TIMEOUT_S).topics
-        wanted = [
-            TopicPartition(name, number)
-            for name, topic in topics.items()
-            if not name.startswith("__")
-            for number in topic.partitions
-        ]
-        found = consumer.committed(wanted, READ_TIMEOUT_S) if wanted else []
+        wanted = [TopicPartition(*at) for at in partitions_of(servers, topics)]
+        found = consumer.committed(wanted, COORDINATOR_TIMEOUT_S)
         return {(at.topic, at.partition): at.offset for at in found if at.offset >= 0}
     finally:
         consumer.close()
@@ -346,7 +342,7 @@ def _check_equal(folder: Path, held: dict[bytes, bytes], needed: dict[bytes, byt
 
 def check_committed(servers: str, group: str, inputs: Sequence[str]) -> None:
     """The group has committed each input up to its end."""
-    found = committed(servers, group)
+    found = committed(servers, group, inputs)
     for at, end in ends(servers, inputs).items():
         assert found.get(at) == end, (
             f"{group} has committed {found.get(at)} of {at[0]}/{at[1]}, which ends at {end}"

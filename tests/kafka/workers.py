@@ -263,7 +263,7 @@ class Application:
         deadline = time.monotonic() + WAIT_S
         while True:
             try:
-                return checking.committed(self.servers, self.id)
+                return checking.committed(self.servers, self.id, self.inputs)
             except KafkaException as error:  # the coordinator is not there yet, or not again
                 if time.monotonic() > deadline or error.args[0].code() not in PASSING:
                     raise
