@@ -68,8 +68,8 @@ class Overlay:
         self._unwritten: dict[bytes, bytes | None] = {}
         self._position: Position | None = None
 
-    def touch(self, keys: Collection[bytes]) -> dict[bytes, Entry | None]:
-        """Ready distinct keys for reading and change, and return the entries.
+    def touch(self, keys: Collection[bytes]) -> list[Entry | None]:
+        """Ready distinct keys for reading and change in `entries`, and return what is there.
 
         Costs 0.1 us per key in the cache, 1 us per key that is read from the store.
         """
@@ -79,13 +79,14 @@ class Overlay:
             self._load(missing)
         if self._mutable:
             self._touch_mutable([key for key in keys if key not in undo])
-        elif undo:
-            for key in keys:
-                if key not in undo:
-                    undo[key] = entries[key]
+            return list(map(entries.__getitem__, keys))
+        found = list(map(entries.__getitem__, keys))
+        if undo:
+            for key, entry in zip(keys, found, strict=True):
+                undo.setdefault(key, entry)
         else:
-            undo.update(zip(keys, map(entries.__getitem__, keys), strict=True))
-        return entries
+            undo.update(zip(keys, found, strict=True))
+        return found
 
     def get(self, key: bytes) -> Entry | None:
         """Return an entry as the batch sees it; the value is a copy if it is mutable."""

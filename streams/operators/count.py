@@ -37,17 +37,15 @@ class Count:
         """Count a chunk's keys before touching state: one look-up per distinct key."""
         counts = Counter(group.keys)
         latest = newest(group.keys, group.timestamps)
-        entries = overlay.touch(counts)
-        # Both dicts have the keys in the order of their first record.
+        # All three have the keys in the order of their first record.
+        rows = zip(overlay.touch(counts), counts.values(), latest.values(), strict=True)
         changed = [
             (more, timestamp)
             if entry is None
             else (entry[0] + more, timestamp if timestamp > entry[1] else entry[1])
-            for entry, more, timestamp in zip(
-                map(entries.__getitem__, counts), counts.values(), latest.values(), strict=True
-            )
+            for entry, more, timestamp in rows
         ]
-        entries.update(zip(counts, changed, strict=True))
+        overlay.entries.update(zip(counts, changed, strict=True))
 
     def step(self, entry: Entry | None, value: Any, timestamp: int, overlay: Overlay) -> Entry:
         """Count one record."""

@@ -25,7 +25,8 @@ def overlay(value: Serde[Any] = INT, store: MemoryStore | None = None, cache: in
 
 def put(of: Overlay, key: bytes, value: Any, timestamp: int = 0) -> None:
     """Change one entry as an operator does."""
-    of.touch([key])[key] = (value, timestamp)
+    of.touch([key])
+    of.entries[key] = (value, timestamp)
 
 
 def commit(of: Overlay, offset: int = 1) -> Any:
@@ -150,9 +151,9 @@ class AgainstDicts(RuleBasedStateMachine):
         timestamp=st.integers(0, 9),
     )
     def change(self, keys: list[bytes], value: int | None, timestamp: int) -> None:
-        entries = self.one.touch(keys)
+        assert self.one.touch(keys) == [self.now.get(key) for key in keys]
         for key in keys:
-            entries[key] = (value, timestamp)
+            self.one.entries[key] = (value, timestamp)
             self.now[key] = (value, timestamp)
         self.flushed = False
 
