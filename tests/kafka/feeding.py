@@ -142,9 +142,7 @@ def _producer(servers: str, failed: list[str], **config: Any) -> Producer:
         if error is not None:
             failed.append(str(error))
 
-    return Producer(
-        {"bootstrap.servers": servers, **DEFAULTS, **config, "on_delivery": note}
-    )
+    return Producer({"bootstrap.servers": servers, **DEFAULTS, **config, "on_delivery": note})
 
 
 def _transactional(servers: str, **config: Any) -> Producer:
