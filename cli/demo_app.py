@@ -21,8 +21,7 @@ BROKEN = "PENSTOCK_DEMO_BREAK" in os.environ
 
 app = ps.App(
     "page-views",
-    brokers=os.environ["PENSTOCK_BROKERS"],
-    state_dir=os.environ["PENSTOCK_DEMO_STATE"],
+    state_dir=os.environ.get("PENSTOCK_DEMO_STATE"),
     guarantee="at_least_once" if BROKEN else "exactly_once",
     settings=ps.Settings(
         commit=ps.CommitSettings(interval_ms=1_000, min_interval_ms=1_000)

@@ -24,6 +24,7 @@ from confluent_kafka import (
     Consumer,
     IsolationLevel,
     KafkaError,
+    KafkaException,
     TopicPartition,
 )
 from confluent_kafka.admin import (
@@ -91,13 +92,42 @@ def partitions_of(servers: str, topics: Iterable[str]) -> list[Partition]:
 
 
 def configure(servers: str, topic: str, config: Mapping[str, str]) -> None:
-    """Change settings of a topic."""
+    """Change settings of a topic, and wait until the broker says so too."""
     entries = [
         ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET)
         for name, value in config.items()
     ]
     resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=entries)
     admin(servers).incremental_alter_configs([resource])[resource].result()
+    asked = ConfigResource(ResourceType.TOPIC, topic)
+    deadline = time.monotonic() + READ_TIMEOUT_S
+    while True:
+        found = admin(servers).describe_configs([asked])[asked].result()
+        if all(found[name].value == value for name, value in config.items()):
+            return
+        assert time.monotonic() < deadline, f"{topic} is not configured as {config}"
+        time.sleep(0.02)
+
+
+def delete_records(servers: str, before: Mapping[Partition, int]) -> None:
+    """Delete the beginning of partitions, also of compacted topics.
+
+    The broker refuses that for a moment after it says that a topic is not only compacted:
+    its logs learn of a change after its metadata.
+    """
+    wanted = [TopicPartition(topic, number, offset) for (topic, number), offset in before.items()]
+    deadline = time.monotonic() + READ_TIMEOUT_S
+    while wanted:
+        left = []
+        for at, future in admin(servers).delete_records(wanted).items():
+            try:
+                future.result()
+            except KafkaException as error:
+                if error.args[0].code() != KafkaError.POLICY_VIOLATION:
+                    raise
+                left.append(at)
+        assert time.monotonic() < deadline, f"{left} may not be deleted"
+        wanted = left
 
 
 def read(servers: str, *topics: str, isolation: str = "read_committed") -> History:

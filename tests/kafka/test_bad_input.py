@@ -323,11 +323,8 @@ def test_a_position_that_retention_has_deleted_is_named(
     feed(app.servers, app.inputs[0], words(100))
     app.run_through()
     feed(app.servers, app.inputs[0], words(100, first=100))
-    deleted = [
-        TopicPartition(app.inputs[0], 1, checking.ends(app.servers, app.inputs)[app.inputs[0], 1])
-    ]
-    for future in checking.admin(app.servers).delete_records(deleted).values():
-        future.result()
+    at = (app.inputs[0], 1)
+    checking.delete_records(app.servers, {at: checking.ends(app.servers, app.inputs)[at]})
     error = explained(app.start(), "BrokerError")
     assert f"{app.inputs[0]}/1" in error
     assert "Retention" in error

@@ -17,7 +17,7 @@ from tests.kafka.workers import QUICK, Application
 
 pytestmark = pytest.mark.kafka
 
-RECORDS = 10_000
+RECORDS = 5_000
 
 
 # From input to output, and on after a clean stop
@@ -237,7 +237,7 @@ def test_a_worker_without_state_folder_restores_it(
     app.check_ends("counts")
 
 
-SLOW_COMMITS = {"interval_ms": 3_000, "min_interval_ms": 3_000}
+SLOW_COMMITS = {"interval_ms": 1_500, "min_interval_ms": 1_500}
 
 
 def run_twice(app: Application, kafka: KafkaServer) -> None:

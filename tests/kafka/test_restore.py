@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from confluent_kafka import TopicPartition
 
 from penstock.runtime.clock import now_ms
 from penstock.state.rocksdb import RocksMemory, RocksStore
@@ -19,7 +18,7 @@ from tests.kafka.workers import QUICK, Application
 
 pytestmark = pytest.mark.kafka
 
-RECORDS = 5_000
+RECORDS = 2_000
 PARTITIONS = 4
 NEVER_COMMITTED = struct.pack(">q", 1_000_000)
 
@@ -171,10 +170,11 @@ def test_damage_that_shows_later_ends_the_worker_once(
 ) -> None:
     """The error is not blamed on a record; started again, the worker restores the stores."""
     app = application("count", topic("words"), topic("counts"), kafka=QUICK)
-    feed(app.servers, app.inputs[0], words(2 * RECORDS, keys=1_000_000))
+    rows = words(10_000, keys=1_000_000)
+    feed(app.servers, app.inputs[0], rows)
     app.run_through()
     damage(app, "middle")
-    feed(app.servers, app.inputs[0], words(2 * RECORDS, keys=1_000_000))
+    feed(app.servers, app.inputs[0], rows)
     for _ in range(PARTITIONS):
         error = app.start().fails().splitlines()[-1]
         assert error.startswith("penstock.state.rocksdb.DamagedStore: The store in"), error
@@ -228,9 +228,7 @@ def delete_records(app: Application, before: dict[checking.Partition, int]) -> N
     """Delete the beginning of a changelog; the broker allows it only where retention may."""
     changelog = app.changelog("counts")
     checking.configure(app.servers, changelog, {"cleanup.policy": "compact,delete"})
-    wanted = [TopicPartition(topic, number, offset) for (topic, number), offset in before.items()]
-    for future in checking.admin(app.servers).delete_records(wanted).values():
-        future.result()
+    checking.delete_records(app.servers, before)
     checking.configure(app.servers, changelog, {"cleanup.policy": "compact"})
 
 
