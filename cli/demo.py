@@ -172,7 +172,7 @@ class _Demo:
         from confluent_kafka.admin import AdminClient, OffsetSpec
 
         if not hasattr(self, "_admin"):
-            config = {"bootstrap.servers": self._brokers, "log_level": 0}
+            config: dict[str, Any] = {"bootstrap.servers": self._brokers, "log_level": 0}
             self._admin: Any = AdminClient(config)
         wanted = {TopicPartition(RESULT, n): OffsetSpec.latest() for n in range(PARTITIONS)}
         futures = self._admin.list_offsets(wanted, isolation_level=IsolationLevel[level])
