@@ -67,7 +67,7 @@ class InputConsumer:
         """
         try:
             # Without it about half of the starts wait 1.0 s for metadata.
-            for topic in topics:
+            for topic in sorted(self._topics):
                 self.client.list_topics(topic, timeout_s)
             self.client.subscribe(
                 list(topics),
