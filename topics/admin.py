@@ -28,6 +28,12 @@ from penstock.topics.internal import InternalTopic, verify
 _HOPELESS = (KafkaError._AUTHENTICATION, KafkaError._SSL)
 _EXISTS = KafkaError.TOPIC_ALREADY_EXISTS
 LEADER_PAUSE_S = 0.01
+_MOVED = (
+    KafkaError.FENCED_LEADER_EPOCH,
+    KafkaError.UNKNOWN_LEADER_EPOCH,
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+    KafkaError.LEADER_NOT_AVAILABLE,
+)
 
 
 class Admin:
@@ -165,17 +171,25 @@ class Admin:
         self, partitions: Iterable[tuple[str, int]], spec: Any
     ) -> dict[tuple[str, int], int]:
         wanted = {TopicPartition(topic, number): spec for topic, number in partitions}
-        if not wanted:
-            return {}
-        futures = self._client.list_offsets(
-            wanted,
-            isolation_level=IsolationLevel.READ_UNCOMMITTED,
-            request_timeout=self._timeout_s,
-        )
-        return {
-            (at.topic, at.partition): self._result("asking for offsets", future).offset
-            for at, future in futures.items()
-        }
+        found: dict[tuple[str, int], int] = {}
+        deadline = time.monotonic() + self._timeout_s
+        while wanted:
+            futures = self._client.list_offsets(
+                wanted,
+                isolation_level=IsolationLevel.READ_UNCOMMITTED,
+                request_timeout=self._timeout_s,
+            )
+            for at, future in futures.items():
+                try:
+                    found[at.topic, at.partition] = future.result().offset
+                    del wanted[at]
+                except KafkaException as error:
+                    if error.args[0].code() not in _MOVED or time.monotonic() > deadline:
+                        raise self._failed("asking for offsets", error) from error
+            if wanted:  # a leader has changed: the client learns of it with new metadata
+                time.sleep(LEADER_PAUSE_S)
+                self.topics()
+        return found
 
     def _call(self, doing: str, function: Any, *args: Any, **kwargs: Any) -> Any:
         try:

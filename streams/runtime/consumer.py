@@ -210,7 +210,13 @@ class InputConsumer:
                     topic=message.topic(),
                     partition=message.partition(),
                 )
-            if problem.fatal() or not (problem.retriable() or problem.code() in _PASSING):
+            if problem.fatal():
+                raise BrokerError(
+                    f"The group has put this worker out: {problem.str()}. Either another worker"
+                    " runs under its identity (a copy of its state folder), or it was silent"
+                    " for longer than max_poll_interval_ms. Nothing is lost; start it again."
+                )
+            if not (problem.retriable() or problem.code() in _PASSING):
                 raise BrokerError(
                     f"Reading {message.topic() or 'the inputs'} failed: {problem.str()}."
                     " Check the cluster's health and this user's rights on topic and group.",
