@@ -210,7 +210,7 @@ class InputConsumer:
                     topic=message.topic(),
                     partition=message.partition(),
                 )
-            if problem.fatal():
+            if problem.fatal() or problem.code() == KafkaError._FATAL:
                 raise BrokerError(
                     f"The group has put this worker out: {problem.str()}. Either another worker"
                     " runs under its identity (a copy of its state folder), or it was silent"
