@@ -3,7 +3,11 @@
 A batch ends when its input is drained and the pause since the last commit is long enough,
 or at the commit interval, or at a limit of records or bytes. Transactions are not free for
 the broker (84 near-empty ones a second took 73 % of a core), so commits begin at least
-`min_interval_ms` apart, and four times the moving average of what a commit takes.
+`min_interval_ms` apart, and twice the moving average of what a commit takes.
+
+While more records wait than are processed, a batch stays open longer where commits take long,
+so that no more than a third of the time goes there: with 100,000 keys to count, a record costs
+half a write then instead of 0.8.
 """
 
 from dataclasses import dataclass, field
@@ -13,7 +17,9 @@ from penstock.engine.metadata import BatchId
 
 PerInput: TypeAlias = dict[tuple[str, int], int]  # by (topic, partition)
 
-PAUSE_PER_COMMIT = 4
+PAUSE_PER_COMMIT = 2
+MOST_LONGER_MS = 400
+NEXT_FETCH_MS = 10
 AVERAGE_OVER = 8
 
 
@@ -56,7 +62,7 @@ class Pace:
     """Decide when a batch is due, all times in monotonic milliseconds.
 
     Attributes:
-        interval_ms: the longest time that a batch stays open.
+        interval_ms: how long a batch stays open; up to 400 ms longer while records wait.
         min_interval_ms: the shortest time between the beginnings of two commits, if a batch is
             not full.
         max_records: a batch of this many records is due.
@@ -74,14 +80,30 @@ class Pace:
         """Whether the batch is to be committed now."""
         if batch.rows >= self.max_records or batch.bytes_in >= self.max_bytes:
             return True
-        if now_ms - batch.opened_ms >= self.interval_ms:
-            return True
-        return drained and self.wait_ms(batch, now_ms) <= 0
+        if drained:
+            return self.wait_ms(batch, now_ms) <= 0
+        longer_ms = min(self._pause_ms - self.interval_ms, MOST_LONGER_MS)
+        return now_ms - batch.opened_ms >= self.interval_ms + max(0, longer_ms)
+
+    def poll_ms(self, batch: Batch, now_ms: float) -> float:
+        """How long to wait for another record before a batch counts as drained.
+
+        Where a batch stays open longer because records wait, the input is not at its end
+        because nothing is fetched at this very moment.
+        """
+        may_grow = now_ms - batch.opened_ms >= self.interval_ms
+        if may_grow and not self.due(batch, now_ms, drained=False):
+            return NEXT_FETCH_MS
+        return max(0, self.wait_ms(batch, now_ms))
 
     def wait_ms(self, batch: Batch, now_ms: float) -> float:
         """How long a drained batch has to wait until it is due."""
-        pause = max(self.min_interval_ms, PAUSE_PER_COMMIT * self.average_ms)
-        return min(self.committed_ms + pause - now_ms, batch.opened_ms + self.interval_ms - now_ms)
+        paused_ms = self.committed_ms + max(self.min_interval_ms, self._pause_ms) - now_ms
+        return min(paused_ms, batch.opened_ms + self.interval_ms - now_ms)
+
+    @property
+    def _pause_ms(self) -> float:
+        return PAUSE_PER_COMMIT * self.average_ms
 
     def committed(self, started_ms: float, now_ms: float) -> None:
         """Note a commit that took from started_ms until now; the pause begins with it."""

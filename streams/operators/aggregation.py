@@ -77,14 +77,14 @@ class Aggregation:
 
     def _every_update(self, group: Group, chunk: Chunk) -> Chunk:
         overlay, step, copy = self._overlay, self._fold.step, self._overlay.copy
-        overlay.touch(dict.fromkeys(group.keys))
-        entries = overlay.entries
+        entries: Any = _touched(group, overlay)
         values: list[Any] = []
         timestamps: list[int] = []
         for key, value, timestamp in zip(group.keys, group.values, group.timestamps, strict=True):
             entries[key] = entry = step(entries[key], value, timestamp, overlay)
             values.append(copy(entry[0]))
             timestamps.append(entry[1])
+        overlay.put(entries)
         return Chunk(
             values,
             timestamps,
@@ -97,7 +97,13 @@ class Aggregation:
 
 def fold_records(fold: Fold, group: Group, overlay: Overlay) -> None:
     """Fold a chunk record by record: 0.3 us each beside the user's function."""
-    overlay.touch(dict.fromkeys(group.keys))
-    entries, step = overlay.entries, fold.step
+    entries: Any = _touched(group, overlay)
+    step = fold.step
     for key, value, timestamp in zip(group.keys, group.values, group.timestamps, strict=True):
         entries[key] = step(entries[key], value, timestamp, overlay)
+    overlay.put(entries)
+
+
+def _touched(group: Group, overlay: Overlay) -> dict[bytes, Entry | None]:
+    keys = dict.fromkeys(group.keys)
+    return dict(zip(keys, overlay.touch(keys), strict=True))

@@ -45,7 +45,7 @@ class Count:
             else (entry[0] + more, timestamp if timestamp > entry[1] else entry[1])
             for entry, more, timestamp in rows
         ]
-        overlay.entries.update(zip(counts, changed, strict=True))
+        overlay.put(dict(zip(counts, changed, strict=True)))
 
     def step(self, entry: Entry | None, value: Any, timestamp: int, overlay: Overlay) -> Entry:
         """Count one record."""

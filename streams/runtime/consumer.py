@@ -233,7 +233,7 @@ class InputConsumer:
             [message.key() for message in messages],
             [message.value() for message in messages],
             [message.timestamp()[1] for message in messages],
-            [message.offset() for message in messages],
+            _offsets(messages),
             [m.headers() for m in messages] if topic in self._with_headers else None,
             last.offset() + 1,
         )
@@ -272,6 +272,14 @@ def runs(messages: list[Message], sources: Iterable[object]) -> list[list[Messag
     for message in messages:
         runs[message.topic(), message.partition()].append(message)
     return list(runs.values())
+
+
+def _offsets(messages: list[Message]) -> Sequence[int]:
+    """Their offsets, which are a range unless a transaction's marker stands in between."""
+    first, last = messages[0].offset(), messages[-1].offset()
+    if last - first == len(messages) - 1:
+        return range(first, last + 1)
+    return [message.offset() for message in messages]
 
 
 def _is_end(event: Message) -> bool:

@@ -7,7 +7,7 @@ from confluent_kafka import murmur2
 
 from penstock.errors import BrokerError
 
-MEMO_KEYS = 200_000
+MEMO_KEYS = 20_000  # with more of them, looking up is dearer than hashing
 
 
 class _Memo(dict[bytes | None, int]):
@@ -50,12 +50,14 @@ class ClusterDestinations:
         memo = self._memos.get(topic)
         if memo is None:
             memo = self._memos[topic] = _Memo(self._count(topic))
-        if len(memo) >= MEMO_KEYS:  # between chunks: null keys of one chunk stay together
-            memo.clear()
+        partitions = self._count(topic)
         # Only None is missed by murmur2: an empty key has a hash like any other.
         if None in memo or not all(keys):
-            memo[None] = next(self._chunks) % self._count(topic)
-        return list(map(memo.__getitem__, keys))
+            memo[None] = next(self._chunks) % partitions
+        if len(memo) < MEMO_KEYS:
+            return list(map(memo.__getitem__, keys))
+        null = memo.get(None, -1)
+        return [null if key is None else murmur2(key, partitions) for key in keys]
 
     def max_message_bytes(self, topic: str) -> int:
         """Return the largest record that the topic takes."""

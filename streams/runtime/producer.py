@@ -7,7 +7,7 @@ partition, whose offset the store has to know: a commit fails if any record of i
 
 import time
 from collections.abc import Iterable, Mapping
-from itertools import repeat
+from itertools import islice, repeat
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
@@ -101,8 +101,8 @@ class TransactionalProducer:
         )
         with sorted_out():
             if out.store:
-                *rows_but_last, last = rows
-                self._queue(rows_but_last)
+                self._queue(islice(rows, len(out.values) - 1))
+                last = next(rows)
                 self._queue([(*last[:4], self._acknowledged, None, *last[6:])])
             else:
                 self._queue(rows)

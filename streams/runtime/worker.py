@@ -156,7 +156,7 @@ class Worker:
         if self._queue or self._restorer.busy:
             return 0.0
         if self._transaction.state is State.OPEN:
-            return max(0.0, self._pace.wait_ms(self._batch, self._now() * 1000) / 1000)
+            return self._pace.poll_ms(self._batch, self._now() * 1000) / 1000
         if any(owned.phase is not Phase.RUNNING for owned in self._tasks.values()):
             return 0.0
         return IDLE_WAIT_S if self._tasks else UNASSIGNED_WAIT_S
@@ -283,6 +283,7 @@ class Worker:
         self._producer.begin()
 
     def _flush(self) -> Event:
+        self._commit_began = self._now()
         self._reporter.phase("addBatch", self._now())
         for owned in self._touched.values():
             if owned.task is None:
@@ -304,7 +305,6 @@ class Worker:
         return Event.FAILED
 
     def _send_offsets(self) -> Event:
-        self._commit_began = self._now()
         offsets: dict[tuple[str, int], tuple[int, str]] = {}
         for owned in self._touched.values():
             offsets.update(

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock.engine.batch import PAUSE_PER_COMMIT, Batch, Pace
+from penstock.engine.batch import NEXT_FETCH_MS, PAUSE_PER_COMMIT, Batch, Pace
 from penstock.engine.metadata import BatchId
 
 ID = BatchId(1, 0)
@@ -51,11 +51,11 @@ def test_commits_keep_their_distance():
 
 
 def test_dear_commits_are_rarer():
-    """The pause is four times the average commit time where that is more."""
+    """The pause is twice the average commit time where that is more."""
     paced = pace()
-    paced.committed(980, 990)
+    paced.committed(980, 996)
     batch = Batch(ID, 1_000)
-    assert paced.wait_ms(batch, 1_000) == 980 + PAUSE_PER_COMMIT * 10 - 1_000
+    assert paced.wait_ms(batch, 1_000) == 980 + PAUSE_PER_COMMIT * 16 - 1_000
 
 
 def test_the_pause_never_exceeds_the_interval():
@@ -64,6 +64,24 @@ def test_the_pause_never_exceeds_the_interval():
     paced.committed(0, 1_000)
     assert paced.wait_ms(Batch(ID, 1_000), 1_000) == 100
     assert paced.due(Batch(ID, 1_000), 1_100, drained=True)
+
+
+@pytest.mark.parametrize(("took", "longest"), [(20, 100), (90, 180), (900, 500)])
+def test_dear_commits_share_what_they_cost_while_records_wait(took, longest):
+    """A batch that is not drained stays open for two commits' time, up to 400 ms longer."""
+    paced, batch = pace(), Batch(ID, 1_000)
+    paced.committed(0, took)
+    assert not paced.due(batch, 999 + longest, drained=False)
+    assert paced.due(batch, 1_000 + longest, drained=False)
+
+
+def test_an_input_that_is_behind_gets_a_moment_to_fetch():
+    """Past the interval an empty queue counts as drained only after a moment, before it at once."""
+    paced, batch = pace(), Batch(ID, 1_000)
+    paced.committed(960, 1_050)
+    assert paced.poll_ms(batch, 1_050) == paced.wait_ms(batch, 1_050) == 50
+    assert paced.poll_ms(batch, 1_150) == NEXT_FETCH_MS
+    assert paced.poll_ms(batch, 1_180) == 0
 
 
 @pytest.mark.parametrize(("rows", "size"), [(10, 0), (0, 1000)])

@@ -349,9 +349,9 @@ CONTROLS = {
     "a rollback that forgets": Control(
         Overlay,
         "rollback",
-        lambda self: self._undo.clear(),
-        [IN, Step("reduce", (0,), "mix")],
-        call=2,
+        lambda self: self._pending.clear(),
+        [IN, Step("count", (0,)), Step("map", (0,), "double")],
+        call=1,
     ),
     "a discard that forgets": Control(
         Overlay,
