@@ -48,6 +48,10 @@ HEAP = "512m"  # PENSTOCK_KAFKA_HEAP overrides it
 JVM_FLAGS = (
     "-XX:+UseSerialGC",
     "-XX:TieredStopAtLevel=1",
+    # Collections stop the broker for 5 ms, three times a second at 1,000 records/s; without
+    # these for 14 to 19 ms, which was most of the 99th percentile of a record's latency.
+    "-Xmn32m",
+    "-XX:MaxTenuringThreshold=1",
     "-XX:-CreateCoredumpOnCrash",
     "-Xshare:auto",
     "-XX:+VerifySharedSpaces",  # 20 ms; without it a JVM crashes on a damaged archive
