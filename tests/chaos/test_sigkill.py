@@ -60,7 +60,6 @@ def test_a_worker_that_was_stopped_past_its_timeouts_goes_on(
     end(app)
 
 
-@pytest.mark.full
 def test_a_zombie_adds_nothing_to_what_its_successor_commits(
     kafka: KafkaServer, tmp_path: Path, draw: random.Random
 ) -> None:
@@ -86,6 +85,10 @@ def test_a_zombie_adds_nothing_to_what_its_successor_commits(
             assert successor.alive(), successor.text()
         zombie.kill()
         feed(successor.servers, successor.inputs[0], words(1_000, first=90_000_000))
+        successor.wait_through(successor.drained, "everything is processed")
+        # Its own commits may have been cut short by the rebalance: that heals at a start.
+        successor.stop()
+        successor.start()
         end(successor)
         zombie.check_store("counts", complete=False)
 
