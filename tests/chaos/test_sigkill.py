@@ -89,6 +89,7 @@ def test_a_zombie_adds_nothing_to_what_its_successor_commits(
         # Its own commits may have been cut short by the rebalance: that heals at a start.
         successor.stop()
         successor.start()
+        successor.wait_until(lambda: successor.text().count("runs from") == 4, "all tasks run")
         end(successor)
         zombie.check_store("counts", complete=False)
 
