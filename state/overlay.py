@@ -91,7 +91,7 @@ class Overlay:
         return found
 
     def put(self, changed: dict[bytes, Entry]) -> None:
-        """Change keys that were touched; the dict is taken over."""
+        """Change keys, touched or not; the dict is taken over."""
         self._entries.update(changed)
         self._pending = _merged(self._pending, changed)
 

@@ -13,11 +13,13 @@ from penstock.operators.source import Source, Start, Unit, timestamp_extractor
 from penstock.runtime.settings import Guarantee, Settings
 from penstock.serde.types import Spec
 from penstock.state.definition import check_name
-from penstock.stream import Stream
+from penstock.stream import Stream, add_table
+from penstock.table import Table
 from penstock.topics.topic import Topic
 from penstock.topology.declaration import Declaration
 from penstock.topology.describe import as_mermaid, as_text
 from penstock.topology.graph import Topology, make_topology
+from penstock.topology.node import Node
 
 if TYPE_CHECKING:
     from penstock.query.query import Query
@@ -119,19 +121,49 @@ class App:
             TopologyError: if a type has no serde, a field does not exist, or another
                 stream of the application reads the topic with other types.
         """
-        names, topic, pattern = _resolve(source, key, value, timestamp, unit)
-        extract = None
-        if topic.timestamp is not None:
-            extract = timestamp_extractor(topic.timestamp, topic.unit, topic.value_type)  # type: ignore[arg-type]
-        declared = Source(names, topic.key_type, topic.value_type, pattern, extract, _start(start))
-        node = self._declaration.add(
-            "stream",
-            declared,
-            key=topic.key_type,
-            value=topic.value_type,
-            detail=pattern.pattern if pattern else ", ".join(names),
-        )
+        node = self._source(source, key, value, timestamp, unit, start)
         return Stream(self._declaration, node)
+
+    @overload
+    def table(self, source: Topic[K, V], *, name: str, start: Start = "earliest") -> Table[K, V]: ...
+    @overload
+    def table(
+        self,
+        source: str,
+        *,
+        key: Spec[K],
+        value: Spec[V],
+        name: str,
+        timestamp: str | Callable[[V], int] | None = None,
+        unit: Unit = "ms",
+        start: Start = "earliest",
+    ) -> Table[K, V]: ...
+    def table(
+        self,
+        source: Any,
+        *,
+        name: str,
+        key: Any = None,
+        value: Any = None,
+        timestamp: Any = None,
+        unit: Any = "ms",
+        start: Start = "earliest",
+    ) -> Table[Any, Any]:
+        """Read a topic as a table: the latest value of each key; a null value deletes it.
+
+        Args:
+            source: a Topic or a name.
+            name: name of the store; it is part of the changelog topic.
+            key: type or serde of the keys.
+            value: type or serde of the values.
+            timestamp: event time, as for `stream`.
+            unit: its unit.
+            start: where to begin where nothing is committed yet.
+
+        Raises:
+            TopologyError: if a type has no serde, or the topic is read as something else too.
+        """
+        return add_table(self._declaration, self._source(source, key, value, timestamp, unit, start, table=True), name)
 
     def topology(self) -> Topology:
         """Return what was declared so far as an immutable, validated value.
@@ -149,6 +181,37 @@ class App:
         """
         topology = self.topology()
         return as_mermaid(topology) if format == "mermaid" else as_text(topology)
+
+    def _source(
+        self,
+        source: Any,
+        key: Any,
+        value: Any,
+        timestamp: Any,
+        unit: Any,
+        start: Start,
+        *,
+        table: bool = False,
+    ) -> Node:
+        names, topic, pattern = _resolve(source, key, value, timestamp, unit)
+        extract = None
+        if topic.timestamp is not None:
+            extract = timestamp_extractor(topic.timestamp, topic.unit, topic.value_type)  # type: ignore[arg-type]
+        return self._declaration.add(
+            "table" if table else "stream",
+            Source(
+                names,
+                topic.key_type,
+                topic.value_type,
+                pattern,
+                extract,
+                _start(start),
+                keep_nulls=table,
+            ),
+            key=topic.key_type,
+            value=topic.value_type,
+            detail=pattern.pattern if pattern else ", ".join(names),
+        )
 
     def run(self) -> None:
         """Run the application in this thread until it is stopped or fails.

@@ -12,7 +12,7 @@ from typing_extensions import TypeIs, TypeVar
 from penstock.errors import TopologyError
 from penstock.operators.branch import Port, Route
 from penstock.operators.explode import Explode
-from penstock.operators.fields import compile_path, fields_of, type_name
+from penstock.operators.fields import compile_path, compile_selector, fields_of, type_name
 from penstock.operators.filter import Filter
 from penstock.operators.flat_map import FlatMap
 from penstock.operators.map import Map
@@ -20,8 +20,11 @@ from penstock.operators.map_record import MapRecord
 from penstock.operators.merge import Merge
 from penstock.operators.peek import Peek
 from penstock.operators.record import Record
+from penstock.operators.rekey import Rekey
 from penstock.operators.select import Select
 from penstock.operators.sink import Sink
+from penstock.operators.to_stream import ToStream
+from penstock.operators.to_table import ToTable
 from penstock.serde.types import (
     UNKNOWN,
     DataType,
@@ -31,12 +34,15 @@ from penstock.serde.types import (
     returned,
     where,
 )
+from penstock.state.definition import StoreDefinition, check_name
 from penstock.topics.topic import Topic
 from penstock.topology.declaration import Declaration
-from penstock.topology.node import Node
+from penstock.topology.node import Node, Reshuffle
+from penstock.topology.repartition import boundaries
 
 if TYPE_CHECKING:
     from penstock.grouped import Grouped
+    from penstock.table import Table
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -147,6 +153,9 @@ class Stream(Generic[K_co, V_co]):
             key: type or serde of the new keys.
             value: type or serde of the new values.
             name: name of the repartition topic, where something stateful follows.
+
+        Raises:
+            TopologyError: if the name cannot be part of a topic.
         """
         node = self._declaration.add(
             "map_record",
@@ -154,10 +163,96 @@ class Stream(Generic[K_co, V_co]):
             self._node,
             key=data_type(key, key=True),
             value=data_type(value),
-            detail=name or where(f),
-            changes_key=True,
+            detail=where(f),
+            reshuffle=_reshuffle("map_record", name),
         )
         return Stream(self._declaration, node)
+
+    @overload
+    def rekey(self, by: str, *, name: str | None = None) -> "Stream[Any, V_co]": ...
+    @overload
+    def rekey(self, by: str, *, key: Spec[K2], name: str | None = None) -> "Stream[K2, V_co]": ...
+    @overload
+    def rekey(
+        self, by: tuple[str, ...], *, name: str | None = None
+    ) -> "Stream[tuple[Any, ...], V_co]": ...
+    @overload
+    def rekey(
+        self, by: Callable[[V_co], K2], *, key: Spec[K2] | None = None, name: str | None = None
+    ) -> "Stream[K2, V_co]": ...
+    def rekey(self, by: Any, *, key: Any = None, name: str | None = None) -> "Stream[Any, V_co]":
+        """Put each record under a key taken from its value.
+
+        Where something stateful follows, equal keys have to come together: the records go
+        through a repartition topic, `<application id>-<name>-repartition`. However many
+        steps follow, there is one such topic.
+
+        Args:
+            by: a field path, a tuple of them, or a function of the value. None is refused.
+            key: type or serde of the new keys, where the value's type does not say it.
+            name: name of the repartition topic; needed only where something stateful follows.
+
+        Raises:
+            TopologyError: if the value has no such field, or it is of another type than key=.
+        """
+        select, found = compile_selector(by, self._node.value, key=True)
+        shown = where(by) if callable(by) else str(by)
+        if key is not None:
+            declared = data_type(key, key=True)
+            if isinstance(by, str) and _differ(found.type, declared.type):
+                raise TopologyError(
+                    f"rekey {by!r} gives keys of type {type_name(found.type)}, declared is"
+                    f" key={type_name(declared.type)}. Leave key= out, or convert it:"
+                    f" rekey(lambda value: ..., key={type_name(declared.type)}).",
+                    operator="rekey",
+                )
+            found = declared
+        node = self._declaration.add(
+            "rekey",
+            Rekey(select),
+            self._node,
+            key=found,
+            value=self._node.value,
+            detail=shown,
+            reshuffle=_reshuffle("rekey", name),
+        )
+        return Stream(self._declaration, node)
+
+    def repartition(self, *, name: str, partitions: int | None = None) -> "Stream[K_co, V_co]":
+        """Send the records through a repartition topic under the keys that they have.
+
+        Args:
+            name: name of the topic, `<application id>-<name>-repartition`.
+            partitions: how many partitions it has; by default as many as its inputs have.
+
+        Raises:
+            TopologyError: if a serde is unknown, or the count is not positive.
+        """
+        if partitions is not None and partitions < 1:
+            raise TopologyError(f"repartition(partitions={partitions}): use 1 or more.")
+        node = self._declaration.add(
+            "repartition",
+            ToStream(),
+            self._node,
+            key=self._node.key,
+            value=self._node.value,
+            detail=name,
+            reshuffle=_reshuffle("repartition", name, partitions, always=True),
+        )
+        _check_reshuffle(node, "repartition")
+        return Stream(self._declaration, node)
+
+    def to_table(self, *, name: str) -> "Table[K_co, V_co]":
+        """Keep the latest value of each key; a null value deletes it.
+
+        Args:
+            name: name of the store; it is part of the changelog topic.
+
+        Raises:
+            TopologyError: if a serde is unknown, or the key was changed without a name.
+        """
+        check_partitioned(self._node, "to_table")
+        return add_table(self._declaration, self._node, name)
 
     def merge(self, *others: "Stream[K2, V2]") -> "Stream[K_co | K2, V_co | V2]":
         """Take the records of several streams as one; there is no order between them."""
@@ -183,23 +278,39 @@ class Stream(Generic[K_co, V_co]):
             for number, predicate in enumerate(predicates)
         )
 
+    @overload
+    def group_by(self, by: str, *, name: str) -> "Grouped[Any, V_co]": ...
+    @overload
+    def group_by(self, by: str, *, key: Spec[K2], name: str) -> "Grouped[K2, V_co]": ...
+    @overload
+    def group_by(self, by: tuple[str, ...], *, name: str) -> "Grouped[tuple[Any, ...], V_co]": ...
+    @overload
+    def group_by(
+        self, by: Callable[[V_co], K2], *, key: Spec[K2] | None = None, name: str
+    ) -> "Grouped[K2, V_co]": ...
+    def group_by(self, by: Any, *, key: Any = None, name: str) -> "Grouped[Any, V_co]":
+        """Group the records by something in their value: `rekey` and `group_by_key`.
+
+        Args:
+            by: a field path, a tuple of them, or a function of the value.
+            key: type or serde of what it gives, where the value's type does not say it.
+            name: name of the repartition topic, `<application id>-<name>-repartition`.
+
+        Raises:
+            TopologyError: as `rekey` and `group_by_key` do.
+        """
+        return self.rekey(by, key=key, name=name).group_by_key()
+
     def group_by_key(self) -> "Grouped[K_co, V_co]":
         """Group the records by their key, for count, reduce and aggregate.
 
         Raises:
-            TopologyError: if a step before changed the key: its records are then not in the
-                partition of their key.
+            TopologyError: if a step before changed the key and has no name= for the topic that
+                brings equal keys together.
         """
         from penstock.grouped import Grouped
 
-        changed = self._node.rekeyed
-        if changed is not None:
-            raise TopologyError(
-                f"{changed.kind} {changed.detail} changes the key, so equal keys are in"
-                " different partitions and cannot be grouped. Write the stream to a topic"
-                " with .to(), and group the stream that reads it.",
-                operator=changed.kind,
-            )
+        check_partitioned(self._node, "group_by_key")
         return Grouped(self._declaration, self._node)
 
     def to(self, topic: "str | Topic[K_co, V_co] | Callable[[V_co], str]") -> None:
@@ -266,6 +377,72 @@ def add_sink(
             topic=shown,
         )
     declaration.add("to", Sink(name, key, value), parent, key=key, value=value, detail=shown)
+
+
+def check_partitioned(node: Node, wanted_by: str) -> None:
+    """Check that records can be brought together by key before a step that needs it.
+
+    Raises:
+        TopologyError: if the key was changed, and the topic in between has no name or serde.
+    """
+    for changed in [node] if node.reshuffle else boundaries(node):
+        _check_reshuffle(changed, wanted_by)
+
+
+def _check_reshuffle(node: Node, wanted_by: str) -> None:
+    if node.reshuffle is None or node.reshuffle.name is None:
+        raise TopologyError(
+            f"{_blame(node)} changes the key, and {wanted_by} behind it needs equal keys in one"
+            " partition: that takes a repartition topic, and the topic a name that survives"
+            f" edits. Pass one: {node.kind}(..., name='by-...').",
+            operator=node.kind,
+        )
+    for what, found in (("keys", node.key), ("values", node.value)):
+        if found.serde is None:
+            raise TopologyError(
+                f"The type of the {what} that go through the repartition topic of"
+                f" {_blame(node)} is not known. Pass {what[:-1]}= there, or where they are made.",
+                operator=node.kind,
+            )
+
+
+def _reshuffle(
+    kind: str, name: str | None, partitions: int | None = None, *, always: bool = False
+) -> Reshuffle:
+    if name is not None:
+        check_name(name, f"the repartition topic of {kind}")
+    return Reshuffle(name, partitions, always)
+
+
+def add_table(declaration: Declaration, parent: Node, name: str) -> "Table[Any, Any]":
+    """Declare a table of the latest values of a step.
+
+    Raises:
+        TopologyError: if the name cannot be part of a topic, or a serde is unknown.
+    """
+    from penstock.table import Table
+
+    check_name(name, "a table")
+    key, value = parent.key.serde, parent.value.serde
+    if key is None:
+        raise TopologyError(
+            f"The type of the keys of table {name!r} is not known: pass key= where the stream"
+            " is declared.",
+            operator="to_table",
+            store=name,
+        )
+    if value is None:
+        raise unknown_value(parent, "to_table", name)
+    node = declaration.add(
+        "to_table",
+        ToTable(StoreDefinition(name, key, value)),
+        parent,
+        key=parent.key,
+        value=parent.value,
+        detail=name,
+        is_table=True,
+    )
+    return Table(declaration, node)
 
 
 def unknown_value(parent: Node, kind: str, name: str) -> TopologyError:

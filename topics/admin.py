@@ -3,6 +3,8 @@
 Every call is bounded in time, and every failure is a BrokerError that says what was tried.
 """
 
+import logging
+import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -25,6 +27,9 @@ from confluent_kafka.admin import (
 from penstock.errors import BrokerError
 from penstock.topics.internal import InternalTopic, verify
 
+log = logging.getLogger("penstock")
+
+_OLDEST = [2, 5]
 _HOPELESS = (KafkaError._AUTHENTICATION, KafkaError._SSL)
 _EXISTS = KafkaError.TOPIC_ALREADY_EXISTS
 LEADER_PAUSE_S = 0.01
@@ -72,6 +77,23 @@ class Admin:
         """Return the partition count of every topic."""
         found = self._call("listing topics", self._client.list_topics, timeout=self._timeout_s)
         return {name: len(topic.partitions) for name, topic in found.topics.items()}
+
+    def check_version(self) -> None:
+        """Refuse brokers before Kafka 2.5, which do not fence by consumer group (KIP-447).
+
+        Brokers from 4.0 on have no such setting, and a user who may not read it is let pass.
+
+        Raises:
+            BrokerError: naming the version that the brokers speak among themselves.
+        """
+        brokers = self._call("asking for the brokers", self._client.list_topics, timeout=self._timeout_s)
+        resource = ConfigResource(ResourceType.BROKER, str(min(brokers.brokers)))
+        asked = self._client.describe_configs([resource], request_timeout=self._timeout_s)
+        try:
+            entry = asked[resource].result().get("inter.broker.protocol.version")
+        except KafkaException:
+            return
+        check_protocol(entry.value if entry else None, self._servers)
 
     def topic_ids(self, topics: Sequence[str]) -> dict[str, str]:
         """Return the identity of each topic; a recreated topic has another one."""
@@ -153,6 +175,16 @@ class Admin:
             f" {self._timeout_s:g} s. Check the cluster's health and start again."
         )
 
+    def delete_before(self, offsets: Mapping[tuple[str, int], int]) -> None:
+        """Ask for the deletion of records before these offsets, and do not wait for it.
+
+        A failure is told to the log: the records stay until the next time.
+        """
+        positions = [TopicPartition(*at, offset) for at, offset in offsets.items()]
+        asked = self._client.delete_records(positions, request_timeout=self._timeout_s)
+        for future in asked.values():
+            future.add_done_callback(_tell)
+
     def starts(self, partitions: Iterable[tuple[str, int]]) -> dict[tuple[str, int], int]:
         """Return the first offset of each partition."""
         return self._offsets(partitions, OffsetSpec.earliest())
@@ -222,6 +254,27 @@ class Admin:
     def _note(self, error: KafkaError) -> None:
         if error.code() != KafkaError._ALL_BROKERS_DOWN:
             self._last_error = error
+
+
+def check_protocol(version: str | None, servers: str) -> None:
+    """Refuse a version of Kafka that is too old, such as "2.4-IV1"; None is a new one.
+
+    Raises:
+        BrokerError: if it is before 2.5.
+    """
+    numbers = [int(n) for n in re.findall(r"\d+", version or "")[:2]]
+    if numbers and numbers < _OLDEST:
+        raise BrokerError(
+            f"The brokers at {servers} speak the protocol of Kafka {version}; exactly once needs"
+            " 2.5 (KIP-447). Upgrade them, or raise inter.broker.protocol.version where they are"
+            " newer already."
+        )
+
+
+def _tell(future: Any) -> None:
+    problem = future.exception()
+    if problem is not None:
+        log.info("Deleting committed records of a repartition topic failed: %s.", problem)
 
 
 def _has_leaders(topic: Any) -> bool:

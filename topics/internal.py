@@ -13,6 +13,15 @@ CHANGELOG_CONFIG: Mapping[str, str] = {
 }
 
 
+# What stands in it is purged by its owner once it is committed; nothing else may delete it.
+REPARTITION_CONFIG: Mapping[str, str] = {
+    "cleanup.policy": "delete",
+    "retention.ms": "-1",
+    "message.timestamp.type": "CreateTime",
+    "segment.bytes": "52428800",
+}
+
+
 @dataclass(frozen=True)
 class InternalTopic:
     """A topic that belongs to an application.

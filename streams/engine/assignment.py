@@ -7,7 +7,7 @@ together stay together under every group protocol, without an assignor of our ow
 """
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 
 from penstock.errors import TopologyError
@@ -45,6 +45,37 @@ class Lead:
             for topic in (self.topic, *self.siblings)
             if partition < self.partitions[topic]
         ]
+
+
+def count_partitions(topology: Topology, existing: Mapping[str, int]) -> dict[str, int]:
+    """Return how many partitions each repartition topic needs.
+
+    As many as it says, else as many as the inputs of the sub-topology that writes it have. What
+    is read together with state has to have equal counts, so there it follows the other inputs
+    (Kafka Streams: CopartitionedTopicsEnforcer). One may depend on another: until all stand.
+    """
+    sinks = {topic: node.sink for topic, node in topology.repartitions.items() if node.sink}
+    free = {topic for topic, sink in sinks.items() if sink.partitions is None}
+    writers = {
+        node.detail: part for part in topology.sub_topologies for node in part.nodes if node.sink
+    }
+    counts = {topic: sink.partitions or 1 for topic, sink in sinks.items()}
+    before: dict[str, int] = {}
+    while counts != before:
+        before = dict(counts)
+        known = {**existing, **counts}
+        for topic in free:
+            counts[topic] = max(known[name] for name in writers[topic].topics)
+        known |= counts
+        for part in topology.sub_topologies:
+            counts |= dict.fromkeys(free.intersection(part.topics), _together(part, sinks, known))
+    return counts
+
+
+def _together(part: SubTopology, internal: Container[str], counts: Mapping[str, int]) -> int:
+    """How many partitions the inputs of a sub-topology have to have together."""
+    fixed = [counts[topic] for topic in part.topics if topic not in internal]
+    return max(fixed or [counts[topic] for topic in part.topics], default=1)
 
 
 class LeadMap:

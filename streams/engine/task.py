@@ -23,6 +23,7 @@ from penstock.operators.count import Count
 from penstock.operators.operator import OpenOperator
 from penstock.operators.sink import Destinations, Outgoing, Sink, check_size
 from penstock.operators.source import Fetched
+from penstock.operators.to_table import OpenToTable
 from penstock.serde.types import is_canonical, is_immutable
 from penstock.state.overlay import Changes, Overlay
 from penstock.topology.graph import SubTopology, Topology
@@ -217,7 +218,7 @@ class Task:
         so_far += self._nulls
         self._nulls = 0
         for operator in self._open.values():
-            if isinstance(operator, Aggregation):
+            if isinstance(operator, Aggregation | OpenToTable):
                 so_far += operator.dropped
                 operator.dropped = 0
         return so_far
@@ -243,7 +244,7 @@ def _keeps_keys(node: Node) -> bool:
     """Whether records leave a step under the key, to the byte, that they came with."""
     if node.source:
         return node.key.serde is not None and is_canonical(node.key.serde)
-    return not node.changes_key
+    return node.reshuffle is None
 
 
 def _cuts(keys: Sequence[bytes | None]) -> Iterator[int]:

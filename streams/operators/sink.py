@@ -46,11 +46,18 @@ class Destinations(Protocol):
 
 @dataclass(frozen=True)
 class Sink:
-    """Write records to a topic, or to the topic that a function names for each value."""
+    """Write records to a topic, or to the topic that a function names for each value.
+
+    Attributes:
+        internal: whether it writes to a repartition topic.
+        partitions: how many that topic is to have; None for as many as the inputs have.
+    """
 
     topic: str | Callable[[Any], str]
     key: DataType
     value: DataType
+    internal: bool = False
+    partitions: int | None = None
     reads: frozenset[Column] = frozenset(("headers",))
 
     def encode(self, chunk: Chunk, destinations: Destinations) -> list[Outgoing]:

@@ -66,6 +66,8 @@ class Source:
 
     Attributes:
         topics: the names, or one pattern in `pattern`, resolved when the application starts.
+        keep_nulls: whether null values mean something here: deletions, as in a table.
+        internal: whether it reads a repartition topic.
         extract: event time in milliseconds of a value; None takes the record's timestamp.
     """
 
@@ -75,6 +77,8 @@ class Source:
     pattern: re.Pattern[str] | None = None
     extract: Callable[[Any], int] | None = None
     start: Start = "earliest"
+    keep_nulls: bool = False
+    internal: bool = False
 
     def decode(self, fetched: Fetched) -> Chunk:
         """Decode the values; keys wait until somebody wants them.
@@ -96,7 +100,7 @@ class Source:
             topic=fetched.topic,
             partition=fetched.partition,
         )
-        if not raw and not all(fetched.values):
+        if not raw and not self.keep_nulls and not all(fetched.values):
             # Null values mean nothing in a stream; an empty value is none of them.
             chunk = chunk.select([value is not None for value in fetched.values])
         if self.extract is not None:

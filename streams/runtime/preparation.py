@@ -8,10 +8,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from penstock.engine import metadata
-from penstock.engine.assignment import LeadMap
+from penstock.engine.assignment import LeadMap, count_partitions
 from penstock.errors import TopologyError
 from penstock.topics.admin import Admin
-from penstock.topics.internal import DEFAULT_MAX_MESSAGE_BYTES, InternalTopic
+from penstock.topics.internal import (
+    DEFAULT_MAX_MESSAGE_BYTES,
+    REPARTITION_CONFIG,
+    InternalTopic,
+)
 from penstock.topology.graph import Topology
 from penstock.topology.resolve import resolve
 
@@ -26,7 +30,7 @@ class Prepared:
         topology: with patterns resolved to the topics that match.
         leads: which partitions belong together.
         partitions: partition counts of all topics.
-        changelogs: identity of each changelog topic.
+        internal: identity of each internal topic.
         batch_bytes: the largest batch of records that every topic takes whose name is known:
             the broker holds max.message.bytes against batches, and the client does not split.
     """
@@ -34,7 +38,7 @@ class Prepared:
     topology: Topology
     leads: LeadMap
     partitions: Mapping[str, int]
-    changelogs: Mapping[str, str]
+    internal: Mapping[str, str]
     batch_bytes: int
 
 
@@ -45,14 +49,16 @@ def prepare(declared: Topology, admin: Admin) -> Prepared:
         TopologyError: if a topic is missing or is not what the application needs.
         BrokerError: if the cluster does not answer or refuses.
     """
+    admin.check_version()
     existing = admin.topics()
     topology = resolve(declared, sorted(existing))
     _check_topics(topology, existing)
-    leads = LeadMap(topology, existing)
+    counts = {**existing, **count_partitions(topology, existing)}
+    leads = LeadMap(topology, counts)
     for lead in leads.leads.values():
         stores = {store.name: store.describe() for store in lead.part.stores}
         metadata.check_size(lead.siblings, stores)
-    needed = _changelogs(topology, leads)
+    needed = [*_repartitions(topology, counts), *_changelogs(topology, leads)]
     _check_stateful_inputs(leads)
     admin.ensure(needed, existing)
     internal = [topic.name for topic in needed]
@@ -60,7 +66,7 @@ def prepare(declared: Topology, admin: Admin) -> Prepared:
     _warn_of_risks({name: configs[name] for name in internal})
     limits = [_max_message_bytes(config) for config in configs.values()]
     batch_bytes = min(limits, default=DEFAULT_MAX_MESSAGE_BYTES)
-    return Prepared(topology, leads, existing, admin.topic_ids(internal), batch_bytes)
+    return Prepared(topology, leads, counts, admin.topic_ids(internal), batch_bytes)
 
 
 def max_message_bytes(admin: Admin, topic: str) -> int:
@@ -73,7 +79,7 @@ def _max_message_bytes(config: Mapping[str, str]) -> int:
 
 
 def _named_sinks(topology: Topology) -> set[str]:
-    sinks = [node.sink.topic for node in topology if node.sink]
+    sinks = [node.sink.topic for node in topology if node.sink and not node.sink.internal]
     return {topic for topic in sinks if isinstance(topic, str)}
 
 
@@ -83,7 +89,7 @@ def _check_topics(topology: Topology, existing: Mapping[str, int]) -> None:
         if node.sink and isinstance(node.sink.topic, str):
             names = (node.sink.topic,)
         for name in names:
-            if name not in existing:
+            if name not in existing and name not in topology.repartitions:
                 raise TopologyError(
                     f"The topic {name} does not exist; {topology.labels[node]} needs it. Found"
                     f" are {len(existing)} other topics. Create it: kafka-topics.sh"
@@ -98,6 +104,13 @@ def _changelogs(topology: Topology, leads: LeadMap) -> list[InternalTopic]:
         InternalTopic(store.changelog(topology.application), lead.tasks)
         for lead in leads.leads.values()
         for store in lead.part.stores
+    ]
+
+
+def _repartitions(topology: Topology, counts: Mapping[str, int]) -> list[InternalTopic]:
+    return [
+        InternalTopic(topic, counts[topic], dict(REPARTITION_CONFIG))
+        for topic in topology.repartitions
     ]
 
 

@@ -97,7 +97,7 @@ class Reporter:
         )
 
     def _sinks(self) -> list[str]:
-        return sorted({node.detail for node in self._topology if node.sink})
+        return sorted({node.detail for node in self._topology if node.sink and not node.sink.internal})
 
 
 def _rate(rows: int, seconds: float) -> float:
@@ -116,7 +116,8 @@ def _lag_metrics(lags: list[int]) -> dict[str, str]:
 
 def _event_time(tasks: Sequence[OwnedTask]) -> dict[str, str]:
     clocks = [clock for owned in tasks if owned.task for clock in owned.task.clocks.values()]
-    return {"max": iso(max(clocks))} if clocks else {}
+    newest = max(clocks, default=-1)  # -1 is the clock that no record has moved
+    return {"max": iso(newest)} if newest >= 0 else {}
 
 
 def _stores(tasks: Sequence[OwnedTask]) -> tuple[StateOperatorProgress, ...]:

@@ -109,6 +109,7 @@ class CommitSettings:
         max_batch_bytes: and at the latest after this many bytes of input.
         chunk_ms: chunks are cut so that processing one takes about this long.
         chunk_records: the most records that one chunk holds.
+        purge_interval_ms: what is committed is deleted from repartition topics this often.
     """
 
     interval_ms: int = 100
@@ -117,6 +118,7 @@ class CommitSettings:
     max_batch_bytes: int = 512 * 1024 * 1024
     chunk_ms: int = 50
     chunk_records: int = 5_000
+    purge_interval_ms: int = 30_000
 
 
 @dataclass(frozen=True, kw_only=True)

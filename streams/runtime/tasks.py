@@ -77,6 +77,7 @@ class OwnedTask:
         committed_ms: when its offsets were last committed by us, wall clock.
         task: its steps at work, once it is running.
         stores: by name.
+        purged: up to where its repartition topics were asked to be deleted.
     """
 
     lead: Lead
@@ -88,6 +89,7 @@ class OwnedTask:
     committed_ms: int = 0
     task: Task | None = None
     stores: dict[str, OpenStore] = field(default_factory=dict[str, OpenStore])
+    purged: dict[tuple[str, int], int] = field(default_factory=dict[tuple[str, int], int])
 
     @property
     def inputs(self) -> list[tuple[str, int]]:
@@ -176,6 +178,18 @@ class TaskStarter:
                 owned.task.overlays[name].write()
                 opened.store.flush()
 
+    def purge(self, owned: OwnedTask) -> None:
+        """Delete what a task has committed of its repartition topics; nobody else reads them."""
+        repartitions = self._prepared.topology.repartitions
+        committed = {
+            at: offset
+            for at, offset in owned.offsets.items()
+            if at[0] in repartitions and offset > owned.purged.get(at, 0)
+        }
+        if committed and owned.settled:
+            owned.purged.update(committed)
+            self._admin.delete_before(committed)
+
     def close(self, owned: OwnedTask) -> None:
         """Close a task's stores and release their locks."""
         for name, opened in owned.stores.items():
@@ -256,7 +270,7 @@ class TaskStarter:
         application = self._prepared.topology.application
         folder = store_folder(self._root, application, definition.name, partition)
         lock = lock_store(folder, self._waiter())
-        topic_id = self._prepared.changelogs[topic]
+        topic_id = self._prepared.internal[topic]
         store, position = self._open_trusted(folder, topic, topic_id, log_range)
         first = position.offset if position else log_range[0]
         restore = Restore(definition.name, topic, partition, first, log_range[1])

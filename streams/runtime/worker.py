@@ -98,7 +98,7 @@ class Worker:
         self._rewound: dict[tuple[str, int], int] = {}
         self._cost_s = 0.0
         self._commit_began = 0.0
-        self._flushed = now()
+        self._flushed = self._purged = now()
         self._polled = now()
         self._failures = 0
         self._stopping = False
@@ -141,7 +141,7 @@ class Worker:
             self._batch, self._now() * 1000, drained=drained
         ):
             self._drive(Event.DUE)
-        self._flush_stores()
+        self._maintain()
 
     # Fetching and processing
 
@@ -217,7 +217,7 @@ class Worker:
         outputs, owned.task.outputs = owned.task.outputs, []
         for out in outputs:
             self._producer.produce(out)
-            if out.store is None:
+            if out.store is None and out.topic not in self._prepared.topology.repartitions:
                 self._batch.rows_out += len(out.values)
 
     def _measure(self, seconds: float, fetched: Fetched) -> None:
@@ -470,13 +470,17 @@ class Worker:
             self._open_batch()
             self._touched = {id(owned): owned for owned in due}
 
-    def _flush_stores(self) -> None:
-        interval_s = self._settings.state.flush_interval_ms / 1000
-        if self._now() - self._flushed < interval_s:
-            return
-        self._flushed = self._now()
-        for owned in self._tasks.values():
-            self._starter.flush(owned)
+    def _maintain(self) -> None:
+        """Flush stores to disk, and delete what is committed from repartition topics."""
+        now = self._now()
+        if now - self._flushed >= self._settings.state.flush_interval_ms / 1000:
+            self._flushed = now
+            for owned in self._tasks.values():
+                self._starter.flush(owned)
+        if now - self._purged >= self._settings.commit.purge_interval_ms / 1000:
+            self._purged = now
+            for owned in self._tasks.values():
+                self._starter.purge(owned)
 
     # The group's callbacks; an error in one is raised in the loop
 

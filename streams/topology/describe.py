@@ -11,6 +11,8 @@ def as_text(topology: Topology) -> str:
         lines += ["", f"  Sub-topology {part.number}"]
         lines += [f"    {_line(topology, node)}" for node in part.nodes]
         lines += _stores(topology, part)
+    if topology.repartitions:
+        lines += ["", "  Repartition topics", *map(_repartition, topology.repartitions.items())]
     return "\n".join(lines) + "\n"
 
 
@@ -23,6 +25,9 @@ def as_mermaid(topology: Topology) -> str:
         lines.append("  end")
     for node in topology:
         lines += [f"  {_id(topology, parent)} --> {_id(topology, node)}" for parent in node.parents]
+    for topic, sink in topology.repartitions.items():
+        readers = topology.readers.get(topic, ())
+        lines += [f"  {_id(topology, sink)} -.-> {_id(topology, reader)}" for reader in readers]
     return "\n".join(lines) + "\n"
 
 
@@ -42,6 +47,12 @@ def _stores(topology: Topology, part: SubTopology) -> list[str]:
         lines.append(f"    store {node.store.name}: {node.store.describe()}; changelog {changelog}")
         lines.append(f"      {topology.labels[node]} emits {emits}")
     return lines
+
+
+def _repartition(of: tuple[str, Node]) -> str:
+    topic, node = of
+    count = node.sink.partitions if node.sink else None
+    return f"    {topic}: {f'{count} partitions' if count else 'as many partitions as its inputs'}"
 
 
 def _box(topology: Topology, node: Node) -> str:

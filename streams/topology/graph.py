@@ -12,6 +12,7 @@ from functools import cached_property
 from penstock.errors import TopologyError
 from penstock.state.definition import StoreDefinition
 from penstock.topology.node import Node
+from penstock.topology.repartition import topic_name, with_repartition_topics
 
 MAX_TOPIC = 249  # characters of a topic's name
 
@@ -71,6 +72,22 @@ class Topology:
         return {node: tuple(children) for node, children in found.items()}
 
     @cached_property
+    def readers(self) -> dict[str, tuple[Node, ...]]:
+        """The steps that read each topic."""
+        found: dict[str, list[Node]] = {}
+        for node in self.nodes:
+            for topic in _topics(node):
+                found.setdefault(topic, []).append(node)
+        return {topic: tuple(nodes) for topic, nodes in found.items()}
+
+    @cached_property
+    def repartitions(self) -> dict[str, Node]:
+        """The sinks of repartition topics, by topic."""
+        return {
+            str(node.sink.topic): node for node in self.nodes if node.sink and node.sink.internal
+        }
+
+    @cached_property
     def sub_topologies(self) -> tuple[SubTopology, ...]:
         """The connected parts, in the order of their first step."""
         parts = _connected(self.nodes)
@@ -93,7 +110,7 @@ class Topology:
         up to a sink with one topic. Where a filter drops the last of several changes, the
         one before it must have gone out.
         """
-        return node.emit == "commit" and all(map(_one_to_one, self.below(node)))
+        return node.emit == "commit" and all(map(_one_to_one, self._below(node)))
 
     def shares_values(self, node: Node) -> bool:
         """Whether steps that run after a step see the very objects that it was given."""
@@ -121,18 +138,33 @@ class Topology:
         origins = [topic for node in nodes for topic in _origins(node)]
         return len(origins) > len(set(origins))
 
-    def below(self, node: Node) -> Iterator[Node]:
-        """Yield every step that a step feeds, directly or not."""
-        for child in self.children[node]:
-            yield child
-            yield from self.below(child)
+    def _below(self, node: Node) -> set[Node]:
+        """Every step that a step feeds, directly or not, through topics of the application too."""
+        found: set[Node] = set()
+        ahead = [node]
+        while ahead:
+            for child in self._fed(ahead.pop()):
+                if child not in found:
+                    found.add(child)
+                    ahead.append(child)
+        return found
+
+    def _fed(self, node: Node) -> tuple[Node, ...]:
+        topic = node.sink.topic if node.sink else None
+        return self.readers.get(topic, ()) if isinstance(topic, str) else self.children[node]
 
     def reads(self, source: Node, column: str) -> bool:
-        """Whether a step behind a source, short of the next store, reads a column."""
+        """Whether a step behind a source, short of the next store, reads a column.
+
+        Through repartition topics too: a column that nobody reads there is not written.
+        """
         for child in self.children[source]:
-            if column in child.operator.reads:
+            if child.sink and child.sink.internal:
+                if any(self.reads(reader, column) for reader in self._fed(child)):
+                    return True
+            elif column in child.operator.reads:
                 return True
-            if child.store is None and self.reads(child, column):
+            elif child.store is None and self.reads(child, column):
                 return True
         return False
 
@@ -145,7 +177,7 @@ def make_topology(application: str, nodes: Sequence[Node]) -> Topology:
 
     Raises:
         TopologyError: if nothing is read, two stores have one name, a changelog's name is too
-            long, or a topic is read as two types.
+            long, a topic is read as two types, or two repartition topics have one name.
     """
     if not nodes:
         raise TopologyError(
@@ -154,8 +186,10 @@ def make_topology(application: str, nodes: Sequence[Node]) -> Topology:
         )
     _check_store_names(nodes)
     _check_changelogs(application, nodes)
+    _check_repartitions(application, nodes)
+    nodes = with_repartition_topics(application, nodes)
     _check_sources(nodes)
-    return Topology(application, tuple(nodes))
+    return Topology(application, nodes)
 
 
 def _check_store_names(nodes: Iterable[Node]) -> None:
@@ -181,6 +215,28 @@ def _check_changelogs(application: str, nodes: Iterable[Node]) -> None:
                 f" takes {MAX_TOPIC}. Shorten the application id or the name of the store.",
                 operator=node.kind,
                 store=node.store.name if node.store else None,
+            )
+
+
+def _check_repartitions(application: str, nodes: Iterable[Node]) -> None:
+    owners: dict[str, Node] = {}
+    for node in nodes:
+        name = node.reshuffle.name if node.reshuffle else None
+        if name is None:
+            continue
+        topic = topic_name(application, name)
+        if len(topic) > MAX_TOPIC:
+            raise TopologyError(
+                f"The repartition topic {topic} would have {len(topic)} characters; Kafka takes"
+                f" {MAX_TOPIC}. Shorten the application id or the name of the topic.",
+                operator=node.kind,
+            )
+        other = owners.setdefault(name, node)
+        if other is not node:
+            raise TopologyError(
+                f"Two steps have a repartition topic named {name!r}: {other!r} and {node!r}."
+                " Use the stream behind one of them twice, or give each its own name=.",
+                operator=node.kind,
             )
 
 
@@ -211,7 +267,8 @@ def _origins(node: Node) -> set[str]:
     return set(_topics(node)).union(*map(_origins, node.parents))
 
 
-_ONE_TO_ONE = frozenset(("to_stream", "map", "select"))
+# What reads a topic of the application hands each change on as it is.
+_ONE_TO_ONE = frozenset(("to_stream", "map", "select", "repartition", "stream", "to_table"))
 
 
 def _one_to_one(node: Node) -> bool:

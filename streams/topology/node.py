@@ -15,6 +15,22 @@ from penstock.state.definition import StoreDefinition
 Emit: TypeAlias = Literal["commit", "every_update"]
 
 
+@dataclass(frozen=True)
+class Reshuffle:
+    """What a step that changes the key says of the repartition topic behind it.
+
+    Attributes:
+        name: the part of the topic's name that users choose; None where nothing stateful may
+            follow.
+        partitions: how many it has; None for as many as what it reads has.
+        always: whether the topic is wanted also where nothing stateful follows.
+    """
+
+    name: str | None
+    partitions: int | None = None
+    always: bool = False
+
+
 @dataclass(frozen=True, eq=False)
 class Node:
     """One step of a topology.
@@ -27,7 +43,8 @@ class Node:
         value: type and serde of the values that it hands on.
         detail: what describe() says beside the kind.
         is_table: whether it hands on changes of a table instead of records of a stream.
-        changes_key: whether it hands on records under other keys than it got.
+        reshuffle: what is known of its repartition topic, if it hands on records under other
+            keys than it got.
         emit: "every_update" where a stateful step must not coalesce.
     """
 
@@ -38,15 +55,8 @@ class Node:
     value: DataType = UNKNOWN
     detail: str = ""
     is_table: bool = False
-    changes_key: bool = False
+    reshuffle: Reshuffle | None = None
     emit: Emit = "commit"
-
-    @property
-    def rekeyed(self) -> "Node | None":
-        """The step since the source that changed the key, if any did."""
-        if self.changes_key:
-            return self
-        return next((parent.rekeyed for parent in self.parents if parent.rekeyed), None)
 
     @property
     def store(self) -> StoreDefinition | None:
