@@ -7,6 +7,7 @@ import logging
 import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from confluent_kafka import (
@@ -33,12 +34,33 @@ _OLDEST = [2, 5]
 _HOPELESS = (KafkaError._AUTHENTICATION, KafkaError._SSL)
 _EXISTS = KafkaError.TOPIC_ALREADY_EXISTS
 LEADER_PAUSE_S = 0.01
+_NO_GROUP = (
+    KafkaError.GROUP_ID_NOT_FOUND,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    KafkaError.NOT_COORDINATOR,
+)
 _MOVED = (
     KafkaError.FENCED_LEADER_EPOCH,
     KafkaError.UNKNOWN_LEADER_EPOCH,
     KafkaError.NOT_LEADER_FOR_PARTITION,
     KafkaError.LEADER_NOT_AVAILABLE,
 )
+
+
+@dataclass(frozen=True)
+class Member:
+    """A member of a consumer group.
+
+    Attributes:
+        client_id: its `client.id`.
+        host: where it runs.
+        instance: its `group.instance.id`, None for a dynamic member.
+    """
+
+    client_id: str
+    host: str
+    instance: str | None
 
 
 class Admin:
@@ -104,6 +126,17 @@ class Admin:
         )
         found = {name: self._result("describing topics", f) for name, f in futures.items()}
         return {name: str(description.topic_id) for name, description in found.items()}
+
+    def members(self, group: str) -> list[Member]:
+        """Return the members of a group; none where there is no such group."""
+        asked = self._client.describe_consumer_groups([group], request_timeout=self._timeout_s)
+        try:
+            found = asked[group].result()
+        except KafkaException as error:
+            if error.args[0].code() in _NO_GROUP:
+                return []
+            raise self._failed("asking for the members of the group", error) from error
+        return [Member(m.client_id, m.host, m.group_instance_id) for m in found.members]
 
     def configs(self, topics: Iterable[str]) -> dict[str, dict[str, str]]:
         """Return the configuration of each topic."""

@@ -88,6 +88,11 @@ class Task:
         else:
             self._accept()
 
+    def event_times(self, fetched: Fetched) -> Sequence[int]:
+        """Return a timestamp for each record of an input, in milliseconds."""
+        source = self._sources[fetched.topic][0].source
+        return source.event_times(fetched) if source else fetched.timestamps
+
     def flush(self) -> None:
         """Hand on what changed in the stores; changelog and sink records are in `outputs`.
 

@@ -107,6 +107,24 @@ class Source:
             chunk.timestamps = list(map(self.extract, chunk.values))
         return chunk
 
+    def event_times(self, fetched: Fetched) -> Sequence[int]:
+        """Return a timestamp for each record, to order inputs by.
+
+        It is the record's own where its value has none: what is wrong with the value shows
+        when it is its turn.
+        """
+        extract, serde = self.extract, self.value.serde
+        if extract is None or serde is None:
+            return fetched.timestamps
+        try:
+            values = decode_column(serde, fetched.values)
+            return [
+                own if value is None else extract(value)
+                for value, own in zip(values, fetched.timestamps, strict=True)
+            ]
+        except Exception:  # noqa: BLE001 - a serde or a user's function raises what it likes
+            return fetched.timestamps
+
     def _check_keys(self, keys: Sequence[bytes | None]) -> None:
         if self.key.serde is not BYTES and not all(keys) and None in keys:
             raise ValueError(

@@ -169,6 +169,10 @@ class InputConsumer:
         """Hold records of these inputs back until they begin again."""
         self.client.pause([TopicPartition(*at) for at in inputs if at in self._begun])
 
+    def resume(self, inputs: Inputs) -> None:
+        """Let records of paused inputs come again, from where they are."""
+        self.client.resume([TopicPartition(*at) for at in inputs if at in self._begun])
+
     def latest(self, inputs: Inputs) -> dict[tuple[str, int], int]:
         """Return the ends of the inputs as the client last saw them, -1 where it has not."""
         ends: dict[tuple[str, int], int] = {}

@@ -20,6 +20,7 @@ from penstock.query.query import Query
 from penstock.runtime.clock import now_ms
 from penstock.runtime.consumer import InputConsumer
 from penstock.runtime.destinations import ClusterDestinations
+from penstock.runtime.group import wait_for_group
 from penstock.runtime.preparation import Prepared, max_message_bytes, prepare
 from penstock.runtime.producer import IdempotentProducer, TransactionalProducer
 from penstock.runtime.reporting import Reporter
@@ -103,6 +104,14 @@ class Running:
         slot = Slot.acquire(root, app.id)
         try:
             self._worker = self._make_worker(prepared, admin, slot)
+            wait_for_group(
+                admin,
+                app.id,
+                client_id=f"{app.id}-{prepared.leads.fingerprint}",
+                slot=slot.identity,
+                wait_ms=kafka.session_timeout_ms,
+                stopped=lambda: self._stopped,
+            )
             if self._stopped:
                 self._worker.stop()
             self._worker.run()
@@ -136,6 +145,7 @@ class Running:
             memory=RocksMemory(memory_bytes // 2),
             cache_entries=max(1_000, memory_bytes // 2 // BYTES_PER_ENTRY // stores),
             lock_timeout_ms=settings.state.lock_timeout_ms,
+            max_idle_ms=settings.commit.max_idle_ms,
             exactly_once=app.guarantee == "exactly_once",
             now_ms=now_ms,
             sleep=time.sleep,
@@ -169,6 +179,8 @@ class Running:
             **self._client_config(),
             # The first two decide the speed: 0.4 M records/s without, 1.6 to 2.3 M with them.
             "fetch.queue.backoff.ms": 10,
+            # An input is known to be at its end that long after its last record.
+            "fetch.wait.max.ms": 100,
             "queued.min.messages": 200_000,
             "queued.max.messages.kbytes": 65_536,
             # Three in a session; the client's own is one in 3 s, however short the session.

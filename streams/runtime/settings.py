@@ -109,6 +109,8 @@ class CommitSettings:
         max_batch_bytes: and at the latest after this many bytes of input.
         chunk_ms: chunks are cut so that processing one takes about this long.
         chunk_records: the most records that one chunk holds.
+        max_idle_ms: an input without records holds those of others that it is ordered with
+            back for at most this long.
         purge_interval_ms: what is committed is deleted from repartition topics this often.
     """
 
@@ -118,6 +120,7 @@ class CommitSettings:
     max_batch_bytes: int = 512 * 1024 * 1024
     chunk_ms: int = 50
     chunk_records: int = 5_000
+    max_idle_ms: int = 1_000
     purge_interval_ms: int = 30_000
 
 

@@ -20,6 +20,7 @@ from pathlib import Path
 from penstock.engine import metadata
 from penstock.engine.assignment import Lead
 from penstock.engine.metadata import Metadata, short_hash
+from penstock.engine.order import InputOrder
 from penstock.engine.restore import Restore
 from penstock.engine.task import Task
 from penstock.errors import BrokerError, StateError, TopologyError
@@ -76,6 +77,7 @@ class OwnedTask:
         settled: whether every input has a committed offset.
         committed_ms: when its offsets were last committed by us, wall clock.
         task: its steps at work, once it is running.
+        order: in which order its inputs are read, where that matters.
         stores: by name.
         purged: up to where its repartition topics were asked to be deleted.
     """
@@ -88,6 +90,7 @@ class OwnedTask:
     settled: bool = False
     committed_ms: int = 0
     task: Task | None = None
+    order: InputOrder | None = None
     stores: dict[str, OpenStore] = field(default_factory=dict[str, OpenStore])
     purged: dict[tuple[str, int], int] = field(default_factory=dict[tuple[str, int], int])
 
@@ -116,6 +119,7 @@ class TaskStarter:
         memory: what all stores share.
         cache_entries: how many entries the clean cache of one store keeps.
         lock_timeout_ms: how long to wait for a store that another process holds.
+        max_idle_ms: how long an input without records may hold back those it is ordered with.
         exactly_once: whether state without committed offsets cannot be.
         now_ms: the wall clock.
         sleep: waits for seconds.
@@ -133,6 +137,7 @@ class TaskStarter:
         memory: RocksMemory,
         cache_entries: int,
         lock_timeout_ms: int,
+        max_idle_ms: int,
         exactly_once: bool,
         now_ms: Callable[[], int],
         sleep: Callable[[float], None],
@@ -146,6 +151,7 @@ class TaskStarter:
         self._memory = memory
         self._cache_entries = cache_entries
         self._lock_timeout_ms = lock_timeout_ms
+        self._max_idle_ms = max_idle_ms
         self._exactly_once = exactly_once
         self._now_ms = now_ms
         self._sleep = sleep
@@ -195,7 +201,7 @@ class TaskStarter:
         for name, opened in owned.stores.items():
             self._restorer.drop(opened.restore.topic, owned.partition)
             self._close_store(opened, owned.task.overlays[name] if owned.task else None)
-        owned.stores, owned.task, owned.phase = {}, None, Phase.WAITING
+        owned.stores, owned.task, owned.order, owned.phase = {}, None, None, Phase.WAITING
 
     def _find_offsets(self, tasks: Sequence[OwnedTask]) -> bool:
         inputs = [at for owned in tasks for at in owned.inputs]
@@ -351,10 +357,21 @@ class TaskStarter:
             self._prepared.topology, owned.lead.part, owned.partition, overlays, self._destinations
         )
         owned.task.clocks = owned.clocks
+        owned.order = self._order(owned, owned.task)
         owned.phase = Phase.RUNNING
         owned.committed_ms = self._now_ms()
         self._consumer.begin(owned.offsets)
         log.info("Task %s runs from %s.", owned, owned.offsets)
+
+    def _order(self, owned: OwnedTask, task: Task) -> InputOrder | None:
+        if len(owned.inputs) == 1 or not owned.stores:
+            return None
+        return InputOrder(
+            owned.inputs,
+            max_idle_ms=self._max_idle_ms,
+            times=task.event_times,
+            latest=self._consumer.latest,
+        )
 
     def _close_store(self, opened: OpenStore, overlay: Overlay | None) -> None:
         try:

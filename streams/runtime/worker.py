@@ -20,6 +20,7 @@ from typing import TypeVar
 
 from penstock.engine.batch import Batch, Pace
 from penstock.engine.metadata import BatchId, Metadata, decode, short_hash
+from penstock.engine.order import InputOrder
 from penstock.engine.transaction import Command, Event, State, Transaction
 from penstock.errors import BrokerError, DataError, PenstockError
 from penstock.operators.source import Fetched, total_bytes
@@ -37,6 +38,8 @@ log = logging.getLogger("penstock")
 T = TypeVar("T")
 
 IDLE_WAIT_S = 0.1
+HELD_WAIT_S = 0.005
+MOST_HELD_RECORDS = 20_000  # of an input that has to wait for another one
 UNASSIGNED_WAIT_S = 0.01  # an assignment comes inside `fetch`, which then waits to the end
 RECOMMIT_MS = 3_600_000  # the broker expires offsets of siblings even while members live
 RESOLVE_TRIES = 60
@@ -93,6 +96,7 @@ class Worker:
         self._queue: deque[Fetched] = deque()
         self._batches = 0
         self._batch = self._new_batch()
+        self._full: set[tuple[str, int]] = set()
         self._touched: dict[int, OwnedTask] = {}
         self._careful: dict[tuple[str, int], int] = {}
         self._rewound: dict[tuple[str, int], int] = {}
@@ -128,11 +132,13 @@ class Worker:
             self._close()
 
     def _step(self) -> None:
-        if not self._queue or self._now() - self._polled > KEEPALIVE_S:
-            self._queue += self._fetch()
-        drained = not self._queue
-        if self._queue:
-            self._process(self._queue.popleft())
+        fetched = self._next()
+        if fetched is None or self._now() - self._polled > KEEPALIVE_S:
+            self._receive(self._fetch(busy=fetched is not None))
+            fetched = fetched or self._next()
+        drained = fetched is None
+        if fetched is not None:
+            self._process(fetched)
         self._raise_from_callback()
         self._advance_tasks()
         if self._transaction.state is State.IDLE:
@@ -145,16 +151,47 @@ class Worker:
 
     # Fetching and processing
 
-    def _fetch(self) -> list[Fetched]:
+    def _fetch(self, *, busy: bool) -> list[Fetched]:
         self._consumer.seek({at: n for at, n in self._rewound.items() if at in self._by_input})
         self._rewound = {}
-        fetched = self._consumer.fetch(self._wait_s(), 0 if self._queue else self._chunk_records())
+        wait_s, limit = (0.0, 0) if busy else (self._wait_s(), self._chunk_records())
+        fetched = self._consumer.fetch(wait_s, limit)
         self._polled = self._now()
         return [run for run in fetched if (run.topic, run.partition) not in self._rewound]
 
+    def _receive(self, fetched: list[Fetched]) -> None:
+        """Queue what was fetched; a task that orders its inputs does so itself."""
+        for run in fetched:
+            at = (run.topic, run.partition)
+            owned = self._by_input.get(at)
+            if owned is None or owned.order is None:
+                self._queue.append(run)
+                continue
+            owned.order.add(run)
+            if owned.order.queued(at) > MOST_HELD_RECORDS and at not in self._full:
+                self._full.add(at)
+                self._consumer.pause([at])
+
+    def _next(self) -> Fetched | None:
+        if self._queue:
+            return self._queue.popleft()
+        for owned in self._tasks.values():
+            found = owned.order.next(self._now() * 1000) if owned.order else None
+            if owned.order and found:
+                self._make_room(owned.order, (found.topic, found.partition))
+                return found
+        return None
+
+    def _make_room(self, order: InputOrder, at: tuple[str, int]) -> None:
+        if at in self._full and order.queued(at) < MOST_HELD_RECORDS // 2:
+            self._full.discard(at)
+            self._consumer.resume([at])
+
     def _wait_s(self) -> float:
-        if self._queue or self._restorer.busy:
+        if self._restorer.busy:
             return 0.0
+        if any(owned.order and owned.order.holds for owned in self._tasks.values()):
+            return HELD_WAIT_S
         if self._transaction.state is State.OPEN:
             return self._pace.poll_ms(self._batch, self._now() * 1000) / 1000
         if any(owned.phase is not Phase.RUNNING for owned in self._tasks.values()):
@@ -443,6 +480,11 @@ class Worker:
             ) from self._error
 
     def _drop_queued(self, owned: OwnedTask) -> None:
+        if owned.order:
+            owned.order.clear()
+            full = self._full.intersection(owned.inputs)
+            self._full -= full
+            self._consumer.resume(full)
         mine = set(owned.inputs)
         self._queue = deque(run for run in self._queue if (run.topic, run.partition) not in mine)
 
