@@ -4,7 +4,6 @@ Every call is bounded in time, and every failure is a BrokerError that says what
 """
 
 import logging
-import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -30,7 +29,6 @@ from penstock.topics.internal import InternalTopic, verify
 
 log = logging.getLogger("penstock")
 
-_OLDEST = [2, 5]
 _HOPELESS = (KafkaError._AUTHENTICATION, KafkaError._SSL)
 _EXISTS = KafkaError.TOPIC_ALREADY_EXISTS
 LEADER_PAUSE_S = 0.01
@@ -61,6 +59,44 @@ class Member:
     client_id: str
     host: str
     instance: str | None
+
+
+@dataclass(frozen=True)
+class Description:
+    """A topic as it is now.
+
+    Attributes:
+        id: its identity; a recreated topic has another one.
+        partitions: how many it has.
+    """
+
+    id: str
+    partitions: int
+
+
+class Pending:
+    """An answer that is on its way."""
+
+    def __init__(self, futures: Mapping[str, Any]) -> None:
+        self._futures = futures
+
+    def done(self) -> bool:
+        """Whether the answer is there."""
+        return all(future.done() for future in self._futures.values())
+
+    def result(self) -> dict[str, Description | None] | None:
+        """Return each topic, None for one that does not exist; None if the cluster is away."""
+        found: dict[str, Description | None] = {}
+        for name, future in self._futures.items():
+            try:
+                topic = future.result()
+            except KafkaException as error:
+                if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
+                    return None
+                found[name] = None
+            else:
+                found[name] = Description(str(topic.topic_id), len(topic.partitions))
+        return found
 
 
 class Admin:
@@ -100,22 +136,16 @@ class Admin:
         found = self._call("listing topics", self._client.list_topics, timeout=self._timeout_s)
         return {name: len(topic.partitions) for name, topic in found.topics.items()}
 
-    def check_version(self) -> None:
-        """Refuse brokers before Kafka 2.5, which do not fence by consumer group (KIP-447).
-
-        Brokers from 4.0 on have no such setting, and a user who may not read it is let pass.
-
-        Raises:
-            BrokerError: naming the version that the brokers speak among themselves.
-        """
-        brokers = self._call("asking for the brokers", self._client.list_topics, timeout=self._timeout_s)
-        resource = ConfigResource(ResourceType.BROKER, str(min(brokers.brokers)))
+    def broker_settings(self) -> dict[str, str]:
+        """Return the settings of one of the brokers; none where this user may not read them."""
+        known = self._call("listing brokers", self._client.list_topics, timeout=self._timeout_s)
+        resource = ConfigResource(ResourceType.BROKER, str(min(known.brokers)))
         asked = self._client.describe_configs([resource], request_timeout=self._timeout_s)
         try:
-            entry = asked[resource].result().get("inter.broker.protocol.version")
+            found = asked[resource].result()
         except KafkaException:
-            return
-        check_protocol(entry.value if entry else None, self._servers)
+            return {}
+        return {name: entry.value for name, entry in found.items() if entry.value is not None}
 
     def topic_ids(self, topics: Sequence[str]) -> dict[str, str]:
         """Return the identity of each topic; a recreated topic has another one."""
@@ -126,6 +156,14 @@ class Admin:
         )
         found = {name: self._result("describing topics", f) for name, f in futures.items()}
         return {name: str(description.topic_id) for name, description in found.items()}
+
+    def describe(self, topics: Sequence[str]) -> "Pending":
+        """Ask what topics are like, without waiting for the answer."""
+        return Pending(
+            self._client.describe_topics(
+                TopicCollection(list(topics)), request_timeout=self._timeout_s
+            )
+        )
 
     def members(self, group: str) -> list[Member]:
         """Return the members of a group; none where there is no such group."""
@@ -287,21 +325,6 @@ class Admin:
     def _note(self, error: KafkaError) -> None:
         if error.code() != KafkaError._ALL_BROKERS_DOWN:
             self._last_error = error
-
-
-def check_protocol(version: str | None, servers: str) -> None:
-    """Refuse a version of Kafka that is too old, such as "2.4-IV1"; None is a new one.
-
-    Raises:
-        BrokerError: if it is before 2.5.
-    """
-    numbers = [int(n) for n in re.findall(r"\d+", version or "")[:2]]
-    if numbers and numbers < _OLDEST:
-        raise BrokerError(
-            f"The brokers at {servers} speak the protocol of Kafka {version}; exactly once needs"
-            " 2.5 (KIP-447). Upgrade them, or raise inter.broker.protocol.version where they are"
-            " newer already."
-        )
 
 
 def _tell(future: Any) -> None:

@@ -43,7 +43,7 @@ class Lead:
         return [
             (topic, partition)
             for topic in (self.topic, *self.siblings)
-            if partition < self.partitions[topic]
+            if topic == self.topic or partition < self.partitions[topic]
         ]
 
 
@@ -78,14 +78,34 @@ def _together(part: SubTopology, internal: Container[str], counts: Mapping[str, 
     return max(fixed or [counts[topic] for topic in part.topics], default=1)
 
 
+def candidates(topology: Topology, partitions: Mapping[str, int]) -> list[str]:
+    """Return the topics of which one of several may lead: inputs with the most partitions."""
+    found: list[str] = []
+    for part in topology.sub_topologies:
+        most = max((partitions[topic] for topic in part.topics), default=0)
+        equal = [topic for topic in part.topics if partitions[topic] == most]
+        found += equal if len(equal) > 1 else []
+    return found
+
+
 class LeadMap:
     """The lead of every sub-topology.
+
+    Args:
+        topology: with patterns resolved.
+        partitions: partition counts of all inputs.
+        leading: topics that lead already: their offsets carry the tasks' memory.
 
     Attributes:
         leads: by lead topic.
     """
 
-    def __init__(self, topology: Topology, partitions: Mapping[str, int]) -> None:
+    def __init__(
+        self,
+        topology: Topology,
+        partitions: Mapping[str, int],
+        leading: Container[str] = frozenset(),
+    ) -> None:
         self.leads: dict[str, Lead] = {}
         for part in topology.sub_topologies:
             counts = {topic: partitions[topic] for topic in part.topics}
@@ -94,7 +114,7 @@ class LeadMap:
                     f"Sub-topology {part.number} reads no topic: its pattern matches none of"
                     " the topics of the cluster. Create one, or correct the pattern."
                 )
-            topic = min(counts, key=lambda name: (-counts[name], name))
+            topic = min(counts, key=lambda name: (-counts[name], name not in leading, name))
             self.leads[topic] = Lead(part, topic, counts)
 
     @property

@@ -6,6 +6,7 @@ transaction may still be pending; the client is told of an input only then. (Giv
 paused, an input that is resumed waits up to a second until the client's broker thread wakes.)
 """
 
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -135,6 +136,23 @@ class InputConsumer:
             )
             for at in found
         }
+
+    def remembering(self, topics: Iterable[str], timeout_s: float) -> frozenset[str]:
+        """Return those topics beside whose committed offsets metadata stands.
+
+        Raises:
+            BrokerError: if the group does not answer in time.
+        """
+        inputs = [(topic, 0) for topic in topics]
+        deadline = time.monotonic() + timeout_s
+        while time.monotonic() < deadline:
+            found = self.committed(inputs, timeout_s)
+            if found is not None:
+                return frozenset(topic for (topic, _), (_, text) in found.items() if text)
+        raise BrokerError(
+            f"The group's coordinator has not answered within {timeout_s:g} s. Check the"
+            " cluster's health, and start again."
+        )
 
     def seek(self, positions: Mapping[tuple[str, int], int]) -> None:
         """Go to offsets of inputs that are being read; what was fetched is dropped.

@@ -59,6 +59,12 @@ class ClusterDestinations:
         null = memo.get(None, -1)
         return [null if key is None else murmur2(key, partitions) for key in keys]
 
+    def grow(self, partitions: Mapping[str, int]) -> None:
+        """Take over the counts of topics that have more partitions; only between batches."""
+        self._partitions.update(partitions)
+        for topic in partitions:
+            self._memos.pop(topic, None)
+
     def max_message_bytes(self, topic: str) -> int:
         """Return the largest record that the topic takes."""
         limit = self._max_bytes.get(topic)

@@ -4,12 +4,13 @@ Everything that can be known to be wrong is said here, with the command that cor
 """
 
 import logging
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from penstock.engine import metadata
-from penstock.engine.assignment import LeadMap, count_partitions
-from penstock.errors import TopologyError
+from penstock.engine.assignment import LeadMap, candidates, count_partitions
+from penstock.errors import BrokerError, TopologyError
 from penstock.topics.admin import Admin
 from penstock.topics.internal import (
     DEFAULT_MAX_MESSAGE_BYTES,
@@ -21,6 +22,10 @@ from penstock.topology.resolve import resolve
 
 log = logging.getLogger("penstock")
 
+OLDEST = [2, 5]
+RECOMMIT_MS = 3_600_000
+DEFAULT_RETENTION_MINUTES = 10_080
+
 
 @dataclass(frozen=True)
 class Prepared:
@@ -30,7 +35,8 @@ class Prepared:
         topology: with patterns resolved to the topics that match.
         leads: which partitions belong together.
         partitions: partition counts of all topics.
-        internal: identity of each internal topic.
+        ids: identity of each topic whose name is known.
+        recommit_ms: offsets have to be committed again this often, or they expire.
         batch_bytes: the largest batch of records that every topic takes whose name is known:
             the broker holds max.message.bytes against batches, and the client does not split.
     """
@@ -38,23 +44,32 @@ class Prepared:
     topology: Topology
     leads: LeadMap
     partitions: Mapping[str, int]
-    internal: Mapping[str, str]
+    ids: Mapping[str, str]
+    recommit_ms: int
     batch_bytes: int
 
 
-def prepare(declared: Topology, admin: Admin) -> Prepared:
+def prepare(
+    declared: Topology, admin: Admin, leading: Callable[[list[str]], frozenset[str]]
+) -> Prepared:
     """Resolve patterns, verify input and sink topics, create and verify internal ones.
+
+    Args:
+        declared: as the application declares it.
+        admin: asks the cluster.
+        leading: returns those of some inputs that lead already.
 
     Raises:
         TopologyError: if a topic is missing or is not what the application needs.
         BrokerError: if the cluster does not answer or refuses.
     """
-    admin.check_version()
+    settings = admin.broker_settings()
+    check_version(settings)
     existing = admin.topics()
     topology = resolve(declared, sorted(existing))
     _check_topics(topology, existing)
     counts = {**existing, **count_partitions(topology, existing)}
-    leads = LeadMap(topology, counts)
+    leads = LeadMap(topology, counts, leading(candidates(topology, counts)))
     for lead in leads.leads.values():
         stores = {store.name: store.describe() for store in lead.part.stores}
         metadata.check_size(lead.siblings, stores)
@@ -66,7 +81,36 @@ def prepare(declared: Topology, admin: Admin) -> Prepared:
     _warn_of_risks({name: configs[name] for name in internal})
     limits = [_max_message_bytes(config) for config in configs.values()]
     batch_bytes = min(limits, default=DEFAULT_MAX_MESSAGE_BYTES)
-    return Prepared(topology, leads, counts, admin.topic_ids(internal), batch_bytes)
+    named = {*internal, *_named_sinks(topology), *(t for lead in leads.leads.values() for t in lead.partitions)}
+    return Prepared(topology, leads, counts, admin.topic_ids(sorted(named)), recommit_ms(settings), batch_bytes)
+
+
+def check_version(settings: Mapping[str, str]) -> None:
+    """Refuse brokers before Kafka 2.5, which do not fence by consumer group (KIP-447).
+
+    Brokers from 4.0 on have no such setting.
+
+    Raises:
+        BrokerError: naming the version that the brokers speak among themselves.
+    """
+    version = settings.get("inter.broker.protocol.version", "")
+    numbers = [int(number) for number in re.findall(r"\d+", version)[:2]]
+    if numbers and numbers < OLDEST:
+        raise BrokerError(
+            f"The brokers speak the protocol of Kafka {version}; exactly once needs 2.5"
+            " (KIP-447). Upgrade them, or raise inter.broker.protocol.version where they are"
+            " newer already."
+        )
+
+
+def recommit_ms(settings: Mapping[str, str]) -> int:
+    """Return how often offsets have to be committed again: ten times before they expire.
+
+    The broker expires those of topics that the group does not subscribe to, siblings among
+    them, even while members live.
+    """
+    minutes = int(settings.get("offsets.retention.minutes", DEFAULT_RETENTION_MINUTES))
+    return min(RECOMMIT_MS, minutes * 60_000 // 10)
 
 
 def max_message_bytes(admin: Admin, topic: str) -> int:

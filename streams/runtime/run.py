@@ -26,6 +26,7 @@ from penstock.runtime.producer import IdempotentProducer, TransactionalProducer
 from penstock.runtime.reporting import Reporter
 from penstock.runtime.restorer import Restorer
 from penstock.runtime.tasks import TaskStarter
+from penstock.runtime.watch import TopicWatch
 from penstock.runtime.worker import Worker
 from penstock.state.directories import Slot, default_state_dir, make_folder
 from penstock.state.rocksdb import RocksMemory
@@ -100,7 +101,7 @@ class Running:
         admin.connect(kafka.connect_timeout_ms, lambda: self._stopped)
         if self._stopped:
             return
-        prepared = prepare(self._topology, admin)
+        prepared = prepare(self._topology, admin, self._leading)
         slot = Slot.acquire(root, app.id)
         try:
             self._worker = self._make_worker(prepared, admin, slot)
@@ -117,6 +118,20 @@ class Running:
             self._worker.run()
         finally:
             slot.release()
+
+    def _leading(self, topics: list[str]) -> frozenset[str]:
+        """Return those of some inputs whose committed offset carries a task's memory."""
+        if not topics:
+            return frozenset()
+        reader = InputConsumer(
+            {**self._client_config(), "group.id": self._app.id},
+            topics=frozenset(),
+            with_headers=frozenset(),
+        )
+        try:
+            return reader.remembering(topics, self._settings.kafka.request_timeout_ms / 1000)
+        finally:
+            reader.close()
 
     def _make_worker(self, prepared: Prepared, admin: Admin, slot: Slot) -> Worker:
         app, settings = self._app, self._settings
@@ -158,6 +173,7 @@ class Running:
             restorer=restorer,
             starter=starter,
             reporter=self._reporter,
+            watch=TopicWatch(admin, prepared, settings.kafka.topic_check_ms, time.monotonic() * 1000),
             run=self.run_id.int >> 64,
             now_ms=now_ms,
         )

@@ -50,6 +50,7 @@ class KafkaSettings:
         transaction_timeout_ms: the broker aborts a transaction that is open for longer.
         request_timeout_ms: bound of one call to the cluster.
         connect_timeout_ms: how long to wait for the cluster at start.
+        topic_check_ms: how often to look whether topics have grown or were made anew.
     """
 
     client: Mapping[str, Setting] = field(default_factory=dict[str, Setting])
@@ -61,6 +62,7 @@ class KafkaSettings:
     transaction_timeout_ms: int = 15_000
     request_timeout_ms: int = 10_000
     connect_timeout_ms: int = 30_000
+    topic_check_ms: int = 30_000
 
     def __post_init__(self) -> None:
         for name in (*self.client, *self.consumer, *self.producer):

@@ -24,9 +24,9 @@ from penstock.engine.order import InputOrder
 from penstock.engine.restore import Restore
 from penstock.engine.task import Task
 from penstock.errors import BrokerError, StateError, TopologyError
-from penstock.operators.sink import Destinations
 from penstock.operators.source import Start
 from penstock.runtime.consumer import InputConsumer
+from penstock.runtime.destinations import ClusterDestinations
 from penstock.runtime.preparation import Prepared
 from penstock.runtime.restorer import Restorer, Restoring
 from penstock.state.definition import StoreDefinition
@@ -132,7 +132,7 @@ class TaskStarter:
         consumer: InputConsumer,
         admin: Admin,
         restorer: Restorer,
-        destinations: Destinations,
+        destinations: ClusterDestinations,
         root: Path,
         memory: RocksMemory,
         cache_entries: int,
@@ -184,6 +184,10 @@ class TaskStarter:
                 owned.task.overlays[name].write()
                 opened.store.flush()
 
+    def grow(self, partitions: Mapping[str, int]) -> None:
+        """Write to all partitions of sinks that have more of them now."""
+        self._destinations.grow(partitions)
+
     def purge(self, owned: OwnedTask) -> None:
         """Delete what a task has committed of its repartition topics; nobody else reads them."""
         repartitions = self._prepared.topology.repartitions
@@ -216,19 +220,20 @@ class TaskStarter:
         self, owned: OwnedTask, found: Mapping[tuple[str, int], tuple[int, str | None]]
     ) -> None:
         """Begin where the last commit has left the task."""
-        owned.metadata = metadata.decode(found[owned.lead.topic, owned.partition][1], str(owned))
+        led, owned.metadata = _memory(owned, found)
         if owned.metadata:
             check_definitions(owned.lead.part.stores, owned.metadata, str(owned))
         owned.offsets = {at: found[at][0] for at in owned.inputs if found[at][0] >= 0}
         missing = [at for at in owned.inputs if at not in owned.offsets]
-        owned.settled = not missing
+        # The first commit moves what stands beside another input, which led before.
+        owned.settled = not missing and led == owned.lead.topic
         for topic, partition in missing:
-            self._check_new(owned, topic)
+            self._check_new(owned, topic, led)
             owned.offsets[topic, partition] = self._start(owned, topic, partition)
 
-    def _check_new(self, owned: OwnedTask, topic: str) -> None:
+    def _check_new(self, owned: OwnedTask, topic: str, led: str) -> None:
         known = owned.metadata is not None and (
-            topic == owned.lead.topic or short_hash(topic) in owned.metadata.siblings
+            topic == led or short_hash(topic) in owned.metadata.siblings
         )
         if known:
             raise BrokerError(
@@ -276,7 +281,7 @@ class TaskStarter:
         application = self._prepared.topology.application
         folder = store_folder(self._root, application, definition.name, partition)
         lock = lock_store(folder, self._waiter())
-        topic_id = self._prepared.internal[topic]
+        topic_id = self._prepared.ids[topic]
         store, position = self._open_trusted(folder, topic, topic_id, log_range)
         first = position.offset if position else log_range[0]
         restore = Restore(definition.name, topic, partition, first, log_range[1])
@@ -386,6 +391,17 @@ class TaskStarter:
             log.warning("%s It is restored from its changelog at the next start.", error)
         finally:
             opened.lock.release()
+
+
+def _memory(
+    owned: OwnedTask, found: Mapping[tuple[str, int], tuple[int, str | None]]
+) -> tuple[str, Metadata | None]:
+    """Return what the last commit has left, and the input beside which it stands: its lead."""
+    for topic, partition in owned.inputs:
+        memory = metadata.decode(found[topic, partition][1], f"{topic}/{partition}")
+        if memory is not None:
+            return topic, memory
+    return owned.lead.topic, None
 
 
 def check_definitions(stores: tuple[StoreDefinition, ...], found: Metadata, where: str) -> None:

@@ -32,6 +32,7 @@ from penstock.runtime.reporting import Reporter
 from penstock.runtime.restorer import Restorer
 from penstock.runtime.settings import Settings
 from penstock.runtime.tasks import OwnedTask, Phase, TaskStarter, offsets_to_commit
+from penstock.runtime.watch import TopicWatch
 from penstock.state.store import Position
 
 log = logging.getLogger("penstock")
@@ -41,7 +42,6 @@ IDLE_WAIT_S = 0.1
 HELD_WAIT_S = 0.005
 MOST_HELD_RECORDS = 20_000  # of an input that has to wait for another one
 UNASSIGNED_WAIT_S = 0.01  # an assignment comes inside `fetch`, which then waits to the end
-RECOMMIT_MS = 3_600_000  # the broker expires offsets of siblings even while members live
 RESOLVE_TRIES = 60
 SAME_FAILURES = 5
 KEEPALIVE_S = 1.0
@@ -69,6 +69,7 @@ class Worker:
         restorer: Restorer,
         starter: TaskStarter,
         reporter: Reporter,
+        watch: TopicWatch,
         run: int,
         now_ms: Callable[[], int],
         now: Callable[[], float] = time.monotonic,
@@ -96,6 +97,8 @@ class Worker:
         self._queue: deque[Fetched] = deque()
         self._batches = 0
         self._batch = self._new_batch()
+        self._watch = watch
+        self._grown: dict[str, int] = {}
         self._full: set[tuple[str, int]] = set()
         self._touched: dict[int, OwnedTask] = {}
         self._careful: dict[tuple[str, int], int] = {}
@@ -506,19 +509,28 @@ class Worker:
             owned
             for owned in self._tasks.values()
             if owned.phase is Phase.RUNNING
-            and (not owned.settled or now_ms - owned.committed_ms > RECOMMIT_MS)
+            and (not owned.settled or now_ms - owned.committed_ms > self._prepared.recommit_ms)
         ]
         if due:
             self._open_batch()
             self._touched = {id(owned): owned for owned in due}
 
     def _maintain(self) -> None:
-        """Flush stores to disk, and delete what is committed from repartition topics."""
+        """Flush stores, look at the topics, delete what is committed of repartition topics.
+
+        Raises:
+            PenstockError: if the disk refuses, or a topic is not what it was.
+        """
         now = self._now()
         if now - self._flushed >= self._settings.state.flush_interval_ms / 1000:
             self._flushed = now
             for owned in self._tasks.values():
                 self._starter.flush(owned)
+        self._grown.update(self._watch.check(now * 1000))
+        if self._grown and self._transaction.state is State.IDLE:
+            log.info("Topics have more partitions now: %s.", self._grown)
+            self._starter.grow(self._grown)
+            self._grown = {}
         if now - self._purged >= self._settings.commit.purge_interval_ms / 1000:
             self._purged = now
             for owned in self._tasks.values():

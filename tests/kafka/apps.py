@@ -46,6 +46,10 @@ def upper(text: str) -> str:
     return text.upper()
 
 
+def ending(text: str) -> str:
+    return text[-2:]
+
+
 def total(one: Sale, other: Sale) -> Sale:
     return Sale(one.amount + other.amount, one.sales + other.sales)
 
@@ -112,6 +116,11 @@ def map_and_count(app: ps.App, inputs: Inputs, out: list[str], args: argparse.Na
     words.group_by_key().count(name="counts").to(out[1])
 
 
+def regroup(app: ps.App, inputs: Inputs, out: list[str], args: argparse.Namespace) -> None:
+    words = app.stream(inputs, key=str, value=str, start=args.start)
+    words.group_by(ending, key=str, name="by-ending").count(name="counts").to(out[0])
+
+
 def reduce_(app: ps.App, inputs: Inputs, out: list[str], args: argparse.Namespace) -> None:
     sales = app.stream(inputs, key=str, value=Sale)
     sales.group_by_key().reduce(total, name="totals").to(out[0])
@@ -171,6 +180,7 @@ APPS: dict[str, Build] = {
     "count": count,
     "count-in-json": count_in_json,
     "map-and-count": map_and_count,
+    "regroup": regroup,
     "reduce": reduce_,
     "two-stores": two_stores,
     "join": join,

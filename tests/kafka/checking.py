@@ -91,6 +91,17 @@ def partitions_of(servers: str, topics: Iterable[str]) -> list[Partition]:
     return [(topic, number) for topic in topics for number in sorted(found[topic].partitions)]
 
 
+def topics(servers: str) -> set[str]:
+    return set(admin(servers).list_topics(timeout=READ_TIMEOUT_S).topics)
+
+
+def config_of(servers: str, topic: str) -> dict[str, str]:
+    """Look up the settings of a topic."""
+    asked = ConfigResource(ResourceType.TOPIC, topic)
+    found = admin(servers).describe_configs([asked])[asked].result()
+    return {name: entry.value for name, entry in found.items()}
+
+
 def configure(servers: str, topic: str, config: Mapping[str, str]) -> None:
     """Change settings of a topic, and wait until the broker says so too."""
     entries = [
@@ -99,11 +110,10 @@ def configure(servers: str, topic: str, config: Mapping[str, str]) -> None:
     ]
     resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=entries)
     admin(servers).incremental_alter_configs([resource])[resource].result()
-    asked = ConfigResource(ResourceType.TOPIC, topic)
     deadline = time.monotonic() + READ_TIMEOUT_S
     while True:
-        found = admin(servers).describe_configs([asked])[asked].result()
-        if all(found[name].value == value for name, value in config.items()):
+        found = config_of(servers, topic)
+        if all(found[name] == value for name, value in config.items()):
             return
         assert time.monotonic() < deadline, f"{topic} is not configured as {config}"
         time.sleep(0.02)
@@ -212,7 +222,18 @@ def ends(
     servers: str, topics: Iterable[str], isolation: IsolationLevel = IsolationLevel.READ_COMMITTED
 ) -> dict[Partition, int]:
     """Look up where topics end: the last stable offset for readers of committed records."""
-    wanted = {TopicPartition(t, p): OffsetSpec.latest() for t, p in partitions_of(servers, topics)}
+    return _offsets(servers, topics, OffsetSpec.latest(), isolation)
+
+
+def starts(servers: str, topics: Iterable[str]) -> dict[Partition, int]:
+    """Look up where topics begin."""
+    return _offsets(servers, topics, OffsetSpec.earliest(), IsolationLevel.READ_UNCOMMITTED)
+
+
+def _offsets(
+    servers: str, topics: Iterable[str], spec: OffsetSpec, isolation: IsolationLevel
+) -> dict[Partition, int]:
+    wanted = {TopicPartition(t, p): spec for t, p in partitions_of(servers, topics)}
     if not wanted:
         return {}
     futures = admin(servers).list_offsets(

@@ -1,0 +1,100 @@
+"""Watch: whether the topics are still what they were when the worker started.
+
+Kafka tells nobody that a topic has more partitions or was made anew. Keys would then go to
+partitions whose state knows nothing of them, and offsets would mean other records. So the
+topics are described again every half minute, without the loop waiting for the answer.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from penstock.engine.assignment import Lead
+from penstock.errors import BrokerError, TopologyError
+from penstock.runtime.preparation import Prepared
+from penstock.topics.admin import Admin, Description, Pending
+
+
+@dataclass
+class TopicWatch:
+    """Describe the topics of an application from time to time.
+
+    Args:
+        admin: asks the cluster.
+        prepared: what the topics were.
+        interval_ms: how often to look.
+    """
+
+    admin: Admin
+    prepared: Prepared
+    interval_ms: int
+    looked_ms: float = 0.0
+    pending: Pending | None = None
+
+    def check(self, now_ms: float) -> Mapping[str, int]:
+        """Return the partition counts of sinks that have more of them than before.
+
+        Args:
+            now_ms: monotonic milliseconds.
+
+        Raises:
+            BrokerError: if a topic is gone, or was made anew.
+            TopologyError: if an input has more partitions, and that changes who reads what.
+        """
+        if self.pending is None:
+            if now_ms - self.looked_ms >= self.interval_ms:
+                self.looked_ms = now_ms
+                self.pending = self.admin.describe(sorted(self.prepared.ids))
+            return {}
+        if not self.pending.done():
+            return {}
+        found, self.pending = self.pending.result(), None
+        return changes(self.prepared, found) if found is not None else {}
+
+
+def changes(prepared: Prepared, found: Mapping[str, Description | None]) -> dict[str, int]:
+    """Compare topics with what they were; return new partition counts of sinks.
+
+    Raises:
+        BrokerError: if a topic is gone, or was made anew.
+        TopologyError: if an input has more partitions, and that changes who reads what.
+    """
+    grown: dict[str, int] = {}
+    leads = {topic: lead for lead in prepared.leads.leads.values() for topic in lead.partitions}
+    for topic, now in found.items():
+        if now is None or now.id != prepared.ids[topic]:
+            raise _gone(topic, now)
+        before = prepared.partitions[topic]
+        if now.partitions == before:
+            continue
+        if topic not in leads:
+            grown[topic] = now.partitions
+        elif leads[topic].siblings or leads[topic].part.stores:
+            raise _grown(leads[topic], topic, before, now.partitions)
+    return grown
+
+
+def _gone(topic: str, now: Description | None) -> BrokerError:
+    what = "was deleted" if now is None else "was deleted and made anew"
+    return BrokerError(
+        f"The topic {topic} {what} while the application was running: the offsets committed for"
+        " it, and the state made of it, belong to the old one. Start over under a new"
+        " application id, or reset the application.",
+        topic=topic,
+    )
+
+
+def _grown(lead: Lead, topic: str, before: int, now: int) -> TopologyError:
+    if lead.part.stores:
+        stores = ", ".join(store.name for store in lead.part.stores)
+        return TopologyError(
+            f"The topic {topic} has {now} partitions now, and had {before}: its keys are spread"
+            f" anew, and the state of {stores} is not. Start over under a new application id;"
+            " state cannot follow.",
+            topic=topic,
+        )
+    return TopologyError(
+        f"The topic {topic} has {now} partitions now, and had {before}. It is read together"
+        f" with {', '.join(sorted(set(lead.partitions) - {topic}))}: stop all workers and start"
+        " them again, so that they share the partitions out anew.",
+        topic=topic,
+    )

@@ -1,0 +1,117 @@
+"""Records under a new key come together again, exactly once, and nothing of them stays behind."""
+
+from collections.abc import Iterable
+
+import pytest
+
+from penstock.testing.kafka_server import KafkaServer
+from tests.kafka import checking
+from tests.kafka.apps import ending
+from tests.kafka.conftest import ApplicationFactory, TopicFactory
+from tests.kafka.feeding import Load, endless_words, feed, words
+from tests.kafka.workers import Application
+
+pytestmark = pytest.mark.kafka
+
+RECORDS = 5_000
+
+
+def test_counts_under_a_new_key_are_exact(
+    kafka: KafkaServer, topic: TopicFactory, application: ApplicationFactory
+) -> None:
+    app = regrouped(application, topic)
+    for start in (0, RECORDS):
+        feed(kafka.bootstrap_servers, app.inputs[0], words(RECORDS, first=start))
+        run_through(app)
+    check(app)
+
+
+def test_the_topic_is_made_as_kafka_streams_makes_it(
+    kafka: KafkaServer, topic: TopicFactory, application: ApplicationFactory
+) -> None:
+    app = regrouped(application, topic)
+    feed(kafka.bootstrap_servers, app.inputs[0], words(100))
+    run_through(app)
+    found = checking.config_of(kafka.bootstrap_servers, repartition(app))
+    wanted = {
+        "cleanup.policy": "delete",
+        "retention.ms": "-1",
+        "message.timestamp.type": "CreateTime",
+    }
+    assert {name: found[name] for name in wanted} == wanted
+    assert len(checking.partitions_of(kafka.bootstrap_servers, [repartition(app)])) == 4
+
+
+def test_what_is_committed_is_purged(
+    kafka: KafkaServer, topic: TopicFactory, application: ApplicationFactory
+) -> None:
+    app = regrouped(application, topic, commit={"purge_interval_ms": 200})
+    feed(kafka.bootstrap_servers, app.inputs[0], words(RECORDS))
+    app.start()
+    app.wait_until(lambda: done(app), "everything is counted")
+    app.wait_until(lambda: purged(app), "everything that is committed is deleted")
+    app.stop()
+    feed(kafka.bootstrap_servers, app.inputs[0], words(RECORDS, first=RECORDS))
+    run_through(app)
+    check(app)
+
+
+def test_kills_on_both_sides_of_the_topic_leave_everything_exact(
+    kafka: KafkaServer, topic: TopicFactory, application: ApplicationFactory
+) -> None:
+    app = regrouped(application, topic, commit={"purge_interval_ms": 100})
+    rows = {app.inputs[0]: endless_words()}
+    with Load(kafka.bootstrap_servers, rows, per_second=4_000):
+        for _ in range(4):
+            app.start()
+            app.wait_for_progress()
+            app.kill()
+            app.check_store("counts", complete=False)
+    run_through(app)
+    check(app)
+
+
+def regrouped(
+    make: ApplicationFactory, topic: TopicFactory, **options: object
+) -> Application:
+    """An application that counts words by their last two characters."""
+    return make("regroup", topic("words"), topic("counts"), **options)
+
+
+def run_through(app: Application) -> None:
+    app.start()
+    app.wait_until(lambda: done(app), "everything is counted")
+    app.stop()
+
+
+def repartition(app: Application) -> str:
+    return f"{app.id}-by-ending-repartition"
+
+
+def done(app: Application) -> bool:
+    """Whether all input is committed on both sides of the repartition topic."""
+    topics = [*app.inputs, repartition(app)]
+    if not app.drained() or repartition(app) not in checking.topics(app.servers):
+        return False
+    committed = checking.committed(app.servers, app.id, topics)
+    return all(committed.get(at) == end for at, end in checking.ends(app.servers, topics).items())
+
+
+def purged(app: Application) -> bool:
+    topics = [repartition(app)]
+    return checking.starts(app.servers, topics) == checking.ends(app.servers, topics)
+
+
+def by_ending(records: Iterable[checking.Record]) -> list[checking.Record]:
+    return [
+        record._replace(key=ending((record.value or b"").decode()).encode()) for record in records
+    ]
+
+
+def check(app: Application) -> None:
+    """Each count is there, in order, the store agrees, and nothing is open."""
+    counts = checking.counted(by_ending(app.read_inputs()))
+    checking.check_updates(counts, app.read_output())
+    app.check_store("counts")
+    app.check_ends("counts")
+    checking.check_committed(app.servers, app.id, [repartition(app)])

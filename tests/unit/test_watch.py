@@ -1,0 +1,103 @@
+"""What a changed topic means to a running application."""
+
+from dataclasses import replace
+
+import pytest
+
+import penstock as ps
+from penstock.engine.assignment import LeadMap
+from penstock.errors import BrokerError, TopologyError
+from penstock.runtime.preparation import Prepared
+from penstock.runtime.watch import TopicWatch, changes
+from penstock.topics.admin import Description
+
+COUNTS = {"words": 4, "a": 2, "b": 2, "single": 3, "out": 1}
+
+
+def prepared() -> Prepared:
+    """One sub-topology with a store, one with siblings, one of a single input."""
+    app = ps.App("app")
+    app.stream("words", key=str, value=str).group_by_key().count(name="c").to("out")
+    app.stream(["a", "b"], key=str, value=str).to("out")
+    app.stream("single", key=str, value=str).to("out")
+    topology = app.topology()
+    ids = {topic: f"id-{topic}" for topic in COUNTS}
+    return Prepared(topology, LeadMap(topology, COUNTS), COUNTS, ids, 1, 1)
+
+
+def found(**changed: Description | None) -> dict[str, Description | None]:
+    """The topics as they were, and what is changed."""
+    now = {topic: Description(f"id-{topic}", count) for topic, count in COUNTS.items()}
+    return {**now, **changed}
+
+
+def test_topics_that_stay_are_no_change():
+    """Nothing is said, nothing is done."""
+    assert changes(prepared(), found()) == {}
+
+
+@pytest.mark.parametrize("topic", list(COUNTS))
+@pytest.mark.parametrize(
+    ("now", "said"), [(None, "was deleted while"), (Description("new", 4), "made anew")]
+)
+def test_a_topic_that_is_gone_or_made_anew_stops_the_application(topic, now, said):
+    """Inputs and sinks alike; the message names the topic."""
+    with pytest.raises(BrokerError, match=f"topic {topic} .*{said}") as error:
+        changes(prepared(), found(**{topic: now}))
+    assert error.value.topic == topic
+
+
+@pytest.mark.parametrize(
+    ("topic", "said"),
+    [("words", "has 9 partitions now, and had 4.*state of c"), ("b", "read together with a.*stop")],
+)
+def test_an_input_that_grows_stops_the_application(topic, said):
+    """Where it has state, or is read together with another one."""
+    with pytest.raises(TopologyError, match=said):
+        changes(prepared(), found(**{topic: Description(f"id-{topic}", 9)}))
+
+
+def test_a_single_input_without_state_may_grow():
+    """The group hands its new partitions out by itself."""
+    assert changes(prepared(), found(single=Description("id-single", 9))) == {}
+
+
+def test_a_sink_may_grow():
+    """Its new count is told."""
+    assert changes(prepared(), found(out=Description("id-out", 9))) == {"out": 9}
+
+
+class Cluster:
+    """An admin client whose answers come when the test says so."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.ready = False
+        self.answer: dict[str, Description | None] | None = found(out=Description("id-out", 2))
+
+    def describe(self, topics: list[str]) -> "Cluster":
+        assert topics == sorted(COUNTS)
+        self.asked += 1
+        return self
+
+    def done(self) -> bool:
+        return self.ready
+
+    def result(self) -> dict[str, Description | None] | None:
+        return self.answer
+
+
+def test_it_looks_from_time_to_time_and_waits_for_nothing():
+    """One question at a time; a cluster that is away is asked again later."""
+    cluster = Cluster()
+    watch = TopicWatch(cluster, replace(prepared()), 100)  # type: ignore[arg-type]
+    assert watch.check(99) == {}
+    assert cluster.asked == 0
+    assert watch.check(100) == watch.check(500) == {}
+    assert cluster.asked == 1
+    cluster.ready = True
+    assert watch.check(501) == {"out": 2}
+    cluster.answer = None
+    assert watch.check(601) == {}
+    assert watch.check(602) == {}
+    assert cluster.asked == 2
