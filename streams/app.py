@@ -125,7 +125,9 @@ class App:
         return Stream(self._declaration, node)
 
     @overload
-    def table(self, source: Topic[K, V], *, name: str, start: Start = "earliest") -> Table[K, V]: ...
+    def table(
+        self, source: Topic[K, V], *, name: str, start: Start = "earliest"
+    ) -> Table[K, V]: ...
     @overload
     def table(
         self,
@@ -163,7 +165,11 @@ class App:
         Raises:
             TopologyError: if a type has no serde, or the topic is read as something else too.
         """
-        return add_table(self._declaration, self._source(source, key, value, timestamp, unit, start, table=True), name)
+        return add_table(
+            self._declaration,
+            self._source(source, key, value, timestamp, unit, start, table=True),
+            name,
+        )
 
     def topology(self) -> Topology:
         """Return what was declared so far as an immutable, validated value.

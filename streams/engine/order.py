@@ -109,9 +109,7 @@ class InputOrder:
         return fetched.part(0, stop)
 
     def _held(self, now_ms: float) -> bool:
-        missing = [
-            at for at, runs in self._waiting.items() if not runs and at not in self._ended
-        ]
+        missing = [at for at, runs in self._waiting.items() if not runs and at not in self._ended]
         if missing:
             ends = self._latest(missing)
             missing = [at for at in missing if not 0 <= ends[at] <= self._next_offsets.get(at, -1)]

@@ -36,14 +36,16 @@ def wait_for_group(
     Raises:
         TopologyError: if others stay; nobody else is disturbed by it.
     """
-    for left_ms in range(wait_ms, -1, int(-PAUSE_S * 1000)):
-        found = foreign(admin.members(group), client_id, slot)
-        if not found or stopped():
-            return
-        if left_ms == wait_ms:
-            log.info("Other members are in the group %s; waiting whether they leave.", group)
+    found = foreign(admin.members(group), client_id, slot)
+    if found:
+        log.info("Others are in the group %s: %s. Waiting whether they leave.", group, found)
+    waited_ms = 0.0
+    while found and waited_ms < wait_ms and not stopped():
         sleep(PAUSE_S)
-    raise _refused(group, client_id, found)
+        waited_ms += PAUSE_S * 1000
+        found = foreign(admin.members(group), client_id, slot)
+    if found and not stopped():
+        raise _refused(group, client_id, found)
 
 
 def foreign(members: Sequence[Member], client_id: str, slot: str) -> list[Member]:

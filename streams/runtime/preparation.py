@@ -81,8 +81,14 @@ def prepare(
     _warn_of_risks({name: configs[name] for name in internal})
     limits = [_max_message_bytes(config) for config in configs.values()]
     batch_bytes = min(limits, default=DEFAULT_MAX_MESSAGE_BYTES)
-    named = {*internal, *_named_sinks(topology), *(t for lead in leads.leads.values() for t in lead.partitions)}
-    return Prepared(topology, leads, counts, admin.topic_ids(sorted(named)), recommit_ms(settings), batch_bytes)
+    named = {
+        *internal,
+        *_named_sinks(topology),
+        *(t for lead in leads.leads.values() for t in lead.partitions),
+    }
+    return Prepared(
+        topology, leads, counts, admin.topic_ids(sorted(named)), recommit_ms(settings), batch_bytes
+    )
 
 
 def check_version(settings: Mapping[str, str]) -> None:

@@ -97,7 +97,9 @@ class Reporter:
         )
 
     def _sinks(self) -> list[str]:
-        return sorted({node.detail for node in self._topology if node.sink and not node.sink.internal})
+        return sorted(
+            {node.detail for node in self._topology if node.sink and not node.sink.internal}
+        )
 
 
 def _rate(rows: int, seconds: float) -> float:

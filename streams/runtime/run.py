@@ -173,7 +173,9 @@ class Running:
             restorer=restorer,
             starter=starter,
             reporter=self._reporter,
-            watch=TopicWatch(admin, prepared, settings.kafka.topic_check_ms, time.monotonic() * 1000),
+            watch=TopicWatch(
+                admin, prepared, settings.kafka.topic_check_ms, time.monotonic() * 1000
+            ),
             run=self.run_id.int >> 64,
             now_ms=now_ms,
         )

@@ -160,11 +160,11 @@ class Topology:
         """
         for child in self.children[source]:
             if child.sink and child.sink.internal:
-                if any(self.reads(reader, column) for reader in self._fed(child)):
-                    return True
-            elif column in child.operator.reads:
-                return True
-            elif child.store is None and self.reads(child, column):
+                found = any(self.reads(reader, column) for reader in self._fed(child))
+            else:
+                behind = child.store is None and self.reads(child, column)
+                found = behind or column in child.operator.reads
+            if found:
                 return True
         return False
 

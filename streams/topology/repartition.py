@@ -10,6 +10,7 @@ Rule 3: what the topic is called stands in the declaration: a generated name wou
 import dataclasses
 from collections.abc import Iterator, Sequence
 
+from penstock.errors import BugError
 from penstock.operators.sink import Sink
 from penstock.operators.source import Source
 from penstock.topology.node import Node
@@ -49,9 +50,14 @@ def with_repartition_topics(application: str, nodes: Sequence[Node]) -> tuple[No
 
 
 def _topic(application: str, node: Node) -> tuple[Node, Node]:
-    assert node.reshuffle and node.reshuffle.name  # checked where it was declared
-    topic = topic_name(application, node.reshuffle.name)
-    known = {"key": node.key, "value": node.value, "detail": topic}
-    sink = Sink(topic, node.key, node.value, internal=True, partitions=node.reshuffle.partitions)
-    source = Source((topic,), node.key, node.value, keep_nulls=True, internal=True)
-    return Node("to", sink, (node,), **known), Node("stream", source, **known)
+    reshuffle = node.reshuffle
+    if reshuffle is None or reshuffle.name is None:
+        raise BugError(f"{node!r} has a repartition topic without a name. Please report this.")
+    topic = topic_name(application, reshuffle.name)
+    key, value = node.key, node.value
+    sink = Sink(topic, key, value, internal=True, partitions=reshuffle.partitions)
+    source = Source((topic,), key, value, keep_nulls=True, internal=True)
+    return (
+        Node("to", sink, (node,), key=key, value=value, detail=topic),
+        Node("stream", source, key=key, value=value, detail=topic),
+    )

@@ -71,9 +71,7 @@ def test_kills_on_both_sides_of_the_topic_leave_everything_exact(
     check(app)
 
 
-def regrouped(
-    make: ApplicationFactory, topic: TopicFactory, **options: object
-) -> Application:
+def regrouped(make: ApplicationFactory, topic: TopicFactory, **options: object) -> Application:
     """An application that counts words by their last two characters."""
     return make("regroup", topic("words"), topic("counts"), **options)
 

@@ -71,7 +71,7 @@ def test_who_stays_keeps_the_newcomer_out(member, said):
     group = Group([OURS, member])
     with pytest.raises(TopologyError, match=said):
         group.wait()
-    assert group.slept == pytest.approx(2.5)
+    assert group.slept == pytest.approx(2.0)
 
 
 def test_a_stop_ends_the_wait():

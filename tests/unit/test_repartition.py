@@ -211,9 +211,7 @@ def test_records_keep_time_headers_and_order_on_their_way():
     views(app).rekey("user", name="by-user").repartition(name="again").to("out")
     with TestDriver(app) as driver:
         for at in (7, 3):
-            driver.topic("views").send(
-                View("u", "p", at), key="k", at=at, headers=[("h", b"1")]
-            )
+            driver.topic("views").send(View("u", "p", at), key="k", at=at, headers=[("h", b"1")])
         assert driver.topic("out").read() == [("u", View("u", "p", at)) for at in (7, 3)]
         assert driver.topic("out").read_timestamps() == [7, 3]
 
