@@ -5,7 +5,8 @@ of one host share the tree, so a task that moves between them keeps its state on
 which give a worker its lasting identity, stand in `.slots` of the application's folder.
 
 State is a cache of its changelog. A folder that cannot be trusted is renamed aside, never
-deleted silently, and restored in full.
+deleted silently, and restored in full. Where the holder of a lock is stopped, and its tasks
+were given to another worker, that one restores into a folder of its slot.
 """
 
 import fcntl
@@ -82,6 +83,11 @@ def store_folder(root: Path, application: str, store: str, partition: int) -> Pa
     return make_folder(root / application / store) / str(partition)
 
 
+def private_folder(folder: Path, slot: str) -> Path:
+    """Return the folder of a store that only one slot uses, beside the one that all share."""
+    return folder.with_name(f"{folder.name}.{slot}")
+
+
 def lock_store(folder: Path, wait: Callable[[], bool]) -> Lock:
     """Lock a store's folder.
 
@@ -99,8 +105,7 @@ def lock_store(folder: Path, wait: Callable[[], bool]) -> Lock:
             return lock
         if not wait():
             raise StateError(
-                f"Another process holds the store in {folder}. Stop it (fuser {path} names"
-                " it), or run this worker with another state_dir."
+                f"Another process holds the store in {folder} (fuser {path} names it)."
             )
 
 

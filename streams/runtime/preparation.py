@@ -86,6 +86,7 @@ def prepare(
         *_named_sinks(topology),
         *(t for lead in leads.leads.values() for t in lead.partitions),
     }
+    counts |= {topic.name: topic.partitions for topic in needed}
     return Prepared(
         topology, leads, counts, admin.topic_ids(sorted(named)), recommit_ms(settings), batch_bytes
     )

@@ -157,6 +157,7 @@ class Running:
                 prepared.partitions, lambda topic: max_message_bytes(admin, topic), admin.topics
             ),
             root=app.state_dir or default_state_dir(),
+            slot=slot.identity,
             memory=RocksMemory(memory_bytes // 2),
             cache_entries=max(1_000, memory_bytes // 2 // BYTES_PER_ENTRY // stores),
             lock_timeout_ms=settings.state.lock_timeout_ms,
@@ -201,8 +202,6 @@ class Running:
             "fetch.wait.max.ms": 100,
             "queued.min.messages": 200_000,
             "queued.max.messages.kbytes": 65_536,
-            # Three in a session; the client's own is one in 3 s, however short the session.
-            "heartbeat.interval.ms": min(3_000, kafka.session_timeout_ms // 3),
             **kafka.consumer,
             "group.id": self._app.id,
             "client.id": f"{self._app.id}-{leads.fingerprint}",
@@ -215,6 +214,8 @@ class Running:
             "group.protocol": kafka.protocol,
         }
         if kafka.protocol == "classic":
+            # Three in a session; the client's own is one in 3 s, however short the session.
+            config.setdefault("heartbeat.interval.ms", min(3_000, kafka.session_timeout_ms // 3))
             config |= {
                 "session.timeout.ms": kafka.session_timeout_ms,
                 "partition.assignment.strategy": "cooperative-sticky",

@@ -30,7 +30,7 @@ from penstock.runtime.destinations import ClusterDestinations
 from penstock.runtime.preparation import Prepared
 from penstock.runtime.restorer import Restorer, Restoring
 from penstock.state.definition import StoreDefinition
-from penstock.state.directories import Lock, lock_store, set_aside, store_folder
+from penstock.state.directories import Lock, lock_store, private_folder, set_aside, store_folder
 from penstock.state.overlay import Overlay
 from penstock.state.rocksdb import DamagedStore, RocksMemory, RocksStore
 from penstock.state.store import Position
@@ -116,6 +116,7 @@ class TaskStarter:
     Args:
         prepared: what is known of the cluster.
         root: the state folder of all applications.
+        slot: identity of this worker's slot.
         memory: what all stores share.
         cache_entries: how many entries the clean cache of one store keeps.
         lock_timeout_ms: how long to wait for a store that another process holds.
@@ -134,6 +135,7 @@ class TaskStarter:
         restorer: Restorer,
         destinations: ClusterDestinations,
         root: Path,
+        slot: str,
         memory: RocksMemory,
         cache_entries: int,
         lock_timeout_ms: int,
@@ -148,6 +150,7 @@ class TaskStarter:
         self._restorer = restorer
         self._destinations = destinations
         self._root = root
+        self._slot = slot
         self._memory = memory
         self._cache_entries = cache_entries
         self._lock_timeout_ms = lock_timeout_ms
@@ -268,25 +271,42 @@ class TaskStarter:
         ]
         ends = self._admin.ends(at for _, _, at in wanted)
         starts = self._admin.starts(at for _, _, at in wanted)
+        wait = self._waiter()
         for owned, store, at in wanted:
-            opened = self._open_store(store, at, (starts[at], ends[at]))
+            opened = self._open_store(store, at, (starts[at], ends[at]), wait)
             owned.stores[store.name] = opened
             if not opened.restore.done:
                 self._restorer.add(Restoring(opened.restore, opened.store, opened.topic_id))
 
     def _open_store(
-        self, definition: StoreDefinition, at: tuple[str, int], log_range: tuple[int, int]
+        self,
+        definition: StoreDefinition,
+        at: tuple[str, int],
+        log_range: tuple[int, int],
+        wait: Callable[[], bool],
     ) -> OpenStore:
         topic, partition = at
         application = self._prepared.topology.application
         folder = store_folder(self._root, application, definition.name, partition)
-        lock = lock_store(folder, self._waiter())
+        folder, lock = self._lock(folder, wait)
         topic_id = self._prepared.ids[topic]
         store, position = self._open_trusted(folder, topic, topic_id, log_range)
         first = position.offset if position else log_range[0]
         restore = Restore(definition.name, topic, partition, first, log_range[1])
         was_empty = next(store.scan(), None) is None
         return OpenStore(definition, store, lock, restore, topic_id, was_empty)
+
+    def _lock(self, folder: Path, wait: Callable[[], bool]) -> tuple[Path, Lock]:
+        """Lock a store's folder, or one of our own where its holder does not let go."""
+        try:
+            return folder, lock_store(folder, wait)
+        except StateError as error:
+            private = private_folder(folder, self._slot)
+            log.warning(
+                "%s It is stopped, or stalls: its tasks were given to this worker, which restores"
+                " them into %s.", error, private,
+            )  # fmt: skip
+            return private, lock_store(private, lambda: False)
 
     def _open_trusted(
         self, folder: Path, topic: str, topic_id: str, log_range: tuple[int, int]
@@ -338,6 +358,7 @@ class TaskStarter:
         return self._retention[topic]
 
     def _waiter(self) -> Callable[[], bool]:
+        """Return what waits for locks, for all that are opened together no longer than for one."""
         tries = iter(range(int(self._lock_timeout_ms / 1000 / LOCK_PAUSE_S)))
 
         def wait() -> bool:

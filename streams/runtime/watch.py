@@ -6,7 +6,7 @@ topics are described again every half minute, without the loop waiting for the a
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from penstock.engine.assignment import Lead
 from penstock.errors import BrokerError, TopologyError
@@ -48,7 +48,11 @@ class TopicWatch:
         if not self.pending.done():
             return {}
         found, self.pending = self.pending.result(), None
-        return changes(self.prepared, found) if found is not None else {}
+        grown = changes(self.prepared, found) if found is not None else {}
+        if grown:
+            counts = {**self.prepared.partitions, **grown}
+            self.prepared = replace(self.prepared, partitions=counts)
+        return grown
 
 
 def changes(prepared: Prepared, found: Mapping[str, Description | None]) -> dict[str, int]:

@@ -121,6 +121,12 @@ def regroup(app: ps.App, inputs: Inputs, out: list[str], args: argparse.Namespac
     words.group_by(ending, key=str, name="by-ending").count(name="counts").to(out[0])
 
 
+def both_ways(app: ps.App, inputs: Inputs, out: list[str], args: argparse.Namespace) -> None:
+    words = app.stream(inputs, key=str, value=str, start=args.start)
+    words.map(upper).to(out[0])
+    words.group_by(ending, key=str, name="by-ending").count(name="counts").to(out[1])
+
+
 def reduce_(app: ps.App, inputs: Inputs, out: list[str], args: argparse.Namespace) -> None:
     sales = app.stream(inputs, key=str, value=Sale)
     sales.group_by_key().reduce(total, name="totals").to(out[0])
@@ -181,6 +187,7 @@ APPS: dict[str, Build] = {
     "count-in-json": count_in_json,
     "map-and-count": map_and_count,
     "regroup": regroup,
+    "both-ways": both_ways,
     "reduce": reduce_,
     "two-stores": two_stores,
     "join": join,

@@ -14,7 +14,8 @@ import tempfile
 import time
 import uuid
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -100,6 +101,22 @@ def config_of(servers: str, topic: str) -> dict[str, str]:
     asked = ConfigResource(ResourceType.TOPIC, topic)
     found = admin(servers).describe_configs([asked])[asked].result()
     return {name: entry.value for name, entry in found.items()}
+
+
+@contextmanager
+def member(servers: str, group: str, topic: str) -> Iterator[None]:
+    """Let a plain consumer be a member of a group."""
+    consumer = Consumer({"bootstrap.servers": servers, "group.id": group, "log_level": 0})
+    assigned: list[object] = []
+    consumer.subscribe([topic], on_assign=lambda _, found: assigned.append(found))
+    deadline = time.monotonic() + READ_TIMEOUT_S
+    while not assigned:
+        assert time.monotonic() < deadline, f"the consumer did not join {group}"
+        consumer.poll(0.1)
+    try:
+        yield
+    finally:
+        consumer.close()
 
 
 def configure(servers: str, topic: str, config: Mapping[str, str]) -> None:
@@ -194,7 +211,19 @@ def _record(message: Any) -> Record:
 
 
 def committed(servers: str, group: str, topics: Sequence[str]) -> dict[Partition, int]:
-    """Read the offsets that a group has committed, waiting for pending transactions.
+    """Read the offsets that a group has committed, waiting for pending transactions."""
+    found = _committed(servers, group, topics)
+    return {(at.topic, at.partition): at.offset for at in found if at.offset >= 0}
+
+
+def metadata(servers: str, group: str, topics: Sequence[str]) -> dict[Partition, str]:
+    """Read what stands beside the offsets that a group has committed."""
+    found = _committed(servers, group, topics)
+    return {(at.topic, at.partition): at.metadata or "" for at in found}
+
+
+def _committed(servers: str, group: str, topics: Sequence[str]) -> list[TopicPartition]:
+    """Ask for committed offsets.
 
     Through a consumer that joins nothing: the admin client's list_consumer_group_offsets ends
     the process with a segmentation fault when the group's coordinator is away (librdkafka
@@ -212,8 +241,7 @@ def committed(servers: str, group: str, topics: Sequence[str]) -> dict[Partition
     )
     try:
         wanted = [TopicPartition(*at) for at in partitions_of(servers, topics)]
-        found = consumer.committed(wanted, COORDINATOR_TIMEOUT_S)
-        return {(at.topic, at.partition): at.offset for at in found if at.offset >= 0}
+        return list(consumer.committed(wanted, COORDINATOR_TIMEOUT_S))
     finally:
         consumer.close()
 

@@ -64,7 +64,7 @@ class Application:
         self.options = options
         self.id = options.pop("id", None) or f"{name}-{uuid.uuid4().hex[:8]}"
         self.state_dir = folder / "state"
-        self.log = folder / f"{self.id}.log"
+        self.log = folder / f"{self.id}-{uuid.uuid4().hex[:4]}.log"
         self._process: subprocess.Popen[bytes] | None = None
 
     # The process
@@ -111,6 +111,9 @@ class Application:
         """Wait until the worker has ended without an error."""
         assert self._running().wait(timeout_s) == 0, self.text()
         self._process = None
+
+    def started(self) -> bool:
+        return self._process is not None
 
     def alive(self) -> bool:
         return self._process is not None and self._process.poll() is None
@@ -207,6 +210,13 @@ class Application:
         self.wait_drained()
         self.stop()
         return self
+
+    def wait_gone_or_ended(self, topic: str) -> None:
+        """Wait until a deleted topic is not known any more, or the worker has noticed."""
+        deadline = time.monotonic() + WAIT_S
+        while self.alive() and topic in checking.topics(self.servers):
+            assert time.monotonic() < deadline, f"{topic} is still there"
+            time.sleep(0.05)
 
     def wait_gone(self, topic: str) -> None:
         """Wait until a deleted topic is not known any more."""
