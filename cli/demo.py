@@ -1,7 +1,7 @@
 """`penstock demo`: a real Kafka, a real application, a SIGKILL, and an exact recount.
 
-It starts an embedded Apache Kafka, sends page views at a rate, counts them per user in a
-worker process, kills the worker in the middle of an open transaction, lets it come back, and
+It starts an embedded Apache Kafka, sends page views at a rate, counts them per user in two
+worker processes, kills one in the middle of an open transaction, lets it come back, and
 compares what a read_committed reader sees with an independent recount of the input. It ends
 with exit code 1 if a single count differs.
 """
@@ -13,21 +13,25 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeAlias
 
 import typer
 from rich.console import Console
 
 from penstock.errors import BrokerError
 
-SOURCE, RESULT = "page-views", "views-per-user"
+APPLICATION = SOURCE = "page-views"
+REPARTITION, RESULT = "page-views-by-user-repartition", "views-per-user"
+INPUTS = (SOURCE, REPARTITION)
 PARTITIONS = 4
 KILL_AFTER_SHARE = 0.4
-KILL_TRIES = 200
+KILL_TRIES = 1_000
+WORKERS = 2
+LOOK_AGAIN_S = 0.15  # by then the other worker has committed what was open at the kill
 FINISH_TIMEOUT_S = 30.0
 RECOVERY_TIMEOUT_S = 30.0
 TEMPLATE = '{"user": "u{zipf:1000}", "page": "/{choice:home,cart,search,health}", "at": {now_ms}}'
@@ -38,7 +42,7 @@ def demo(
     rate: Annotated[int, typer.Option(help="Page views per second.", min=1)] = 5_000,
     seconds: Annotated[int, typer.Option(help="How long to send them.", min=3)] = 12,
 ) -> None:
-    """Count page views, kill the worker in an open transaction, and check every count.
+    """Count page views in two workers, kill one in an open transaction, check every count.
 
     Example: penstock demo --rate 20000 --seconds 20
     """
@@ -46,14 +50,15 @@ def demo(
     raise typer.Exit(0 if verdict else 1)
 
 
+Ends: TypeAlias = dict[tuple[str, int], int]  # by topic and partition
+
+
 @dataclass
 class _Live:
     """What the screen shows, filled by the thread that reads the results."""
 
     outputs: int = 0
-    last_output: float = 0.0
     users: dict[str, int] = field(default_factory=dict[str, int])
-    read: dict[int, int] = field(default_factory=dict[int, int])
     stopped: bool = False
 
 
@@ -66,12 +71,14 @@ class _Demo:
         self._console = console
         self._live = _Live()
         self._processes: list[subprocess.Popen[bytes]] = []
+        self._workers: list[subprocess.Popen[bytes]] = []
+        self._client: Any = None
 
     def run(self) -> bool:
         from penstock.testing import KafkaServer
 
         say = self._console.print
-        say("[bold]Penstock demo[/]: page views, counted per user, exactly once.")
+        say("[bold]Penstock demo[/]: page views, counted per user by two workers, exactly once.")
         say(_source_of_the_application(), style="dim", highlight=False)
         started = time.monotonic()
         with tempfile.TemporaryDirectory(prefix="penstock-demo-") as folder, KafkaServer() as kafka:
@@ -87,21 +94,20 @@ class _Demo:
         from penstock.cli.demo_check import recount
 
         producer = self._start_producer()
-        worker = self._start_worker()
+        self._workers = [self._start_worker() for _ in range(WORKERS)]
         try:
-            self._watch(worker, self._seconds * KILL_AFTER_SHARE)
-            self._kill_in_transaction(worker)
-            killed = time.monotonic()
-            before = self._ends("READ_COMMITTED")
+            self._watch(self._seconds * KILL_AFTER_SHARE)
+            self._wait_until_shared()
+            open_at, killed = self._kill_in_transaction()
             self._console.print(
-                "[bold red]SIGKILL[/] to the worker, in the middle of an open transaction;"
+                "[bold red]SIGKILL[/] to one worker, in the middle of an open transaction;"
                 " starting it again."
             )
-            worker = self._start_worker()
-            recovery = self._wait_for_output(worker, before, killed)
-            self._console.print(f"First new count after {recovery:.2f} s.")
-            self._watch(worker, producer=producer)
-            self._wait_until_drained(worker)
+            self._workers[0] = self._start_worker()
+            recovery = self._wait_for_recovery(open_at, killed)
+            self._console.print(f"Its partitions go on after {recovery:.2f} s.")
+            self._watch(producer=producer)
+            self._wait_until_drained()
         finally:
             for process in self._processes:
                 _stop(process)
@@ -125,7 +131,7 @@ class _Demo:
     def _start_producer(self) -> "subprocess.Popen[bytes]":
         command = [
             sys.executable, "-m", "penstock.cli", "produce", SOURCE, "--template", TEMPLATE,
-            "--key", "user", "--rate", str(self._rate), "--duration", f"{self._seconds}s",
+            "--key", "page", "--rate", str(self._rate), "--duration", f"{self._seconds}s",
             "--brokers", self._brokers, "--json",
         ]  # fmt: skip
         return self._start("producer", command)
@@ -144,43 +150,70 @@ class _Demo:
     def _log(self, name: str) -> Path:
         return self._folder / f"{name}.log"
 
-    def _kill_in_transaction(self, worker: "subprocess.Popen[bytes]") -> None:
-        """Kill the worker while the broker holds records of its open transaction."""
-        broken = "PENSTOCK_DEMO_BREAK" in os.environ  # see demo_app: no transactions then
+    def _wait_until_shared(self) -> None:
+        """Wait until every worker has been given partitions."""
+        until = time.monotonic() + RECOVERY_TIMEOUT_S
+        while time.monotonic() < until:
+            asked = self._admin().describe_consumer_groups([APPLICATION])
+            members = asked[APPLICATION].result().members
+            if len([m for m in members if m.assignment.topic_partitions]) == WORKERS:
+                return
+            self._watch(0.5)
+        raise BrokerError(f"The workers do not share the work: {_tail(self._log('worker'))}")
+
+    def _kill_in_transaction(self) -> tuple[Ends, float]:
+        """Kill a worker while the broker holds records of its open transaction.
+
+        Return where the partitions that it was writing ended, and when it was killed.
+        """
+        if "PENSTOCK_DEMO_BREAK" in os.environ:  # see demo_app: no transactions then
+            self._kill_worker()
+            return self._ends("READ_UNCOMMITTED"), time.monotonic()
         for _ in range(KILL_TRIES):
-            if broken or self._open_records():
-                worker.send_signal(signal.SIGKILL)
-                worker.wait()
-                if broken or self._open_records():
-                    return
-                worker = self._start_worker()
-                self._watch(worker, 1.0)
+            before = self._ends("READ_COMMITTED")
+            if self._ends("READ_UNCOMMITTED") != before:
+                self._kill_worker()
+                killed = time.monotonic()
+                time.sleep(LOOK_AGAIN_S)
+                committed, every = self._ends("READ_COMMITTED"), self._ends("READ_UNCOMMITTED")
+                stuck = {at: end for at, end in every.items() if before[at] == committed[at] < end}
+                if stuck:
+                    return stuck, killed
+                self._workers[0] = self._start_worker()
+                self._wait_until_shared()
             time.sleep(0.003)
         raise BrokerError(
             "The demo found no open transaction to kill the worker in: too few events arrive."
             " Run it again with a higher --rate."
         )
 
-    def _open_records(self) -> bool:
-        """Whether the results hold records that no read_committed reader may see yet."""
-        committed, all_records = self._ends("READ_COMMITTED"), self._ends("READ_UNCOMMITTED")
-        return sum(committed.values()) < sum(all_records.values())
+    def _kill_worker(self) -> None:
+        self._workers[0].send_signal(signal.SIGKILL)
+        self._workers[0].wait()
 
-    def _ends(self, level: str) -> dict[int, int]:
-        """Return where the results end for readers of an isolation level, by partition."""
+    def _ends(self, level: str, topics: Sequence[str] = (REPARTITION, RESULT)) -> Ends:
+        """Return where topics end for readers of an isolation level."""
         from confluent_kafka import IsolationLevel, TopicPartition
-        from confluent_kafka.admin import AdminClient, OffsetSpec
+        from confluent_kafka.admin import OffsetSpec
 
-        if not hasattr(self, "_admin"):
+        wanted = {
+            TopicPartition(topic, number): OffsetSpec.latest()
+            for topic in topics
+            for number in range(PARTITIONS)
+        }
+        futures = self._admin().list_offsets(wanted, isolation_level=IsolationLevel[level])
+        return {(at.topic, at.partition): future.result().offset for at, future in futures.items()}
+
+    def _admin(self) -> Any:
+        from confluent_kafka.admin import AdminClient
+
+        if self._client is None:
             config: dict[str, Any] = {"bootstrap.servers": self._brokers, "log_level": 0}
-            self._admin: Any = AdminClient(config)
-        wanted = {TopicPartition(RESULT, n): OffsetSpec.latest() for n in range(PARTITIONS)}
-        futures = self._admin.list_offsets(wanted, isolation_level=IsolationLevel[level])
-        return {at.partition: future.result().offset for at, future in futures.items()}
+            self._client = AdminClient(config)
+        return self._client
 
     def _watch(
         self,
-        worker: "subprocess.Popen[bytes]",
         seconds: float | None = None,
         *,
         producer: "subprocess.Popen[bytes] | None" = None,
@@ -189,7 +222,7 @@ class _Demo:
         until = time.monotonic() + (seconds or self._seconds + FINISH_TIMEOUT_S)
         with self._console.status("Waiting for the first count ...") as status:
             while time.monotonic() < until and (producer is None or producer.poll() is None):
-                self._check_alive(worker)
+                self._check_alive()
                 status.update(self._numbers())
                 time.sleep(0.2)
         self._console.print(self._numbers(), highlight=False)
@@ -201,29 +234,42 @@ class _Demo:
         shown = "  ".join(f"{user} {count}" for user, count in top)
         return f"{self._live.outputs:>7} counts committed   most views: {shown or '-'}"
 
-    def _wait_for_output(
-        self, worker: "subprocess.Popen[bytes]", before: dict[int, int], since: float
-    ) -> float:
-        """Wait for a count behind what was committed before the kill."""
-        while not any(self._live.read.get(n, -1) >= end for n, end in before.items()):
-            self._check_alive(worker)
+    def _wait_for_recovery(self, open_at: Ends, since: float) -> float:
+        """Wait until more is committed to the partitions that the killed worker was writing."""
+        while any(self._ends("READ_COMMITTED")[at] <= end + 1 for at, end in open_at.items()):
+            self._check_alive()
             if time.monotonic() - since > RECOVERY_TIMEOUT_S:
-                raise BrokerError(f"No count came after the restart: {_tail(self._log('worker'))}")
-            time.sleep(0.002)
+                raise BrokerError(f"Nothing came after the restart: {_tail(self._log('worker'))}")
+            time.sleep(0.005)
         return time.monotonic() - since
 
-    def _wait_until_drained(self, worker: "subprocess.Popen[bytes]") -> None:
-        """Wait until no count has come for two seconds."""
-        until = time.monotonic() + FINISH_TIMEOUT_S
-        while time.monotonic() < until and time.monotonic() - self._live.last_output < 2:
-            self._check_alive(worker)
-            time.sleep(0.1)
+    def _wait_until_drained(self) -> None:
+        """Wait until the group has committed all of its inputs."""
+        from confluent_kafka import Consumer, TopicPartition
 
-    def _check_alive(self, worker: "subprocess.Popen[bytes]") -> None:
-        if worker.poll() is not None:
-            raise BrokerError(
-                f"The worker ended with exit code {worker.returncode}: {_tail(self._log('worker'))}"
-            )
+        config = {"bootstrap.servers": self._brokers, "group.id": APPLICATION, "log_level": 0}
+        group = Consumer(config)  # it asks, and joins nothing
+        inputs = [TopicPartition(topic, n) for topic in INPUTS for n in range(PARTITIONS)]
+        until = time.monotonic() + FINISH_TIMEOUT_S
+        try:
+            while time.monotonic() < until:
+                self._check_alive()
+                found = group.committed(inputs, FINISH_TIMEOUT_S)
+                ends = self._ends("READ_COMMITTED", INPUTS)  # after: one input feeds the other
+                if all(at.offset == ends[at.topic, at.partition] for at in found):
+                    return
+                time.sleep(0.1)
+        finally:
+            group.close()
+        raise BrokerError(f"Not everything was processed: {_tail(self._log('worker'))}")
+
+    def _check_alive(self) -> None:
+        for worker in self._workers:
+            if worker.poll() is not None:
+                raise BrokerError(
+                    f"A worker ended with exit code {worker.returncode}:"
+                    f" {_tail(self._log('worker'))}"
+                )
 
     @contextmanager
     def _reading(self) -> Generator[None]:
@@ -257,9 +303,6 @@ class _Demo:
                     user = message.key().decode()
                     self._live.users[user] = int.from_bytes(message.value(), "big")
                     self._live.outputs += 1
-                    self._live.read[message.partition()] = message.offset()
-            if messages:
-                self._live.last_output = time.monotonic()
         consumer.close()
 
 

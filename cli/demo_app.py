@@ -1,5 +1,6 @@
-"""The application of `penstock demo`: page views, counted per user."""
+"""The application of `penstock demo`: page views, which come by page, counted per user."""
 
+import logging
 import os
 
 import msgspec
@@ -24,7 +25,7 @@ app = ps.App(
     state_dir=os.environ.get("PENSTOCK_DEMO_STATE"),
     guarantee="at_least_once" if BROKEN else "exactly_once",
     settings=ps.Settings(
-        commit=ps.CommitSettings(interval_ms=1_000, min_interval_ms=1_000)
+        commit=ps.CommitSettings(interval_ms=3_000, min_interval_ms=3_000)
         if BROKEN
         else ps.CommitSettings()
     ),
@@ -33,10 +34,11 @@ app = ps.App(
 (
     app.stream("page-views", key=str, value=PageView, timestamp="at")
     .filter(lambda view: view.page != "/health")
-    .group_by_key()
+    .group_by("user", name="by-user")
     .count(name="views-per-user", emit="every_update")
     .to("views-per-user")
 )
 
 if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(process)d %(message)s")
     app.run()
