@@ -93,11 +93,11 @@ class _Demo:
     def _scene(self) -> bool:
         from penstock.cli.demo_check import recount
 
-        producer = self._start_producer()
         self._workers = [self._start_worker() for _ in range(WORKERS)]
         try:
-            self._watch(self._seconds * KILL_AFTER_SHARE)
             self._wait_until_shared()
+            producer = self._start_producer()
+            self._watch(self._seconds * KILL_AFTER_SHARE)
             open_at, killed = self._kill_in_transaction()
             self._console.print(
                 "[bold red]SIGKILL[/] to one worker, in the middle of an open transaction;"
@@ -158,7 +158,8 @@ class _Demo:
             members = asked[APPLICATION].result().members
             if len([m for m in members if m.assignment.topic_partitions]) == WORKERS:
                 return
-            self._watch(0.5)
+            self._check_alive()
+            time.sleep(0.1)
         raise BrokerError(f"The workers do not share the work: {_tail(self._log('worker'))}")
 
     def _kill_in_transaction(self) -> tuple[Ends, float]:
