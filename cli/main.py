@@ -8,6 +8,8 @@ they end:
     2    wrong usage, printed by typer
     130  Ctrl-C
 
+`penstock run` has more of them, one for each kind of error: `penstock.runtime.exits`.
+
 Commands import Kafka, RocksDB and the framework inside their functions, so that `--help`
 answers at once.
 """
@@ -20,6 +22,7 @@ from typer.core import TyperGroup
 from penstock.cli.broker import broker
 from penstock.cli.demo import demo
 from penstock.cli.produce import produce
+from penstock.cli.run import run
 from penstock.errors import PenstockError
 from penstock.version import __version__
 
@@ -77,6 +80,7 @@ def _options(
     """Take the options that stand before the command."""
 
 
+app.command()(run)
 app.command()(demo)
 app.command()(produce)
 app.command()(broker)

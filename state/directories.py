@@ -10,6 +10,7 @@ were given to another worker, that one restores into a folder of its slot.
 """
 
 import fcntl
+import logging
 import os
 import uuid
 from collections.abc import Callable
@@ -19,6 +20,9 @@ from typing import IO
 from penstock.errors import StateError
 from penstock.state.definition import check_name
 
+log = logging.getLogger("penstock")
+
+FENCED_WITHIN_MS = 60_000
 _MODE = 0o700
 
 
@@ -121,27 +125,70 @@ class Slot:
 
     Attributes:
         identity: random, made once per slot; a restarted worker finds it again and so ends
-            its own dangling transaction at once.
+            its own dangling transaction at once. Or the worker's id, where it has one.
     """
 
-    def __init__(self, lock: Lock, identity: str) -> None:
+    def __init__(self, lock: Lock, identity: str, path: Path | None = None) -> None:
         self._lock = lock
+        self._path = path
         self.identity = identity
 
     @classmethod
-    def acquire(cls, root: Path, application: str) -> "Slot":
-        """Take the first free slot of an application on this host.
+    def acquire(cls, root: Path, application: str, worker_id: str | None = None) -> "Slot":
+        """Take the first free slot of an application on this host, or that of a worker's id.
 
         Raises:
-            StateError: if the folder cannot be written.
+            StateError: if the folder cannot be written, or the worker's id is in use here.
+            TopologyError: if the worker's id cannot be part of a file's name.
         """
         slots = make_folder(root / check_name(application, "an application") / ".slots")
+        if worker_id is not None:
+            return cls._named(slots, check_name(worker_id, "a worker"))
         number = 0
         while True:
             lock = Lock.acquire(slots / f"{number}.lock")
             if lock is not None:
-                return cls(lock, _identity(slots / f"{number}.id"))
+                path = slots / f"{number}.id"
+                return cls(lock, _identity(path), path)
             number += 1
+
+    @classmethod
+    def _named(cls, slots: Path, worker_id: str) -> "Slot":
+        path = slots / f"id-{worker_id}.lock"
+        lock = Lock.acquire(path)
+        if lock is None:
+            raise StateError(
+                f"Another process runs as the worker {worker_id!r} (fuser {path} names it)."
+                " Stop it, or give each worker a worker_id of its own."
+            )
+        return cls(lock, worker_id)
+
+    def note_fenced(self, now_ms: int) -> bool:
+        """Note that another process has taken this identity, and return whether it is given up.
+
+        Whoever copies a volume copies the slots on it: two workers then put each other out for
+        ever. The second time within FENCED_WITHIN_MS this slot gets a new identity for its
+        next start. A worker's own id stays what it is.
+        """
+        if self._path is None:
+            log.warning(
+                "Another worker has taken the identity %r. Give each a worker_id of its own.",
+                self.identity,
+            )
+            return False
+        fences = self._path.with_suffix(".fenced")
+        before = fences.read_text().strip() if fences.exists() else ""
+        if not before.isdigit() or now_ms - int(before) > FENCED_WITHIN_MS:
+            fences.write_text(str(now_ms))
+            return False
+        fences.unlink()
+        fresh = _fresh_identity(self._path)
+        log.warning(
+            "The identity of this worker was taken by another one twice within a minute, as when"
+            " a copy of %s is in use (a cloned volume). From its next start it is %s.",
+            self._path, fresh,
+        )  # fmt: skip
+        return True
 
     def release(self) -> None:
         """Free the slot for another worker."""
@@ -153,6 +200,10 @@ def _identity(path: Path) -> str:
         text = path.read_text().strip()
         if text:
             return text
+    return _fresh_identity(path)
+
+
+def _fresh_identity(path: Path) -> str:
     text = str(uuid.uuid4())
     fresh = path.with_suffix(".new")
     fresh.write_text(text)

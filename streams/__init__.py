@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from penstock.runtime.settings import KafkaSettings as KafkaSettings
     from penstock.runtime.settings import Settings as Settings
     from penstock.runtime.settings import StateSettings as StateSettings
+    from penstock.runtime.settings import WorkerSettings as WorkerSettings
     from penstock.serde.types import Serde as Serde
     from penstock.stream import Stream as Stream
     from penstock.table import Table as Table
@@ -63,6 +64,7 @@ _HOMES = {
     "Table": "penstock.table",
     "Topic": "penstock.topics.topic",
     "TopologyError": "penstock.errors",
+    "WorkerSettings": "penstock.runtime.settings",
 }
 
 _NAMES = [*_HOMES, "__version__", "serde"]

@@ -50,6 +50,9 @@ class InputConsumer:
         config: librdkafka settings, `group.id` among them.
         topics: all inputs.
         with_headers: those whose headers somebody reads.
+
+    Attributes:
+        put_out: whether the group has put this worker out for good.
     """
 
     def __init__(
@@ -57,6 +60,7 @@ class InputConsumer:
     ) -> None:
         self.client = Consumer(dict(config))
         self._topics = topics
+        self.put_out = False
         self._begun: set[tuple[str, int]] = set()
         self._with_headers = with_headers
 
@@ -233,10 +237,12 @@ class InputConsumer:
                     partition=message.partition(),
                 )
             if problem.fatal() or problem.code() == KafkaError._FATAL:
+                self.put_out = True
                 raise BrokerError(
                     f"The group has put this worker out: {problem.str()}. Either another worker"
-                    " runs under its identity (a copy of its state folder), or it was silent"
-                    " for longer than max_poll_interval_ms. Nothing is lost; start it again."
+                    " runs under its identity (a copy of its state folder, or the same"
+                    " worker_id), or it was silent for longer than max_poll_interval_ms. Nothing"
+                    " is lost; start it again."
                 )
             if not (problem.retriable() or problem.code() in _PASSING):
                 raise BrokerError(

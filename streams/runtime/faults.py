@@ -17,20 +17,40 @@ class Abortable(Exception):
 
 
 class Unknown(Exception):
-    """The producer is unusable, or nobody knows whether the transaction was committed."""
+    """The producer is unusable, or nobody knows whether the transaction was committed.
+
+    Attributes:
+        code: the client's error code, where it has one.
+    """
+
+    def __init__(self, message: str, *, code: int | None = None) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 @contextmanager
 def sorted_out() -> Generator[None]:
-    """Turn what the transactional producer raises into Abortable or Unknown."""
+    """Turn what the transactional producer raises into Abortable or Unknown.
+
+    Fatal errors come out of any call that serves the client's events, `poll` and `flush` among
+    them; where one of Python's own calls was under way, as the cause of a SystemError.
+    """
     try:
         yield
     except KafkaException as error:
-        problem: KafkaError = error.args[0]
-        text = f"{problem.name()}: {problem.str()}"
-        if problem.txn_requires_abort() and not problem.fatal():
-            raise Abortable(text) from error
-        raise Unknown(text) from error
+        raise _sorted(error) from error
+    except SystemError as error:
+        if isinstance(error.__cause__, KafkaException):
+            raise _sorted(error.__cause__) from error
+        raise
+
+
+def _sorted(error: KafkaException) -> Abortable | Unknown:
+    problem: KafkaError = error.args[0]
+    text = f"{problem.name()}: {problem.str()}"
+    if problem.txn_requires_abort() and not problem.fatal():
+        return Abortable(text)
+    return Unknown(text, code=problem.code())
 
 
 def bounded(call: Callable[[], None], timeout_s: float, doing: str) -> None:

@@ -6,7 +6,8 @@ partition, whose offset the store has to know: a commit fails if any record of i
 """
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
+from contextlib import contextmanager
 from itertools import islice, repeat
 from typing import Any
 
@@ -22,8 +23,13 @@ Offsets = Mapping[tuple[str, int], tuple[int, str]]
 FULL_QUEUE_WAIT_S = 0.05
 RETRY_PAUSE_S = 0.2
 OVERRUN_S = 1.0
+_FENCED = (KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH)
 # The client calls these final where it asks for metadata; brokers come back.
 _AWAY = (KafkaError._TRANSPORT, KafkaError._TIMED_OUT, KafkaError._ALL_BROKERS_DOWN)
+
+
+def _nothing() -> None:
+    """Be called where nobody listens."""
 
 
 class TransactionalProducer:
@@ -33,6 +39,9 @@ class TransactionalProducer:
         config: librdkafka settings, `transactional.id` among them.
         transaction_timeout_ms: bound of everything that happens in one transaction.
         request_timeout_ms: bound of one call.
+        alive: called before each wait for the cluster; each of them is bounded.
+        fenced: called when another producer has taken its identity; returns whether to leave
+            it to that one.
 
     Attributes:
         delivered: per (changelog topic, partition), the offset behind the last record that
@@ -40,11 +49,20 @@ class TransactionalProducer:
     """
 
     def __init__(
-        self, config: Mapping[str, Any], *, transaction_timeout_ms: int, request_timeout_ms: int
+        self,
+        config: Mapping[str, Any],
+        *,
+        transaction_timeout_ms: int,
+        request_timeout_ms: int,
+        alive: Callable[[], None] = _nothing,
+        fenced: Callable[[], bool] = lambda: False,
     ) -> None:
         self._config = dict(config)
         self._transaction_timeout_s = transaction_timeout_ms / 1000
         self._timeout_s = request_timeout_ms / 1000
+        self._alive = alive
+        self._fenced = fenced
+        self._began = 0.0
         self.delivered: dict[tuple[str, int], int] = {}
         self._producer = Producer(self._config)
 
@@ -56,6 +74,7 @@ class TransactionalProducer:
         """
         deadline = time.monotonic() + wait_ms / 1000
         while True:
+            self._alive()
             try:
                 # Connected, it finds its coordinator at once; else it tries again after 0.5 s.
                 self._producer.list_topics("__transaction_state", self._timeout_s)
@@ -83,7 +102,8 @@ class TransactionalProducer:
 
     def begin(self) -> None:
         """Begin a transaction."""
-        with sorted_out():
+        self._began = time.monotonic()
+        with self._sorted_out():
             self._producer.begin_transaction()
 
     def produce(self, out: Outgoing) -> None:
@@ -99,14 +119,14 @@ class TransactionalProducer:
             *([] if out.headers is None else [out.headers]),
             strict=False,
         )
-        with sorted_out():
+        with self._sorted_out():
             if out.store:
                 self._queue(islice(rows, len(out.values) - 1))
                 last = next(rows)
                 self._queue([(*last[:4], self._acknowledged, None, *last[6:])])
             else:
                 self._queue(rows)
-        self._producer.poll(0)
+            self._producer.poll(0)
 
     def _queue(self, rows: Iterable[tuple[Any, ...]]) -> None:
         produce = self._producer.produce
@@ -136,8 +156,11 @@ class TransactionalProducer:
 
         Raises:
             Abortable: if it has not within the transaction's timeout.
+            Unknown: if the producer is unusable.
         """
-        left = self._producer.flush(self._transaction_timeout_s)
+        self._alive()
+        with self._sorted_out():
+            left = self._producer.flush(self._transaction_timeout_s)
         if left:
             raise Abortable(
                 f"{left} records were not acknowledged within"
@@ -151,7 +174,8 @@ class TransactionalProducer:
             for (topic, partition), (offset, metadata) in offsets.items()
         ]
         producer, timeout_s = self._producer, self._timeout_s
-        with sorted_out():
+        self._alive()
+        with self._sorted_out():
             group = consumer.consumer_group_metadata()
             bounded(
                 lambda: producer.send_offsets_to_transaction(positions, group, timeout_s),
@@ -166,7 +190,8 @@ class TransactionalProducer:
             Abortable: if it can be aborted instead.
             Unknown: if nobody knows whether it is committed.
         """
-        with sorted_out():
+        self._alive()
+        with self._sorted_out():
             self._producer.commit_transaction(self._timeout_s)
 
     def abort(self) -> None:
@@ -175,8 +200,9 @@ class TransactionalProducer:
         Raises:
             Unknown: if that fails.
         """
+        self._alive()
         try:
-            with sorted_out():
+            with self._sorted_out():
                 self._producer.abort_transaction(self._timeout_s)
         except Abortable as error:
             raise Unknown(str(error)) from error
@@ -184,6 +210,37 @@ class TransactionalProducer:
     def close(self) -> None:
         """Let go of the producer; an open transaction is aborted."""
         self._producer.flush(0)
+
+    @contextmanager
+    def _sorted_out(self) -> Generator[None]:
+        """Sort errors out, and find out whether another producer has our identity.
+
+        Raises:
+            BrokerError: if that one has to be left to it.
+        """
+        try:
+            with sorted_out():
+                yield
+        except Unknown as fault:
+            if self._is_fenced(fault) and self._fenced():
+                raise BrokerError(
+                    f"Another worker has taken {self._config['transactional.id']}, again. This"
+                    " one has a new identity from its next start on: start it. Nothing of the"
+                    " open batch is committed."
+                ) from fault
+            raise
+
+    def _is_fenced(self, fault: Unknown) -> bool:
+        """Whether a fault is a fence that no timeout of a transaction explains."""
+        code = fault.code
+        if code == KafkaError._FATAL:
+            try:
+                with sorted_out():
+                    self._producer.poll(0)  # says which fatal error it is
+            except Unknown as told:
+                code = told.code
+        open_s = time.monotonic() - self._began
+        return code in _FENCED and open_s < self._transaction_timeout_s
 
     def _acknowledged(self, error: Any, message: Message) -> None:
         if error is None:
@@ -197,8 +254,8 @@ class IdempotentProducer(TransactionalProducer):
     no commit tells of one that failed.
     """
 
-    def __init__(self, config: Mapping[str, Any], **timeouts: int) -> None:
-        super().__init__({**config, "on_delivery": self._report}, **timeouts)
+    def __init__(self, config: Mapping[str, Any], **options: Any) -> None:
+        super().__init__({**config, "on_delivery": self._report}, **options)
         self._failures: list[str] = []
 
     def init(self, wait_ms: int) -> None:

@@ -3,30 +3,33 @@
 import gc
 import logging
 import os
-import signal
 import threading
 import time
 import uuid
 from collections.abc import Generator
-from contextlib import contextmanager
-from types import FrameType
+from contextlib import contextmanager, nullcontext
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from confluent_kafka import KafkaException
 
-from penstock.engine.assignment import LeadMap
 from penstock.errors import BugError, DataError, PenstockError, TopologyError
 from penstock.query.query import Query
+from penstock.runtime.client_configs import ClientConfigs
 from penstock.runtime.clock import now_ms
 from penstock.runtime.consumer import InputConsumer
 from penstock.runtime.destinations import ClusterDestinations
+from penstock.runtime.ending import Ending, exit_now, stopped_by_signals
 from penstock.runtime.group import wait_for_group
+from penstock.runtime.loading import refuse_while_loading
+from penstock.runtime.parent import Parent
 from penstock.runtime.preparation import Prepared, max_message_bytes, prepare
 from penstock.runtime.producer import IdempotentProducer, TransactionalProducer
 from penstock.runtime.reporting import Reporter
 from penstock.runtime.restorer import Restorer
 from penstock.runtime.tasks import TaskStarter
 from penstock.runtime.watch import TopicWatch
+from penstock.runtime.watchdog import Watchdog
 from penstock.runtime.worker import Worker
 from penstock.state.directories import Slot, default_state_dir, make_folder
 from penstock.state.rocksdb import RocksMemory
@@ -38,19 +41,27 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("penstock")
 
-DEFAULT_BROKERS = "localhost:9092"
 BYTES_PER_ENTRY = 350  # measured: a key of 16 bytes with a count and a timestamp in a dict
 
 
-def run(app: "App") -> None:
+def run(app: "App", *, parent: Parent | None = None) -> None:
     """Run an application in this thread until it is stopped or fails.
+
+    SIGINT and SIGTERM stop it in order and in bounded time, a second one at once; a loop that
+    stalls is ended by the watchdog. With a `parent` it stops when that ends, too.
 
     A script that lets the error go ends with its message, not with our frames: those of a
     user's function stay, in the cause of a DataError.
     """
-    running = Running(app)
+    refuse_while_loading()
+    worker = app.settings.worker
+    end = partial(exit_now, tell=parent.tell) if parent else exit_now
+    watchdog = Watchdog(app.settings.kafka.max_poll_interval_ms, exit_now=end)
+    running = Running(app, watchdog if worker.watchdog else None)
+    ending = Ending(running.stop, worker.stop_timeout_ms, exit_now=end)
     try:
-        with _quiet_collector(), _stopped_by_signals(running):
+        bound = parent.stops(ending) if parent else nullcontext()
+        with _quiet_collector(), stopped_by_signals(ending), bound:
             running.work()
     except PenstockError as error:
         log.debug("The application failed.", exc_info=error)
@@ -71,12 +82,19 @@ def start(app: "App") -> Query:
 
 
 class Running:
-    """One run of an application in this process."""
+    """One run of an application in this process.
 
-    def __init__(self, app: "App") -> None:
+    Args:
+        app: the application.
+        watchdog: ends the process if the loop stalls; without it nobody does.
+    """
+
+    def __init__(self, app: "App", watchdog: Watchdog | None = None) -> None:
         self._app = app
+        self._watchdog = watchdog
         self._topology = app.topology()
         self._settings = app.settings
+        self._configs = ClientConfigs(app)
         self.run_id = uuid.uuid4()
         self._reporter = Reporter(self._topology, self.run_id)
         self._worker: Worker | None = None
@@ -97,53 +115,62 @@ class Running:
         app, kafka = self._app, self._settings.kafka
         root = make_folder(app.state_dir or default_state_dir())
         with _refused_settings():
-            admin = Admin(self._client_config(), timeout_ms=kafka.request_timeout_ms)
+            admin = Admin(self._configs.common(), timeout_ms=kafka.request_timeout_ms)
         admin.connect(kafka.connect_timeout_ms, lambda: self._stopped)
         if self._stopped:
             return
         prepared = prepare(self._topology, admin, self._leading)
-        slot = Slot.acquire(root, app.id)
+        worker_id = self._settings.worker.worker_id or os.environ.get("PENSTOCK_WORKER_ID")
+        slot = Slot.acquire(root, app.id, worker_id or None)
         try:
-            self._worker = self._make_worker(prepared, admin, slot)
-            wait_for_group(
-                admin,
-                app.id,
-                client_id=f"{app.id}-{prepared.leads.fingerprint}",
-                slot=slot.identity,
-                wait_ms=kafka.session_timeout_ms,
-                stopped=lambda: self._stopped,
-            )
-            if self._stopped:
-                self._worker.stop()
-            self._worker.run()
+            self._join(prepared, admin, slot)
         finally:
             slot.release()
+
+    def _join(self, prepared: Prepared, admin: Admin, slot: Slot) -> None:
+        with _refused_settings():
+            consumer = InputConsumer(
+                self._configs.inputs(slot.identity, prepared.leads),
+                topics=_topics(prepared.topology),
+                with_headers=_topics(prepared.topology, reading="headers"),
+            )
+        self._worker = self._make_worker(prepared, admin, slot, consumer)
+        wait_for_group(
+            admin,
+            self._app.id,
+            client_id=f"{self._app.id}-{prepared.leads.fingerprint}",
+            slot=slot.identity,
+            wait_ms=self._settings.kafka.session_timeout_ms,
+            stopped=lambda: self._stopped,
+        )
+        if self._stopped:
+            self._worker.stop()
+        try:
+            with self._watchdog or nullcontext():
+                self._worker.run()
+        finally:
+            if consumer.put_out:
+                slot.note_fenced(now_ms())
 
     def _leading(self, topics: list[str]) -> frozenset[str]:
         """Return those of some inputs whose committed offset carries a task's memory."""
         if not topics:
             return frozenset()
-        reader = InputConsumer(
-            {**self._client_config(), "group.id": self._app.id},
-            topics=frozenset(),
-            with_headers=frozenset(),
-        )
+        config = {**self._configs.common(), "group.id": self._app.id}
+        reader = InputConsumer(config, topics=frozenset(), with_headers=frozenset())
         try:
             return reader.remembering(topics, self._settings.kafka.request_timeout_ms / 1000)
         finally:
             reader.close()
 
-    def _make_worker(self, prepared: Prepared, admin: Admin, slot: Slot) -> Worker:
+    def _make_worker(
+        self, prepared: Prepared, admin: Admin, slot: Slot, consumer: InputConsumer
+    ) -> Worker:
         app, settings = self._app, self._settings
         with _refused_settings():
             producer = self._producer(slot, prepared.batch_bytes)
-            consumer = InputConsumer(
-                self._consumer_config(slot, prepared.leads),
-                topics=_topics(prepared.topology),
-                with_headers=_topics(prepared.topology, reading="headers"),
-            )
         producer.init(settings.kafka.connect_timeout_ms)
-        restorer = Restorer(self._restore_config(), now_ms)
+        restorer = Restorer(self._configs.restore(), now_ms)
         memory_bytes = settings.state.memory_bytes
         stores = max(
             1, sum(lead.tasks * len(lead.part.stores) for lead in prepared.leads.leads.values())
@@ -164,7 +191,7 @@ class Running:
             max_idle_ms=settings.commit.max_idle_ms,
             exactly_once=app.guarantee == "exactly_once",
             now_ms=now_ms,
-            sleep=time.sleep,
+            sleep=self._sleep,
         )
         return Worker(
             prepared,
@@ -179,112 +206,27 @@ class Running:
             ),
             run=self.run_id.int >> 64,
             now_ms=now_ms,
+            alive=self._alive,
         )
 
-    def _client_config(self) -> dict[str, Any]:
-        brokers = self._app.brokers or os.environ.get("PENSTOCK_BROKERS") or DEFAULT_BROKERS
-        return {
-            # A broker that comes up, or comes back, is found within a second; by default in ten.
-            "reconnect.backoff.max.ms": 1_000,
-            **self._settings.kafka.client,
-            "bootstrap.servers": brokers,
-            "enable.metrics.push": False,
-            "logger": _kafka_log(),
-        }
+    def _alive(self) -> None:
+        if self._watchdog:
+            self._watchdog.alive()
 
-    def _consumer_config(self, slot: Slot, leads: LeadMap) -> dict[str, Any]:
-        kafka = self._settings.kafka
-        config = {
-            **self._client_config(),
-            # The first two decide the speed: 0.4 M records/s without, 1.6 to 2.3 M with them.
-            "fetch.queue.backoff.ms": 10,
-            # An input is known to be at its end that long after its last record.
-            "fetch.wait.max.ms": 100,
-            "queued.min.messages": 200_000,
-            "queued.max.messages.kbytes": 65_536,
-            **kafka.consumer,
-            "group.id": self._app.id,
-            "client.id": f"{self._app.id}-{leads.fingerprint}",
-            "isolation.level": "read_committed",
-            "enable.auto.commit": False,
-            "enable.auto.offset.store": False,
-            "auto.offset.reset": "error",
-            "enable.partition.eof": True,
-            "max.poll.interval.ms": kafka.max_poll_interval_ms,
-            "group.protocol": kafka.protocol,
-        }
-        if kafka.protocol == "classic":
-            # Three in a session; the client's own is one in 3 s, however short the session.
-            config.setdefault("heartbeat.interval.ms", min(3_000, kafka.session_timeout_ms // 3))
-            config |= {
-                "session.timeout.ms": kafka.session_timeout_ms,
-                "partition.assignment.strategy": "cooperative-sticky",
-                "group.instance.id": f"{slot.identity}-{leads.fingerprint}",
-            }
-        return config
-
-    def _restore_config(self) -> dict[str, Any]:
-        return {
-            **self._client_config(),
-            "fetch.queue.backoff.ms": 10,
-            # At the end of a changelog the broker keeps a fetch waiting this long.
-            "fetch.wait.max.ms": 10,
-            "queued.min.messages": 500_000,
-            "queued.max.messages.kbytes": 65_536,
-            "group.id": f"{self._app.id}-restore",
-            "isolation.level": "read_committed",
-            "enable.auto.commit": False,
-            "enable.auto.offset.store": False,
-            "enable.partition.eof": True,
-            "auto.offset.reset": "error",
-            "check.crcs": True,
-        }
+    def _sleep(self, seconds: float) -> None:
+        self._alive()
+        time.sleep(seconds)
 
     def _producer(self, slot: Slot, batch_bytes: int) -> TransactionalProducer:
         kafka = self._settings.kafka
-        config = {
-            **self._client_config(),
-            "linger.ms": 5,
-            "batch.num.messages": 10_000,
-            "batch.size": min(900_000, batch_bytes),
-            # The client's largest: sizes are checked against each topic's own limit.
-            "message.max.bytes": 1_000_000_000,
-            "queue.buffering.max.messages": 1_000_000,
-            # A transaction takes 5 ms with this and 103 ms with the default.
-            "retry.backoff.ms": 1,
-            "retry.backoff.max.ms": 50,
-            **kafka.producer,
-            "enable.idempotence": True,
-        }
-        timeouts = {
-            "transaction_timeout_ms": kafka.transaction_timeout_ms,
-            "request_timeout_ms": kafka.request_timeout_ms,
-        }
-        if self._app.guarantee == "at_least_once":
-            return IdempotentProducer(config, **timeouts)
-        config |= {
-            "transactional.id": f"{self._app.id}-{slot.identity}",
-            "transaction.timeout.ms": kafka.transaction_timeout_ms,
-        }
-        return TransactionalProducer(config, **timeouts)
-
-
-def _kafka_log() -> logging.Logger:
-    """Return the logger of the Kafka clients, as information at most.
-
-    The client reports every connection that it will try again as an error. What stops the
-    application is an error of ours.
-    """
-    logger = logging.getLogger("penstock.kafka")
-    if not logger.filters:
-        logger.addFilter(_as_information)
-    return logger
-
-
-def _as_information(record: logging.LogRecord) -> bool:
-    record.levelno = min(record.levelno, logging.INFO)
-    record.levelname = logging.getLevelName(record.levelno)
-    return True
+        transactional = self._app.guarantee == "exactly_once"
+        return (TransactionalProducer if transactional else IdempotentProducer)(
+            self._configs.producer(slot.identity, batch_bytes),
+            transaction_timeout_ms=kafka.transaction_timeout_ms,
+            request_timeout_ms=kafka.request_timeout_ms,
+            alive=self._alive,
+            fenced=lambda: slot.note_fenced(now_ms()),
+        )
 
 
 @contextmanager
@@ -319,16 +261,3 @@ def _quiet_collector() -> Generator[None]:
     finally:
         gc.set_threshold(*before)
         gc.unfreeze()
-
-
-@contextmanager
-def _stopped_by_signals(running: Running) -> Generator[None]:
-    def stop(_number: int, _frame: FrameType | None) -> None:
-        running.stop()
-
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

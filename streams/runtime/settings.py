@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias
 
 from penstock.errors import TopologyError
+from penstock.state.definition import check_name
 
 Guarantee: TypeAlias = Literal["exactly_once", "at_least_once"]
 Setting: TypeAlias = str | int | float | bool
@@ -127,9 +128,38 @@ class CommitSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class WorkerSettings:
+    """The worker as a process and as a member of the group.
+
+    Attributes:
+        worker_id: a lasting name for the worker, where its host gives it one (the name of a
+            pod in a StatefulSet). It takes the place of the random one in the state folder:
+            a worker that comes back with an empty disk is the same member, and ends its own
+            open transaction. No two running workers may have the same. Left out, it is the
+            environment's PENSTOCK_WORKER_ID.
+        leave: whether the worker is a dynamic member, which gives its partitions back at once
+            when it stops. A static one keeps them until it starts again or its session ends.
+        watchdog: whether a loop that stalls for longer than `max_poll_interval_ms` ends the
+            process. It is for `app.run()` and `penstock run`; `app.start()` has none.
+        stop_timeout_ms: a stop that takes longer ends the process and abandons the open batch.
+            Container platforms kill after ten seconds.
+    """
+
+    worker_id: str | None = None
+    leave: bool = False
+    watchdog: bool = True
+    stop_timeout_ms: int = 9_000
+
+    def __post_init__(self) -> None:
+        if self.worker_id is not None:
+            check_name(self.worker_id, "a worker")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Settings:
     """All settings beside the application's own: groups of named values."""
 
     kafka: KafkaSettings = field(default_factory=KafkaSettings)
     state: StateSettings = field(default_factory=StateSettings)
     commit: CommitSettings = field(default_factory=CommitSettings)
+    worker: WorkerSettings = field(default_factory=WorkerSettings)

@@ -26,6 +26,7 @@ from penstock.errors import BrokerError, DataError, PenstockError
 from penstock.operators.source import Fetched, total_bytes
 from penstock.runtime.consumer import InputConsumer, Membership
 from penstock.runtime.faults import Abortable, Unknown
+from penstock.runtime.idling import IdleNote
 from penstock.runtime.preparation import Prepared
 from penstock.runtime.producer import IdempotentProducer, TransactionalProducer
 from penstock.runtime.reporting import Reporter
@@ -56,6 +57,7 @@ class Worker:
         settings: limits and intervals.
         run: random 64 bits that name this run in committed metadata.
         now_ms: the wall clock.
+        alive: called at each step, and while one waits for the cluster within its limits.
         now: monotonic seconds.
     """
 
@@ -72,6 +74,7 @@ class Worker:
         watch: TopicWatch,
         run: int,
         now_ms: Callable[[], int],
+        alive: Callable[[], None],
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._prepared = prepared
@@ -83,7 +86,9 @@ class Worker:
         self._reporter = reporter
         self._run_id = run
         self._now_ms = now_ms
+        self._alive = alive
         self._now = now
+        self._idle = IdleNote(prepared.leads, settings.kafka.session_timeout_ms / 1000)
         self._transaction = Transaction()
         commit = settings.commit
         self._pace = Pace(
@@ -135,6 +140,7 @@ class Worker:
             self._close()
 
     def _step(self) -> None:
+        self._alive()
         fetched = self._next()
         if fetched is None or self._now() - self._polled > KEEPALIVE_S:
             self._receive(self._fetch(busy=fetched is not None))
@@ -438,6 +444,7 @@ class Worker:
     def _stable(self, leads: list[tuple[str, int]]) -> dict[tuple[str, int], tuple[int, str]]:
         timeout_s = self._settings.kafka.request_timeout_ms / 1000
         for _ in range(RESOLVE_TRIES):
+            self._alive()
             found = self._consumer.committed(leads, timeout_s) if leads else {}
             if found is not None:
                 return found
@@ -522,6 +529,7 @@ class Worker:
             PenstockError: if the disk refuses, or a topic is not what it was.
         """
         now = self._now()
+        self._idle.look(len(self._tasks), now)
         if now - self._flushed >= self._settings.state.flush_interval_ms / 1000:
             self._flushed = now
             for owned in self._tasks.values():

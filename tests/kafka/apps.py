@@ -209,6 +209,7 @@ def build(arguments: list[str]) -> ps.App:
         kafka=ps.KafkaSettings(**json.loads(args.kafka)),
         state=ps.StateSettings(**json.loads(args.state)),
         commit=ps.CommitSettings(**json.loads(args.commit)),
+        worker=ps.WorkerSettings(**json.loads(args.worker)),
     )
     if args.sabotage:
         Worker._COMMANDS[Command.RESOLVE] = SABOTAGE[args.sabotage]
@@ -236,7 +237,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--start", type=_start, default="earliest")
     parser.add_argument("--sabotage")
     parser.add_argument("--guarantee", default="exactly_once")
-    for group in ("kafka", "state", "commit"):
+    for group in ("kafka", "state", "commit", "worker"):
         parser.add_argument(f"--{group}", default="{}")
     return parser
 

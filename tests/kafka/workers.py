@@ -45,7 +45,7 @@ class Application:
         name: which one of `apps.py`.
         inputs: topics, or one pattern given as `pattern`.
         outputs: topics.
-        options: settings by group (`kafka`, `state`, `commit`), `guarantee`, `start`.
+        options: settings by group (`kafka`, `state`, `commit`, `worker`), `guarantee`, `start`.
 
     """
 

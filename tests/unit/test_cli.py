@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+import uuid
 
 import pytest
 from typer.testing import CliRunner
@@ -12,7 +13,7 @@ from penstock.cli import producing, target
 from penstock.cli.main import app
 from penstock.cli.producing import Summary
 from penstock.cli.target import Target
-from penstock.errors import TopologyError
+from penstock.errors import BrokerError, DataError, TopologyError
 from penstock.version import __version__
 
 SUMMARY = Summary(
@@ -70,6 +71,7 @@ def test_version(run):
 def test_help_names_the_commands(run):
     """--help lists the commands, and each command's --help its options."""
     assert "produce" in run("--help").stdout
+    assert "run" in run("--help").stdout
     result = run("produce", "--help")
     assert result.exit_code == 0
     text = re.sub(r"\x1b\[[0-9;]*m", "", result.stdout)
@@ -230,3 +232,91 @@ def test_an_empty_topic_name_is_refused():
     """An empty name, say of an unset shell variable, is told as such."""
     with pytest.raises(TopologyError, match="empty"):
         target.find_topic("", brokers="127.0.0.1:1")
+
+
+@pytest.fixture
+def shop(tmp_path, monkeypatch):
+    """A file with an application, and what it was run with; nothing is connected."""
+    file = tmp_path / f"shop_{uuid.uuid4().hex}.py"
+    file.write_text("import penstock as ps\napp = ps.App('shop', brokers='code:1')\n")
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    ran = []
+
+    def fake(app, *, parent):
+        ran.append(app)
+        if error := ran_with.get("error"):
+            raise error
+
+    ran_with = {}
+    monkeypatch.setattr("penstock.runtime.run.run", fake)
+    return str(file), ran, ran_with
+
+
+def test_run_lets_the_command_line_win(run, shop):
+    """Brokers, worker id and leave; what is not given stays as the code has it."""
+    file, ran, _ = shop
+    assert run("run", file).exit_code == 0
+    options = ["--brokers", "line:1", "--worker-id", "pod-0", "--leave"]
+    assert run("run", file, *options).exit_code == 0
+    found = [(app.brokers, app.settings.worker.worker_id, app.settings.worker.leave) for app in ran]
+    assert found == [("code:1", None, False), ("line:1", "pod-0", True)]
+
+
+def test_run_gives_each_worker_of_a_supervisor_an_id_of_its_own(run, shop, monkeypatch):
+    """Wherever the id comes from, the worker's number is put behind it."""
+    file, ran, _ = shop
+    monkeypatch.setenv("PENSTOCK_WORKER_ID", "host")
+    assert run("run", file).exit_code == 0
+    assert run("run", file, "--number", "1").exit_code == 0
+    assert run("run", file, "--number", "1", "--worker-id", "pod").exit_code == 0
+    assert [app.settings.worker.worker_id for app in ran] == ["host", "host-1", "pod-1"]
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (DataError("record 3 is bad", topic="t", partition=1, offset=3), 6),
+        (BrokerError("no broker"), 7),
+        (ZeroDivisionError("no such luck"), 1),
+    ],
+)
+def test_run_names_the_cause_in_the_last_line(run, shop, error, code):
+    """For people and for programs, with the exit code."""
+    file, _, ran_with = shop
+    ran_with["error"] = error
+    result = run("run", file)
+    assert (result.exit_code, result.stdout) == (code, "")
+    last = result.stderr.splitlines()[-1]
+    assert last.endswith(f"{type(error).__name__}: {error} Exit code {code}.")
+    last = json.loads(run("run", file, "--log", "json").stderr.splitlines()[-1])
+    assert (last["level"], last["application"], last["worker"]) == ("error", "shop", "worker")
+    assert str(error) in last["message"]
+    assert last.get("offset") == getattr(error, "offset", None)
+
+
+def test_run_shows_what_a_users_function_raised(run, shop):
+    """The stack of the cause stands before the last line; other errors of ours have none."""
+    file, _, ran_with = shop
+    error = DataError("record 3 is bad")
+    error.__cause__ = ZeroDivisionError("no such luck")
+    ran_with["error"] = error
+    assert "ZeroDivisionError: no such luck" in run("run", file).stderr
+    ran_with["error"] = BrokerError("no broker")
+    assert run("run", file).stderr.count("\n") == 1
+    assert "Traceback" in run("--debug", "run", file).stderr
+
+
+def test_run_refuses_what_is_no_application_in_one_paragraph(run, tmp_path):
+    """With the code of a TopologyError."""
+    result = run("run", str(tmp_path / "nothing.py"))
+    assert result.exit_code == 5
+    assert "nothing.py does not exist" in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "options", [["--workers", "0"], ["--restarts", "-1"], ["--log", "xml"], []]
+)
+def test_run_with_wrong_usage(run, options):
+    """Typer's business too."""
+    assert run("run", *options, *(["x.py"] if options else [])).exit_code == 2

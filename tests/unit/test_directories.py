@@ -210,3 +210,58 @@ def test_an_empty_identity_is_made_anew(tmp_path):
     slot = Slot.acquire(tmp_path, "app")
     assert uuid.UUID(slot.identity)
     slot.release()
+
+
+def test_a_worker_id_is_the_identity(tmp_path, other):
+    """It is the same on an empty disk, takes no slot's place, and is used once per host."""
+    named = Slot.acquire(tmp_path, "app", "pod-0")
+    assert named.identity == "pod-0"
+    with pytest.raises(StateError, match=r"'pod-0'.*worker_id of its own"):
+        Slot.acquire(tmp_path, "app", "pod-0")
+    Slot.acquire(tmp_path, "app", "pod-1").release()
+    unnamed = Slot.acquire(tmp_path, "app")
+    assert uuid.UUID(unnamed.identity)
+    unnamed.release()
+    named.release()
+    Slot.acquire(tmp_path, "app", "pod-0").release()
+    with pytest.raises(TopologyError, match="the name of a worker"):
+        Slot.acquire(tmp_path, "app", "../pod")
+
+
+def test_a_slot_that_is_taken_twice_within_a_minute_gets_a_new_identity(tmp_path, caplog):
+    """A cloned volume: once may be anything, twice is a fight. It is said, and where."""
+    slot = Slot.acquire(tmp_path, "app")
+    for now_ms, warnings in ((0, 0), (60_001, 0), (120_000, 1), (121_000, 1)):
+        slot.note_fenced(now_ms)
+        assert len(caplog.records) == warnings
+        changed = (tmp_path / "app" / ".slots" / "0.id").read_text() != slot.identity
+        assert changed is (warnings > 0)
+    assert str(tmp_path / "app" / ".slots" / "0.id") in caplog.text
+    slot.release()
+    again = Slot.acquire(tmp_path, "app")
+    assert again.identity != slot.identity
+    assert again.identity in caplog.text
+    again.release()
+
+
+def test_fences_are_counted_over_restarts(tmp_path):
+    """Each fence ends the worker: the count stands in the slot's folder."""
+    identities = []
+    for now_ms in (0, 1_000, 2_000):
+        slot = Slot.acquire(tmp_path, "app")
+        identities.append(slot.identity)
+        slot.note_fenced(now_ms)
+        slot.release()
+    assert identities[0] == identities[1] != identities[2]
+
+
+def test_a_worker_id_that_is_taken_is_kept_and_said(tmp_path, caplog):
+    """Whoever gave it has to change it."""
+    slot = Slot.acquire(tmp_path, "app", "pod-0")
+    slot.note_fenced(0)
+    slot.note_fenced(1)
+    slot.release()
+    assert "'pod-0'" in caplog.text
+    again = Slot.acquire(tmp_path, "app", "pod-0")
+    assert again.identity == "pod-0"
+    again.release()

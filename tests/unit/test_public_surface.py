@@ -38,6 +38,7 @@ PENSTOCK = {
     "Table",
     "Topic",
     "TopologyError",
+    "WorkerSettings",
     "__version__",
     "serde",
 }

@@ -7,17 +7,18 @@ import pytest
 import penstock as ps
 from penstock.engine.assignment import LeadMap
 from penstock.errors import TopologyError
-from penstock.runtime.run import Running
+from penstock.runtime.client_configs import ClientConfigs
 from penstock.runtime.settings import (
     OWNED,
     CommitSettings,
     KafkaSettings,
     Settings,
     StateSettings,
+    WorkerSettings,
 )
 from penstock.state.directories import Slot
 
-GROUPS = (Settings, KafkaSettings, StateSettings, CommitSettings)
+GROUPS = (Settings, KafkaSettings, StateSettings, CommitSettings, WorkerSettings)
 
 
 @pytest.mark.parametrize("group", GROUPS)
@@ -60,13 +61,13 @@ def configs(tmp_path, protocol="classic", **user):
     """What the input consumer and the producer of a worker would be made of."""
     app = ps.App("app", settings=Settings(kafka=KafkaSettings(protocol=protocol, **user)))
     app.stream("in", key=str, value=int).to("out")
-    running = Running(app)
+    configs = ClientConfigs(app)
     slot = Slot.acquire(tmp_path, "app")
     try:
-        consumer = running._consumer_config(slot, LeadMap(app.topology(), {"in": 1}))
+        consumer = configs.inputs(slot.identity, LeadMap(app.topology(), {"in": 1}))
     finally:
         slot.release()
-    return {"consumer": consumer, "client": running._client_config()}
+    return {"consumer": consumer, "client": configs.common()}
 
 
 @pytest.mark.parametrize("protocol", ["classic", "consumer"])
@@ -107,3 +108,35 @@ def test_every_setting_is_documented():
     for group in GROUPS[1:]:
         for field in dataclasses.fields(group):
             assert f"{field.name}: " in group.__doc__
+
+
+def test_a_worker_id_is_checked():
+    """It becomes part of topics' keys and of files."""
+    with pytest.raises(TopologyError, match="the name of a worker"):
+        WorkerSettings(worker_id="pod/0")
+
+
+@pytest.mark.parametrize(
+    ("protocol", "leave", "static"),
+    [("classic", False, True), ("classic", True, False), ("consumer", False, False)],
+)
+def test_a_dynamic_member_has_no_instance_id(protocol, leave, static):
+    """It leaves the group when it stops; KIP-848 would refuse a duplicate for good."""
+    app = ps.App(
+        "app",
+        settings=Settings(
+            kafka=KafkaSettings(protocol=protocol), worker=WorkerSettings(leave=leave)
+        ),
+    )
+    app.stream("in", key=str, value=int).to("out")
+    config = ClientConfigs(app).inputs("me", LeadMap(app.topology(), {"in": 1}))
+    assert ("group.instance.id" in config) is static
+    assert config.get("group.instance.id", "me").startswith("me")
+
+
+@pytest.mark.parametrize("guarantee", ["exactly_once", "at_least_once"])
+def test_only_exactly_once_has_a_transactional_id(guarantee):
+    """It is the application's id and the worker's."""
+    app = ps.App("app", guarantee=guarantee)
+    config = ClientConfigs(app).producer("me", 1_000)
+    assert config.get("transactional.id") == ("app-me" if guarantee == "exactly_once" else None)
