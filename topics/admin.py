@@ -106,14 +106,26 @@ class Admin:
     Args:
         config: librdkafka settings, `bootstrap.servers` among them.
         timeout_ms: bound of one call.
+        client: makes the Kafka client.
+        now: monotonic seconds.
+        sleep: waits for seconds.
     """
 
-    def __init__(self, config: Mapping[str, Any], *, timeout_ms: int) -> None:
+    def __init__(
+        self,
+        config: Mapping[str, Any],
+        *,
+        timeout_ms: int,
+        client: Callable[[dict[str, Any]], Any] = AdminClient,
+        now: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._now, self._sleep = now, sleep
         self._servers = str(config["bootstrap.servers"])
         self._timeout_s = timeout_ms / 1000
         self._last_error: KafkaError | None = None
         whole: dict[str, Any] = {**config, "error_cb": self._note, "log_level": 2}
-        self._client: Any = AdminClient(whole)  # its futures have no types
+        self._client = client(whole)
 
     def connect(self, wait_ms: int, stopped: Callable[[], bool] = lambda: False) -> None:
         """Wait until the cluster answers, or somebody says stop.
@@ -121,15 +133,15 @@ class Admin:
         Raises:
             BrokerError: if it does not within wait_ms, or will not let us in.
         """
-        deadline = time.monotonic() + wait_ms / 1000
+        deadline = self._now() + wait_ms / 1000
         while not stopped():
             try:
-                self._client.list_topics(timeout=min(2.0, max(0.1, deadline - time.monotonic())))
+                self._client.list_topics(timeout=min(2.0, max(0.1, deadline - self._now())))
                 return
             except KafkaException as error:
                 self._client.poll(0)  # it calls `_note` with the reason
                 problem = self._last_error or error.args[0]
-            if problem.code() in _HOPELESS or time.monotonic() > deadline:
+            if problem.code() in _HOPELESS or self._now() > deadline:
                 raise self._unreachable(problem, wait_ms)
 
     def topics(self) -> dict[str, int]:
@@ -236,12 +248,12 @@ class Admin:
 
     def _await_leaders(self, names: Sequence[str]) -> None:
         """Wait until the brokers know new topics: their creation is the controller's word only."""
-        deadline = time.monotonic() + self._timeout_s
-        while time.monotonic() < deadline:
+        deadline = self._now() + self._timeout_s
+        while self._now() < deadline:
             known = self._call("listing topics", self._client.list_topics, timeout=self._timeout_s)
             if all(name in known.topics and _has_leaders(known.topics[name]) for name in names):
                 return
-            time.sleep(LEADER_PAUSE_S)
+            self._sleep(LEADER_PAUSE_S)
         raise BrokerError(
             f"The internal topics {', '.join(names)} are created, but have no leaders after"
             f" {self._timeout_s:g} s. Check the cluster's health and start again."
@@ -276,7 +288,7 @@ class Admin:
     ) -> dict[tuple[str, int], int]:
         wanted = {TopicPartition(topic, number): spec for topic, number in partitions}
         found: dict[tuple[str, int], int] = {}
-        deadline = time.monotonic() + self._timeout_s
+        deadline = self._now() + self._timeout_s
         while wanted:
             futures = self._client.list_offsets(
                 wanted,
@@ -288,10 +300,10 @@ class Admin:
                     found[at.topic, at.partition] = future.result().offset
                     del wanted[at]
                 except KafkaException as error:
-                    if error.args[0].code() not in _MOVED or time.monotonic() > deadline:
+                    if error.args[0].code() not in _MOVED or self._now() > deadline:
                         raise self._failed("asking for offsets", error) from error
             if wanted:  # a leader has changed: the client learns of it with new metadata
-                time.sleep(LEADER_PAUSE_S)
+                self._sleep(LEADER_PAUSE_S)
                 self.topics()
         return found
 

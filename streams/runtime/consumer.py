@@ -6,7 +6,6 @@ transaction may still be pending; the client is told of an input only then. (Giv
 paused, an input that is resumed waits up to a second until the client's broker thread wakes.)
 """
 
-import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from confluent_kafka import (
 
 from penstock.errors import BrokerError
 from penstock.operators.source import Fetched
+from penstock.runtime.clients import Clients
 from penstock.runtime.message import Message
 
 Inputs = Iterable[tuple[str, int]]
@@ -50,15 +50,22 @@ class InputConsumer:
         config: librdkafka settings, `group.id` among them.
         topics: all inputs.
         with_headers: those whose headers somebody reads.
+        clients: the Kafka client's classes, and time.
 
     Attributes:
         put_out: whether the group has put this worker out for good.
     """
 
     def __init__(
-        self, config: Mapping[str, Any], *, topics: frozenset[str], with_headers: frozenset[str]
+        self,
+        config: Mapping[str, Any],
+        *,
+        topics: frozenset[str],
+        with_headers: frozenset[str],
+        clients: Clients,
     ) -> None:
-        self.client = Consumer(dict(config))
+        self.client: Consumer = clients.consumer(dict(config))
+        self._now = clients.now
         self._topics = topics
         self.put_out = False
         self._begun: set[tuple[str, int]] = set()
@@ -148,8 +155,8 @@ class InputConsumer:
             BrokerError: if the group does not answer in time.
         """
         inputs = [(topic, 0) for topic in topics]
-        deadline = time.monotonic() + timeout_s
-        while time.monotonic() < deadline:
+        deadline = self._now() + timeout_s
+        while self._now() < deadline:
             found = self.committed(inputs, timeout_s)
             if found is not None:
                 return frozenset(topic for (topic, _), (_, text) in found.items() if text)

@@ -5,7 +5,6 @@ partitions and without callbacks of their own, except the last one of each chang
 partition, whose offset the store has to know: a commit fails if any record of it failed.
 """
 
-import time
 from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
 from itertools import islice, repeat
@@ -15,7 +14,8 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, Topi
 
 from penstock.errors import BrokerError
 from penstock.operators.sink import Outgoing
-from penstock.runtime.faults import Abortable, Unknown, bounded, sorted_out
+from penstock.runtime.clients import Clients
+from penstock.runtime.faults import Abortable, Unknown, sorted_out
 from penstock.runtime.message import Message
 
 Offsets = Mapping[tuple[str, int], tuple[int, str]]
@@ -39,6 +39,7 @@ class TransactionalProducer:
         config: librdkafka settings, `transactional.id` among them.
         transaction_timeout_ms: bound of everything that happens in one transaction.
         request_timeout_ms: bound of one call.
+        clients: the Kafka client's classes, and time.
         alive: called before each wait for the cluster; each of them is bounded.
         fenced: called when another producer has taken its identity; returns whether to leave
             it to that one.
@@ -54,17 +55,19 @@ class TransactionalProducer:
         *,
         transaction_timeout_ms: int,
         request_timeout_ms: int,
+        clients: Clients,
         alive: Callable[[], None] = _nothing,
         fenced: Callable[[], bool] = lambda: False,
     ) -> None:
         self._config = dict(config)
+        self._clients = clients
         self._transaction_timeout_s = transaction_timeout_ms / 1000
         self._timeout_s = request_timeout_ms / 1000
         self._alive = alive
         self._fenced = fenced
         self._began = 0.0
         self.delivered: dict[tuple[str, int], int] = {}
-        self._producer = Producer(self._config)
+        self._producer: Producer = self._clients.producer(self._config)
 
     def init(self, wait_ms: int) -> None:
         """Fence predecessors and end their transactions.
@@ -72,7 +75,7 @@ class TransactionalProducer:
         Raises:
             BrokerError: if the cluster does not answer within wait_ms or refuses.
         """
-        deadline = time.monotonic() + wait_ms / 1000
+        deadline = self._clients.now() + wait_ms / 1000
         while True:
             self._alive()
             try:
@@ -83,13 +86,13 @@ class TransactionalProducer:
             except KafkaException as error:
                 problem = error.args[0]
                 passing = problem.retriable() or problem.code() in _AWAY
-                if not passing or time.monotonic() > deadline:
+                if not passing or self._clients.now() > deadline:
                     raise BrokerError(
                         f"The transactional producer {self._config['transactional.id']} cannot"
                         f" start: {problem.str()}. Check that the cluster's transaction state"
                         " topic is healthy, and that this user may use the transactional id."
                     ) from error
-            time.sleep(RETRY_PAUSE_S)
+            self._clients.sleep(RETRY_PAUSE_S)
 
     def renew(self, wait_ms: int) -> None:
         """Replace the producer: what the old one still has on its way is fenced.
@@ -97,12 +100,12 @@ class TransactionalProducer:
         Raises:
             BrokerError: as `init` does.
         """
-        self._producer = Producer(self._config)
+        self._producer = self._clients.producer(self._config)
         self.init(wait_ms)
 
     def begin(self) -> None:
         """Begin a transaction."""
-        self._began = time.monotonic()
+        self._began = self._clients.now()
         with self._sorted_out():
             self._producer.begin_transaction()
 
@@ -138,14 +141,14 @@ class TransactionalProducer:
 
     def _queue_slowly(self, row: tuple[Any, ...]) -> None:
         """Queue a record while the queue is full: wait for room, for as long as it may take."""
-        deadline = time.monotonic() + self._transaction_timeout_s
+        deadline = self._clients.now() + self._transaction_timeout_s
         while True:
             self._producer.poll(FULL_QUEUE_WAIT_S)
             try:
                 self._producer.produce(*row)
                 return
             except BufferError:
-                if time.monotonic() > deadline:
+                if self._clients.now() > deadline:
                     raise Abortable(
                         "the producer's queue stayed full for"
                         f" {self._transaction_timeout_s:g} s: the broker takes no records"
@@ -177,7 +180,7 @@ class TransactionalProducer:
         self._alive()
         with self._sorted_out():
             group = consumer.consumer_group_metadata()
-            bounded(
+            self._clients.bounded(
                 lambda: producer.send_offsets_to_transaction(positions, group, timeout_s),
                 timeout_s + OVERRUN_S,
                 "sending offsets",
@@ -239,7 +242,7 @@ class TransactionalProducer:
                     self._producer.poll(0)  # says which fatal error it is
             except Unknown as told:
                 code = told.code
-        open_s = time.monotonic() - self._began
+        open_s = self._clients.now() - self._began
         return code in _FENCED and open_s < self._transaction_timeout_s
 
     def _acknowledged(self, error: Any, message: Message) -> None:

@@ -4,8 +4,7 @@ It belongs to no group, reads committed records only and checks their checksums:
 reads becomes state. Stores are written in slices, so that other tasks go on meanwhile.
 """
 
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -13,10 +12,11 @@ from confluent_kafka import Consumer, KafkaError, TopicPartition
 
 from penstock.engine.restore import Restore
 from penstock.errors import BrokerError
+from penstock.runtime.clients import Clients
 from penstock.runtime.consumer import runs
 from penstock.runtime.message import Message
 from penstock.state.changelog import stored
-from penstock.state.rocksdb import RocksStore
+from penstock.state.disk import LocalStore
 from penstock.state.store import Position
 
 RECORDS_PER_READ = 20_000
@@ -38,7 +38,7 @@ class Restoring:
     """
 
     state: Restore
-    store: RocksStore
+    store: LocalStore
     topic_id: str
     waiting: dict[bytes, bytes | None] = field(default_factory=dict[bytes, bytes | None])
     loading: bool = False
@@ -49,12 +49,12 @@ class Restorer:
 
     Args:
         config: librdkafka settings.
-        now_ms: the wall clock.
+        clients: the Kafka client's classes, and time.
     """
 
-    def __init__(self, config: Mapping[str, Any], now_ms: Callable[[], int]) -> None:
+    def __init__(self, config: Mapping[str, Any], clients: Clients) -> None:
         self._config = dict(config)
-        self._now_ms = now_ms
+        self._clients = clients
         self._client: Consumer | None = None
         self._at: dict[tuple[str, int], Restoring] = {}
 
@@ -69,11 +69,13 @@ class Restorer:
         restoring.loading = state.remaining > LOAD_RECORDS
         if restoring.loading:
             restoring.store.load()
-        if self._client is None:
-            self._client = Consumer(self._config)
-            self._client.list_topics(state.topic, 10)
+        client = self._client
+        if client is None:
+            made: Consumer = self._clients.consumer(self._config)
+            self._client = client = made
+            client.list_topics(state.topic, 10)
         self._at[state.topic, state.partition] = restoring
-        self._client.incremental_assign([TopicPartition(state.topic, state.partition, state.start)])
+        client.incremental_assign([TopicPartition(state.topic, state.partition, state.start)])
 
     def drop(self, topic: str, partition: int) -> None:
         """Forget a store that is complete, or not ours any more."""
@@ -87,8 +89,8 @@ class Restorer:
             BrokerError: if a changelog cannot be read.
             StateError: if a store cannot be written.
         """
-        until = time.monotonic() + slice_ms / 1000
-        while self._at and self._client and time.monotonic() < until:
+        until = self._clients.now() + slice_ms / 1000
+        while self._at and self._client and self._clients.now() < until:
             messages = cast("list[Message]", self._client.consume(RECORDS_PER_READ, WAIT_S))
             for run in runs(messages, [(m.topic(), m.partition()) for m in messages]):
                 restoring = self._at.get((str(run[0].topic()), run[0].partition()))
@@ -126,7 +128,7 @@ class Restorer:
             restoring.store.loaded()
 
     def _write(self, restoring: Restoring) -> None:
-        position = Position(restoring.state.next_offset, restoring.topic_id, self._now_ms())
+        position = Position(restoring.state.next_offset, restoring.topic_id, self._clients.now_ms())
         restoring.store.write(restoring.waiting.items(), position)
         restoring.waiting = {}
 

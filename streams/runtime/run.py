@@ -4,11 +4,11 @@ import gc
 import logging
 import os
 import threading
-import time
 import uuid
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager, nullcontext
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from confluent_kafka import KafkaException
@@ -16,7 +16,7 @@ from confluent_kafka import KafkaException
 from penstock.errors import BugError, DataError, PenstockError, TopologyError
 from penstock.query.query import Query
 from penstock.runtime.client_configs import ClientConfigs
-from penstock.runtime.clock import now_ms
+from penstock.runtime.clients import Clients
 from penstock.runtime.consumer import InputConsumer
 from penstock.runtime.destinations import ClusterDestinations
 from penstock.runtime.ending import Ending, exit_now, stopped_by_signals
@@ -32,6 +32,7 @@ from penstock.runtime.watch import TopicWatch
 from penstock.runtime.watchdog import Watchdog
 from penstock.runtime.worker import Worker
 from penstock.state.directories import Slot, default_state_dir, make_folder
+from penstock.state.disk import Disk, RocksDisk
 from penstock.state.rocksdb import RocksMemory
 from penstock.topics.admin import Admin
 from penstock.topology.graph import Topology
@@ -87,15 +88,25 @@ class Running:
     Args:
         app: the application.
         watchdog: ends the process if the loop stalls; without it nobody does.
+        clients: the Kafka client's classes, and time.
+        run_id: names this run in committed metadata and progress; random if left out.
     """
 
-    def __init__(self, app: "App", watchdog: Watchdog | None = None) -> None:
+    def __init__(
+        self,
+        app: "App",
+        watchdog: Watchdog | None = None,
+        *,
+        clients: Clients | None = None,
+        run_id: uuid.UUID | None = None,
+    ) -> None:
         self._app = app
         self._watchdog = watchdog
+        self._clients = clients or Clients()
         self._topology = app.topology()
         self._settings = app.settings
         self._configs = ClientConfigs(app)
-        self.run_id = uuid.uuid4()
+        self.run_id = run_id or uuid.uuid4()
         self._reporter = Reporter(self._topology, self.run_id)
         self._worker: Worker | None = None
         self._stopped = False
@@ -112,29 +123,63 @@ class Running:
 
     def work(self) -> None:
         """Prepare, join the group, and work until stopped."""
-        app, kafka = self._app, self._settings.kafka
-        root = make_folder(app.state_dir or default_state_dir())
-        with _refused_settings():
-            admin = Admin(self._configs.common(), timeout_ms=kafka.request_timeout_ms)
-        admin.connect(kafka.connect_timeout_ms, lambda: self._stopped)
+        root = make_folder(self._app.state_dir or default_state_dir())
+        admin = self._connect()
         if self._stopped:
             return
         prepared = prepare(self._topology, admin, self._leading)
         worker_id = self._settings.worker.worker_id or os.environ.get("PENSTOCK_WORKER_ID")
-        slot = Slot.acquire(root, app.id, worker_id or None)
+        slot = Slot.acquire(root, self._app.id, worker_id or None)
         try:
-            self._join(prepared, admin, slot)
+            self._join(prepared, admin, slot, root)
         finally:
             slot.release()
 
-    def _join(self, prepared: Prepared, admin: Admin, slot: Slot) -> None:
+    def worker(self, identity: str, disk: Disk) -> Worker:
+        """Prepare, and make a worker that is still to be started.
+
+        Args:
+            identity: lasts over restarts, as a slot's does.
+            disk: where its stores are.
+
+        Raises:
+            PenstockError: as `work` does.
+        """
+        admin = self._connect()
+        prepared = prepare(self._topology, admin, self._leading)
+        consumer = self._consumer(prepared, identity)
+        return self._make_worker(prepared, admin, identity, disk, consumer, lambda: False)
+
+    def _connect(self) -> Admin:
+        kafka, clients = self._settings.kafka, self._clients
         with _refused_settings():
-            consumer = InputConsumer(
-                self._configs.inputs(slot.identity, prepared.leads),
+            admin = Admin(
+                self._configs.common(),
+                timeout_ms=kafka.request_timeout_ms,
+                client=clients.admin,
+                now=clients.now,
+                sleep=clients.sleep,
+            )
+        admin.connect(kafka.connect_timeout_ms, lambda: self._stopped)
+        return admin
+
+    def _consumer(self, prepared: Prepared, identity: str) -> InputConsumer:
+        with _refused_settings():
+            return InputConsumer(
+                self._configs.inputs(identity, prepared.leads),
                 topics=_topics(prepared.topology),
                 with_headers=_topics(prepared.topology, reading="headers"),
+                clients=self._clients,
             )
-        self._worker = self._make_worker(prepared, admin, slot, consumer)
+
+    def _join(self, prepared: Prepared, admin: Admin, slot: Slot, root: Path) -> None:
+        consumer = self._consumer(prepared, slot.identity)
+        disk = RocksDisk(root, RocksMemory(self._settings.state.memory_bytes // 2))
+
+        def fenced() -> bool:
+            return slot.note_fenced(self._clients.now_ms())
+
+        self._worker = self._make_worker(prepared, admin, slot.identity, disk, consumer, fenced)
         wait_for_group(
             admin,
             self._app.id,
@@ -142,6 +187,7 @@ class Running:
             slot=slot.identity,
             wait_ms=self._settings.kafka.session_timeout_ms,
             stopped=lambda: self._stopped,
+            sleep=self._sleep,
         )
         if self._stopped:
             self._worker.stop()
@@ -150,27 +196,35 @@ class Running:
                 self._worker.run()
         finally:
             if consumer.put_out:
-                slot.note_fenced(now_ms())
+                fenced()
 
     def _leading(self, topics: list[str]) -> frozenset[str]:
         """Return those of some inputs whose committed offset carries a task's memory."""
         if not topics:
             return frozenset()
         config = {**self._configs.common(), "group.id": self._app.id}
-        reader = InputConsumer(config, topics=frozenset(), with_headers=frozenset())
+        reader = InputConsumer(
+            config, topics=frozenset(), with_headers=frozenset(), clients=self._clients
+        )
         try:
             return reader.remembering(topics, self._settings.kafka.request_timeout_ms / 1000)
         finally:
             reader.close()
 
     def _make_worker(
-        self, prepared: Prepared, admin: Admin, slot: Slot, consumer: InputConsumer
+        self,
+        prepared: Prepared,
+        admin: Admin,
+        identity: str,
+        disk: Disk,
+        consumer: InputConsumer,
+        fenced: Callable[[], bool],
     ) -> Worker:
-        app, settings = self._app, self._settings
+        app, settings, clients = self._app, self._settings, self._clients
         with _refused_settings():
-            producer = self._producer(slot, prepared.batch_bytes)
+            producer = self._producer(identity, prepared.batch_bytes, fenced)
         producer.init(settings.kafka.connect_timeout_ms)
-        restorer = Restorer(self._configs.restore(), now_ms)
+        restorer = Restorer(self._configs.restore(), clients)
         memory_bytes = settings.state.memory_bytes
         stores = max(
             1, sum(lead.tasks * len(lead.part.stores) for lead in prepared.leads.leads.values())
@@ -183,14 +237,13 @@ class Running:
             destinations=ClusterDestinations(
                 prepared.partitions, lambda topic: max_message_bytes(admin, topic), admin.topics
             ),
-            root=app.state_dir or default_state_dir(),
-            slot=slot.identity,
-            memory=RocksMemory(memory_bytes // 2),
+            disk=disk,
+            slot=identity,
             cache_entries=max(1_000, memory_bytes // 2 // BYTES_PER_ENTRY // stores),
             lock_timeout_ms=settings.state.lock_timeout_ms,
             max_idle_ms=settings.commit.max_idle_ms,
             exactly_once=app.guarantee == "exactly_once",
-            now_ms=now_ms,
+            now_ms=clients.now_ms,
             sleep=self._sleep,
         )
         return Worker(
@@ -202,10 +255,11 @@ class Running:
             starter=starter,
             reporter=self._reporter,
             watch=TopicWatch(
-                admin, prepared, settings.kafka.topic_check_ms, time.monotonic() * 1000
+                admin, prepared, settings.kafka.topic_check_ms, clients.now() * 1000
             ),
             run=self.run_id.int >> 64,
-            now_ms=now_ms,
+            now_ms=clients.now_ms,
+            now=clients.now,
             alive=self._alive,
         )
 
@@ -215,17 +269,20 @@ class Running:
 
     def _sleep(self, seconds: float) -> None:
         self._alive()
-        time.sleep(seconds)
+        self._clients.sleep(seconds)
 
-    def _producer(self, slot: Slot, batch_bytes: int) -> TransactionalProducer:
+    def _producer(
+        self, identity: str, batch_bytes: int, fenced: Callable[[], bool]
+    ) -> TransactionalProducer:
         kafka = self._settings.kafka
         transactional = self._app.guarantee == "exactly_once"
         return (TransactionalProducer if transactional else IdempotentProducer)(
-            self._configs.producer(slot.identity, batch_bytes),
+            self._configs.producer(identity, batch_bytes),
             transaction_timeout_ms=kafka.transaction_timeout_ms,
             request_timeout_ms=kafka.request_timeout_ms,
+            clients=self._clients,
             alive=self._alive,
-            fenced=lambda: slot.note_fenced(now_ms()),
+            fenced=fenced,
         )
 
 

@@ -15,7 +15,6 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Enum
-from pathlib import Path
 
 from penstock.engine import metadata
 from penstock.engine.assignment import Lead
@@ -30,9 +29,9 @@ from penstock.runtime.destinations import ClusterDestinations
 from penstock.runtime.preparation import Prepared
 from penstock.runtime.restorer import Restorer, Restoring
 from penstock.state.definition import StoreDefinition
-from penstock.state.directories import Lock, lock_store, private_folder, set_aside, store_folder
+from penstock.state.disk import Disk, Held, LocalStore, Place
 from penstock.state.overlay import Overlay
-from penstock.state.rocksdb import DamagedStore, RocksMemory, RocksStore
+from penstock.state.rocksdb import DamagedStore
 from penstock.state.store import Position
 from penstock.topics.admin import Admin
 
@@ -57,8 +56,8 @@ class OpenStore:
     """A store of a task, open on this disk."""
 
     definition: StoreDefinition
-    store: RocksStore
-    lock: Lock
+    store: LocalStore
+    lock: Held
     restore: Restore
     topic_id: str
     was_empty: bool
@@ -115,9 +114,8 @@ class TaskStarter:
 
     Args:
         prepared: what is known of the cluster.
-        root: the state folder of all applications.
+        disk: where stores are kept.
         slot: identity of this worker's slot.
-        memory: what all stores share.
         cache_entries: how many entries the clean cache of one store keeps.
         lock_timeout_ms: how long to wait for a store that another process holds.
         max_idle_ms: how long an input without records may hold back those it is ordered with.
@@ -134,9 +132,8 @@ class TaskStarter:
         admin: Admin,
         restorer: Restorer,
         destinations: ClusterDestinations,
-        root: Path,
+        disk: Disk,
         slot: str,
-        memory: RocksMemory,
         cache_entries: int,
         lock_timeout_ms: int,
         max_idle_ms: int,
@@ -149,9 +146,8 @@ class TaskStarter:
         self._admin = admin
         self._restorer = restorer
         self._destinations = destinations
-        self._root = root
+        self._disk = disk
         self._slot = slot
-        self._memory = memory
         self._cache_entries = cache_entries
         self._lock_timeout_ms = lock_timeout_ms
         self._max_idle_ms = max_idle_ms
@@ -287,33 +283,32 @@ class TaskStarter:
     ) -> OpenStore:
         topic, partition = at
         application = self._prepared.topology.application
-        folder = store_folder(self._root, application, definition.name, partition)
-        folder, lock = self._lock(folder, wait)
+        place, lock = self._lock(self._disk.place(application, definition.name, partition), wait)
         topic_id = self._prepared.ids[topic]
-        store, position = self._open_trusted(folder, topic, topic_id, log_range)
+        store, position = self._open_trusted(place, topic, topic_id, log_range)
         first = position.offset if position else log_range[0]
         restore = Restore(definition.name, topic, partition, first, log_range[1])
         was_empty = next(store.scan(), None) is None
         return OpenStore(definition, store, lock, restore, topic_id, was_empty)
 
-    def _lock(self, folder: Path, wait: Callable[[], bool]) -> tuple[Path, Lock]:
-        """Lock a store's folder, or one of our own where its holder does not let go."""
+    def _lock(self, place: Place, wait: Callable[[], bool]) -> tuple[Place, Held]:
+        """Lock a store's place, or take one of our own where its holder does not let go."""
         try:
-            return folder, lock_store(folder, wait)
+            return place, place.lock(wait)
         except StateError as error:
-            private = private_folder(folder, self._slot)
+            private = place.private(self._slot)
             log.warning(
                 "%s It is stopped, or stalls: its tasks were given to this worker, which restores"
                 " them into %s.", error, private,
             )  # fmt: skip
-            return private, lock_store(private, lambda: False)
+            return private, private.lock(lambda: False)
 
     def _open_trusted(
-        self, folder: Path, topic: str, topic_id: str, log_range: tuple[int, int]
-    ) -> tuple[RocksStore, Position | None]:
-        store: RocksStore | None = None
+        self, place: Place, topic: str, topic_id: str, log_range: tuple[int, int]
+    ) -> tuple[LocalStore, Position | None]:
+        store: LocalStore | None = None
         try:
-            store = RocksStore(folder, self._memory)
+            store = place.open()
             position = store.position()
             problem = self._distrust(position, topic, topic_id, log_range)
         except DamagedStore:
@@ -323,12 +318,12 @@ class TaskStarter:
         if store:
             with suppress(DamagedStore):
                 store.close()
-        aside = set_aside(folder, self._now_ms())
+        aside = place.set_aside(self._now_ms())
         log.warning(
             "The state in %s is not used: %s. It is kept as %s and restored from %s.",
-            folder, problem, aside.name, topic,
+            place, problem, aside, topic,
         )  # fmt: skip
-        return RocksStore(folder, self._memory), None
+        return place.open(), None
 
     def _distrust(
         self, position: Position | None, topic: str, topic_id: str, log_range: tuple[int, int]

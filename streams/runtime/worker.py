@@ -13,9 +13,9 @@ Rule 3: a batch whose flush failed is run again record by record, which names th
 """
 
 import logging
-import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from typing import TypeVar
 
 from penstock.engine.batch import Batch, Pace
@@ -75,7 +75,7 @@ class Worker:
         run: int,
         now_ms: Callable[[], int],
         alive: Callable[[], None],
-        now: Callable[[], float] = time.monotonic,
+        now: Callable[[], float],
     ) -> None:
         self._prepared = prepared
         self._settings = settings
@@ -126,12 +126,26 @@ class Worker:
         Raises:
             PenstockError: whatever made it impossible to go on.
         """
+        self.start()
+        with self.ending():
+            while not self._stopping:
+                self.step()
+
+    def start(self) -> None:
+        """Join the group.
+
+        Raises:
+            BrokerError: if the cluster does not answer.
+        """
         membership = Membership(self._assigned, self._revoked, self._lost)
         timeout_s = self._settings.kafka.request_timeout_ms / 1000
         self._consumer.subscribe(self._prepared.leads.topics, membership, timeout_s)
+
+    @contextmanager
+    def ending(self) -> Generator[None]:
+        """Commit what is open behind the block, or abort it where the block fails, and close."""
         try:
-            while not self._stopping:
-                self._step()
+            yield
             self._end_batch()
         except BaseException:
             self._discard()
@@ -139,12 +153,20 @@ class Worker:
         finally:
             self._close()
 
-    def _step(self) -> None:
+    def step(self) -> None:
+        """Do what there is to do, for as long as one fetch or one chunk takes.
+
+        Raises:
+            PenstockError: whatever makes it impossible to go on.
+        """
         self._alive()
+        # Fetch first: its callbacks may drop what is queued.
+        if self._now() - self._polled > KEEPALIVE_S:
+            self._receive(self._fetch(busy=True))
         fetched = self._next()
-        if fetched is None or self._now() - self._polled > KEEPALIVE_S:
-            self._receive(self._fetch(busy=fetched is not None))
-            fetched = fetched or self._next()
+        if fetched is None:
+            self._receive(self._fetch(busy=False))
+            fetched = self._next()
         drained = fetched is None
         if fetched is not None:
             self._process(fetched)
@@ -573,6 +595,7 @@ class Worker:
             self._starter.close(owned)
             for source in owned.inputs:
                 self._by_input.pop(source, None)
+                self._rewound.pop(source, None)  # where it goes on is asked for if it comes back
             given += owned.inputs
         log.info("Given back: %s.", ", ".join(f"{t}/{p}" for t, p in given) or "nothing")
         return given

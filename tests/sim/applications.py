@@ -1,0 +1,50 @@
+"""The application under simulation: a map, a count, and a count behind a new key; a map apart."""
+
+import penstock as ps
+from penstock.runtime.settings import (
+    CommitSettings,
+    Guarantee,
+    KafkaSettings,
+    Settings,
+    StateSettings,
+)
+from penstock.topology.node import Emit
+
+ID = "sim"
+WORDS, UPPER, COUNTS, LETTERS = "words", "upper", "counts", "letters"
+LINES, LOUD = "lines", "loud"
+INPUTS, OUTPUTS = (WORDS, LINES), (UPPER, COUNTS, LOUD)
+STORES = ("per-key", "per-letter")
+
+SETTINGS = Settings(
+    kafka=KafkaSettings(
+        session_timeout_ms=3_000,
+        transaction_timeout_ms=8_000,
+        request_timeout_ms=2_000,
+        max_poll_interval_ms=10_000,
+    ),
+    state=StateSettings(
+        memory_bytes=1_000_000, flush_interval_ms=500, lock_timeout_ms=2_000, restore_slice_ms=1
+    ),
+    commit=CommitSettings(purge_interval_ms=400),
+)
+
+
+def upper(text: str) -> str:
+    return text.upper()
+
+
+def last_letter(text: str) -> str:
+    return text[-1]
+
+
+def make_app(emit: Emit, guarantee: Guarantee) -> ps.App:
+    """Make it; `emit` is that of both counts."""
+    app = ps.App(ID, settings=SETTINGS, guarantee=guarantee)
+    words = app.stream(WORDS, key=str, value=str)
+    words.map(upper).to(UPPER)
+    words.group_by_key().count(name="per-key", emit=emit).to(COUNTS)
+    by_letter = words.group_by(last_letter, key=str, name="by-letter")
+    by_letter.count(name="per-letter", emit=emit).to(LETTERS)
+    app.stream(LINES, key=str, value=str).map(upper).to(LOUD)
+    return app

@@ -1,0 +1,190 @@
+"""Broken builds: each breaks one rule of exactly once, and some seed has to notice.
+
+A rule whose break nobody notices is not tested.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from penstock.engine.transaction import Event
+from penstock.runtime import producer, tasks, worker
+from penstock.runtime.client_configs import ClientConfigs
+from penstock.state.store import Position
+from penstock.testing.sim.transactions import Session
+
+Patch = Callable[[Any], None]
+
+
+def applied_before_the_commit(patch: Any) -> None:
+    """State reaches the disk although its transaction may still be aborted."""
+    flush = worker.Worker._flush
+
+    def hasty(self: Any) -> Event:
+        event = flush(self)
+        for owned in self._touched.values():
+            for name, opened in owned.stores.items():
+                offset = self._producer.delivered.get((opened.restore.topic, owned.partition))
+                if offset is not None and owned.task:
+                    items = owned.task.overlays[name]._flushed.items()
+                    opened.store.write(list(items), Position(offset, opened.topic_id, 0))
+        return event
+
+    _command(patch, worker.Command.FLUSH, hasty)
+
+
+def unknown_is_taken_for_committed(patch: Any) -> None:
+    """The outcome of a commit is guessed: it went well."""
+    resolve = worker.Worker._resolve
+
+    def guess(self: Any) -> Event:
+        resolve(self)
+        return Event.FOUND_COMMITTED
+
+    _command(patch, worker.Command.RESOLVE, guess)
+
+
+def unknown_is_taken_for_aborted(patch: Any) -> None:
+    """The outcome of a commit is guessed: it failed."""
+    resolve = worker.Worker._resolve
+
+    def guess(self: Any) -> Event:
+        resolve(self)
+        return Event.FOUND_ABORTED
+
+    _command(patch, worker.Command.RESOLVE, guess)
+
+
+def not_rewound(patch: Any) -> None:
+    """After an abort the inputs go on where they are."""
+
+    def stay(self: Any) -> None:
+        for owned in self._touched.values():
+            if owned.task:
+                owned.task.discard(owned.clocks)
+        self._touched = {}
+
+    _command(patch, worker.Command.REWIND, stay)
+
+
+def nobody_is_fenced(patch: Any) -> None:
+    """A new producer goes on as its predecessor: no epoch rises, and nothing of it is ended."""
+
+    def init(self: Any, wait_ms: int) -> None:
+        identity = self._config["transactional.id"]
+        coordinator = self._producer._broker.transactions
+        found = coordinator._identities[identity]
+        if found.epoch < 0:
+            coordinator.init(identity, 60)
+        self._producer._session = Session(identity, found.producer_id, found.epoch)
+
+    patch.setattr(producer.TransactionalProducer, "init", init)
+
+
+def offsets_without_a_member(patch: Any) -> None:
+    """Offsets are sent with generation -1, which brokers take from anybody."""
+    send = producer.TransactionalProducer.send_offsets
+
+    class Nobody:
+        def __init__(self, client: Any) -> None:
+            self._group = client._group.name
+
+        def consumer_group_metadata(self) -> bytes:
+            return f'["{self._group}", -1, "", null]'.encode()
+
+    def careless(self: Any, offsets: Any, client: Any) -> None:
+        send(self, offsets, Nobody(client))
+
+    patch.setattr(producer.TransactionalProducer, "send_offsets", careless)
+
+
+def offsets_outside_of_the_transaction(patch: Any) -> None:
+    """Offsets are committed before the records are."""
+
+    def hasty(self: Any, offsets: Any, client: Any) -> None:
+        client._group.committed.update(offsets)
+
+    patch.setattr(producer.TransactionalProducer, "send_offsets", hasty)
+
+
+def restored_from_uncommitted_records(patch: Any) -> None:
+    """The restore consumer reads aborted records too."""
+    config = ClientConfigs.restore
+
+    def loose(self: Any) -> dict[str, Any]:
+        return {**config(self), "isolation.level": "read_uncommitted"}
+
+    patch.setattr(ClientConfigs, "restore", loose)
+
+
+def inputs_uncommitted(patch: Any) -> None:
+    """Inputs are read with their aborted records."""
+    config = ClientConfigs.inputs
+
+    def loose(self: Any, *args: Any) -> dict[str, Any]:
+        return {**config(self, *args), "isolation.level": "read_uncommitted"}
+
+    patch.setattr(ClientConfigs, "inputs", loose)
+
+
+def offsets_are_not_waited_for(patch: Any) -> None:
+    """A new owner takes the offsets as they stand, though a transaction may yet move them."""
+    find = tasks.TaskStarter._find_offsets
+
+    def hasty(self: Any, waiting: Any) -> bool:
+        client = self._consumer.client
+        client._committed_only = False
+        try:
+            return find(self, waiting)
+        finally:
+            client._committed_only = True
+
+    patch.setattr(tasks.TaskStarter, "_find_offsets", hasty)
+
+
+def purged_before_the_commit(patch: Any) -> None:
+    """Repartition topics are deleted up to what was read, committed or not."""
+    step = worker.Worker.step
+
+    def eager(self: Any) -> None:
+        step(self)
+        repartitions = self._prepared.topology.repartitions
+        read = {at: n for at, n in self._batch.next_offsets.items() if at[0] in repartitions}
+        if read:
+            self._starter._admin.delete_before(read)
+
+    patch.setattr(worker.Worker, "step", eager)
+
+
+def what_was_given_up_is_rewound(patch: Any) -> None:
+    """An input that comes back goes on where it once was rewound to (as it once did).
+
+    About one world in a thousand notices: test_scenarios tells it.
+    """
+    give_up = worker.Worker._give_up
+
+    def stubborn(self: Any, found: Any) -> Any:
+        rewound = dict(self._rewound)
+        given = give_up(self, found)
+        self._rewound = rewound
+        return given
+
+    patch.setattr(worker.Worker, "_give_up", stubborn)
+
+
+SABOTAGES: list[Patch] = [
+    applied_before_the_commit,
+    unknown_is_taken_for_committed,
+    unknown_is_taken_for_aborted,
+    not_rewound,
+    nobody_is_fenced,
+    offsets_without_a_member,
+    offsets_outside_of_the_transaction,
+    restored_from_uncommitted_records,
+    offsets_are_not_waited_for,
+    inputs_uncommitted,
+    purged_before_the_commit,
+]
+
+
+def _command(patch: Any, command: Any, action: Any) -> None:
+    patch.setitem(worker.Worker._COMMANDS, command, action)
