@@ -254,9 +254,7 @@ class Running:
             restorer=restorer,
             starter=starter,
             reporter=self._reporter,
-            watch=TopicWatch(
-                admin, prepared, settings.kafka.topic_check_ms, clients.now() * 1000
-            ),
+            watch=TopicWatch(admin, prepared, settings.kafka.topic_check_ms, clients.now() * 1000),
             run=self.run_id.int >> 64,
             now_ms=clients.now_ms,
             now=clients.now,
