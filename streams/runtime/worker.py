@@ -569,6 +569,7 @@ class Worker:
     # The group's callbacks; an error in one is raised in the loop
 
     def _assigned(self, found: list[tuple[str, int]]) -> None:
+        self._idle.joined()
         taken: list[tuple[str, int]] = []
         for topic, partition in found:
             owned = OwnedTask(self._prepared.leads.leads[topic], partition)

@@ -34,7 +34,21 @@ def note(caplog):
 def test_it_is_said_once_and_not_too_soon(note, looks, times):
     """Looks are (tasks, seconds)."""
     look, said = note
+    look.joined()
     for tasks, now in looks:
         look.look(tasks, now)
     assert len(said()) == times
     assert all("all partitions that the application reads (4)" in text for text in said())
+
+
+def test_a_group_that_has_not_answered_is_waited_for(note):
+    """It forms slowly where many members join, and nobody has the partitions yet."""
+    look, said = note
+    for now in (0, 50, 100):
+        look.look(0, now)
+    look.joined()
+    for now in (101, 110):
+        look.look(0, now)
+    assert said() == []
+    look.look(0, 111)
+    assert len(said()) == 1
