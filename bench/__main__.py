@@ -35,6 +35,7 @@ THROUGHPUT = {  # workload: application, keys, records
     "map": ("map", 1_000, 2_000_000),
     "count-1k": ("count", 1_000, 2_000_000),
     "count-100k": ("count", 100_000, 1_000_000),
+    "regroup-1k": ("regroup", 1_000, 1_000_000),
 }
 RESTORE_RECORDS, RECORDS_PER_KEY = 3_000_000, 3
 START_RECORDS = 10_000

@@ -1,8 +1,9 @@
 """The applications of the benchmark on Penstock: public API only, every setting at its default.
 
-`bench/java/BenchStreams.java` holds the same two on Kafka Streams, with the same arguments:
+`bench/java/BenchStreams.java` holds the same three on Kafka Streams, with the same arguments:
 
-    python -m bench.apps map|count --brokers B --in TOPIC --out TOPIC --app-id ID --state-dir DIR
+    python -m bench.apps map|count|regroup --brokers B --in TOPIC --out TOPIC --app-id ID
+        --state-dir DIR
 
 They run until SIGTERM. Nothing is measured here: bench/observe.py and bench/worker.py look at
 both engines from outside.
@@ -40,7 +41,12 @@ def declare_count(app: ps.App, source: str, sink: str) -> None:
     app.stream(source, key=str, value=Event).group_by_key().count(name="counts").to(sink)
 
 
-DECLARE = {"map": declare_map, "count": declare_count}
+def declare_regroup(app: ps.App, source: str, sink: str) -> None:
+    events = app.stream(source, key=str, value=Event)
+    events.group_by("user", name="by-user").count(name="counts").to(sink)
+
+
+DECLARE = {"map": declare_map, "count": declare_count, "regroup": declare_regroup}
 
 
 def main() -> None:

@@ -58,6 +58,11 @@ class Application:
     id: str
     sink: str
 
+    @property
+    def repartition(self) -> str:
+        """The topic behind `group_by`, by the name that both engines give it."""
+        return f"{self.id}-by-user-repartition"
+
     @contextmanager
     def worker(self) -> Iterator[Worker]:
         state = self.bench.folder / self.id / f"state-{secrets.token_hex(2)}"
@@ -90,6 +95,20 @@ def application(bench: Bench, engine: Engine, workload: str, source: str) -> Ite
         bench.topics.delete(name)
 
 
+@dataclass
+class Standstill:
+    """Says yes once nothing more of the repartition topic was committed since the last look."""
+
+    app: Application
+    before: int = -1
+
+    def __call__(self) -> bool:
+        admin = self.app.bench.topics.admin
+        now = observe.committed_records(admin, self.app.id, self.app.repartition)
+        before, self.before = self.before, now
+        return now == before
+
+
 def throughput(bench: Bench, engine: Engine, workload: str, source: Input) -> Figures:
     with application(bench, engine, workload, source.topic) as app:
         since = observe.end_offsets(bench.brokers, observe.OFFSETS_TOPIC)
@@ -101,8 +120,11 @@ def throughput(bench: Bench, engine: Engine, workload: str, source: Input) -> Fi
                 f"{source.records} committed records",
                 POLL_SECONDS,
             )
+            if workload == "regroup":
+                app.wait(worker, Standstill(app), "a repartition topic that is drained", 1.0)
         audit(app, source)
-        commits = observe.committed(bench.brokers, app.id, source.topic, since)
+        counted = app.repartition if workload == "regroup" else source.topic
+        commits = observe.committed(bench.brokers, app.id, counted, since)
     return warm_part(commits, worker, bench.broker)
 
 

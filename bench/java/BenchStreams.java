@@ -23,7 +23,7 @@ import org.apache.kafka.streams.state.KeyValueStore;
  * one thread, every other setting at its default. Prints one JSON line per change of state and
  * per restored partition; the figures themselves are taken from outside, for both engines alike.
  *
- * <p>Usage: BenchStreams map|count --brokers B --in TOPIC --out TOPIC --app-id ID --state-dir DIR
+ * <p>Usage: BenchStreams map|count|regroup --brokers B --in TOPIC --out TOPIC --app-id ID --state-dir DIR
  */
 public final class BenchStreams {
     private static final Duration CLOSE_TIMEOUT = Duration.ofSeconds(10);
@@ -60,6 +60,12 @@ public final class BenchStreams {
                     .to(out, Produced.with(Serdes.String(), new EventSerde()));
             case "count" -> events
                     .groupByKey(Grouped.with(Serdes.String(), new EventSerde()))
+                    .count(Materialized.<String, Long, KeyValueStore<Bytes, byte[]>>as("counts"))
+                    .toStream()
+                    .to(out, Produced.with(Serdes.String(), Serdes.Long()));
+            case "regroup" -> events
+                    .groupBy((key, event) -> event.user,
+                            Grouped.with("by-user", Serdes.String(), new EventSerde()))
                     .count(Materialized.<String, Long, KeyValueStore<Bytes, byte[]>>as("counts"))
                     .toStream()
                     .to(out, Produced.with(Serdes.String(), Serdes.Long()));
