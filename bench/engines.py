@@ -1,8 +1,9 @@
 """What is compared: how a worker of each engine is started.
 
-Both take the same arguments (`map|count|regroup --brokers … --in … --out … --app-id … --state-dir …`)
-and run until SIGTERM. The Java side is compiled once per version of its sources into the cache
-folder; without a JDK it is left out with a message. Running them is not here but in `worker`.
+Both take the same arguments (`map|count|regroup --brokers … --in … --out … --app-id …
+--state-dir …`) and run until SIGTERM. The Java side is compiled once per version of its
+sources into the cache folder; without a JDK it is left out with a message. Running them is
+not here but in `worker`.
 """
 
 import hashlib
