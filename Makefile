@@ -5,7 +5,7 @@ INSTALL := editable
 BIN     := $(VENV)/bin
 READY   := $(VENV)/.ready
 
-.PHONY: demo test chaos lint bench clean
+.PHONY: demo test chaos sim lint bench clean
 
 demo: $(READY)
 	$(BIN)/penstock demo $(ARGS)
@@ -15,6 +15,9 @@ test: $(READY)
 
 chaos: $(READY)
 	$(BIN)/pytest tests/chaos -m chaos $(ARGS)
+
+sim: $(READY)
+	$(BIN)/pytest tests/sim -m "full or not full" $(ARGS)
 
 lint: $(READY)
 	.ci/lint $(VENV)

@@ -6,9 +6,9 @@ is how each command is carried out, and what its answer is.
 
 Rule 1: the group's callbacks run inside `fetch`. A revoke ends the open batch before it
         returns, and closes the stores; a lost partition discards it.
-Rule 2: what was fetched and is not processed yet waits in `_queue`. Rewinding drops it, and
-        the seek waits until the loop is outside the callbacks, where it would fail; what
-        comes from a rewound input before that is dropped too.
+Rule 2: what was fetched and is not processed yet waits in `_queue`. Rewinding, closing and
+        giving up drop it, and so they do with what the fetch that they happen in brings; the
+        seek waits until the loop is outside the callbacks, where it would fail.
 Rule 3: a batch whose flush failed is run again record by record, which names the culprit.
 """
 
@@ -108,6 +108,7 @@ class Worker:
         self._touched: dict[int, OwnedTask] = {}
         self._careful: dict[tuple[str, int], int] = {}
         self._rewound: dict[tuple[str, int], int] = {}
+        self._dropped: set[tuple[str, int]] = set()
         self._cost_s = 0.0
         self._commit_began = 0.0
         self._flushed = self._purged = now()
@@ -185,10 +186,11 @@ class Worker:
     def _fetch(self, *, busy: bool) -> list[Fetched]:
         self._consumer.seek({at: n for at, n in self._rewound.items() if at in self._by_input})
         self._rewound = {}
+        self._dropped.clear()
         wait_s, limit = (0.0, 0) if busy else (self._wait_s(), self._chunk_records())
         fetched = self._consumer.fetch(wait_s, limit)
         self._polled = self._now()
-        return [run for run in fetched if (run.topic, run.partition) not in self._rewound]
+        return [run for run in fetched if (run.topic, run.partition) not in self._dropped]
 
     def _receive(self, fetched: list[Fetched]) -> None:
         """Queue what was fetched; a task that orders its inputs does so itself."""
@@ -519,6 +521,7 @@ class Worker:
             self._consumer.resume(full)
         mine = set(owned.inputs)
         self._queue = deque(run for run in self._queue if (run.topic, run.partition) not in mine)
+        self._dropped |= mine
 
     # Tasks
 

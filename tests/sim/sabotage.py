@@ -155,6 +155,25 @@ def purged_before_the_commit(patch: Any) -> None:
     patch.setattr(worker.Worker, "step", eager)
 
 
+def what_a_fetch_still_brings_is_kept(patch: Any) -> None:
+    """What the fetch brings in which an input was rewound or given up is processed."""
+
+    class Nothing(set[Any]):
+        def __contains__(self, item: object) -> bool:
+            return False
+
+        def __ior__(self, other: Any) -> "Nothing":
+            return self
+
+    make = worker.Worker.__init__
+
+    def credulous(self: Any, *args: Any, **kwargs: Any) -> None:
+        make(self, *args, **kwargs)
+        self._dropped = Nothing()
+
+    patch.setattr(worker.Worker, "__init__", credulous)
+
+
 def what_was_given_up_is_rewound(patch: Any) -> None:
     """An input that comes back goes on where it once was rewound to (as it once did).
 
@@ -183,6 +202,7 @@ SABOTAGES: list[Patch] = [
     offsets_are_not_waited_for,
     inputs_uncommitted,
     purged_before_the_commit,
+    what_a_fetch_still_brings_is_kept,
 ]
 
 

@@ -25,6 +25,7 @@ class Told(World):
                 guarantee="exactly_once",
                 one_disk=False,
                 moves=0,
+                favourite=None,
             )
         )
         self.mishaps: list[tuple[str, Callable[[Process], None]]] = []

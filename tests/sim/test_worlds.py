@@ -54,6 +54,8 @@ def live(seed: int) -> World:
         story = "\n".join(world.events[-LAST_EVENTS:])
         error.add_note(f"PENSTOCK_SEED={seed}, {world.plan}; it ended like this:\n{story}")
         raise
+    finally:
+        world.end()
     return world
 
 

@@ -9,6 +9,7 @@ is processed, and checks what is there.
 import random
 import uuid
 from collections.abc import Generator
+from contextlib import suppress
 from dataclasses import dataclass
 
 from penstock.errors import BrokerError, DataError, StateError
@@ -19,8 +20,10 @@ from penstock.testing.sim.producer import SimProducer
 from penstock.topology.node import Emit
 from tests.sim import applications
 
-DIES, STALLS, LOSES = 0.006, 0.005, 0.08
-WEIGHTS = {"produce": 0.1, "commit_transaction": 6, "send_offsets_to_transaction": 3}
+RATES = {"die": 0.006, "stall": 0.005, "lose": 0.08}
+SELDOM = {"produce": 0.1}  # there are many of them
+FAVOUR = 20
+DECISIVE = ("commit_transaction", "poll", "send_offsets_to_transaction")
 # What may be lost: the request alone, where doing it and not saying so would be the same.
 ASKING = ("committed", "describe_configs", "flush", "list_offsets")
 DOING = ("create_topics", "delete_records", "init_transactions")
@@ -30,12 +33,27 @@ LOSABLE = (
     | dict.fromkeys(DOING, (Fate.LOST_REQUEST, Fate.LOST_ANSWER))
     | dict.fromkeys(ENDING, (Fate.LOST_REQUEST, Fate.LOST_ANSWER, Fate.LATE))
 )
+ZOMBIE_S = (3.2, 7.8)  # longer than a session, shorter than a transaction
+FAVOURITES = [("stall", what) for what in DECISIVE]
+FAVOURITES += [("die", what) for what in (*DECISIVE, "incremental_unassign", "write")]
+FAVOURITES += [("lose", what) for what in (*ENDING, "flush", "init_transactions")]
 MOST_STEPS = 2_000
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How a world is made, all of it drawn from its seed."""
+    """How a world is made, all of it drawn from its seed.
+
+    Attributes:
+        seed: what everything is drawn from.
+        workers: how many there are.
+        partitions: how many each input has.
+        emit: that of the counts.
+        guarantee: that of the application.
+        one_disk: whether the workers share a host.
+        moves: how much happens before all is well.
+        favourite: a mishap, and the call at which it is far more likely than elsewhere.
+    """
 
     seed: int
     workers: int
@@ -44,6 +62,7 @@ class Plan:
     guarantee: Guarantee
     one_disk: bool
     moves: int
+    favourite: tuple[str, str] | None = None
 
     @classmethod
     def of(cls, seed: int) -> "Plan":
@@ -56,6 +75,7 @@ class Plan:
             guarantee="exactly_once" if draw.random() < 0.85 else "at_least_once",
             one_disk=draw.random() < 0.3,
             moves=draw.choice((100, 300, 800)),
+            favourite=draw.choice((None, *FAVOURITES)),
         )
 
 
@@ -112,6 +132,14 @@ class World:
             slot.starts_at = 0.0
         self.settle()
         self.broker.advance(30)
+
+    def end(self) -> None:
+        """Let whoever still lives die, where a run has failed."""
+        for life in list(self.lives.values()):
+            life.process.kill()
+            with suppress(BaseException):  # the process dies of it
+                if life.steps:
+                    life.steps.close()
 
     # What happens
 
@@ -226,17 +254,20 @@ class World:
         """Decide what becomes of a call."""
         if not self.ill:
             return Fate.DONE
-        chance = self.draw.random() / WEIGHTS.get(what, 1)
-        if chance < DIES:
+        if self._hits("die", what):
             self.note(f"{process.name} dies before {what}")
             process.kill()
-        elif chance < DIES + STALLS:
+        elif self._hits("stall", what):
             self._stall(process, what)
-        elif what in LOSABLE and self.draw.random() < LOSES:
+        elif what in LOSABLE and self._hits("lose", what):
             fate = self.draw.choice(LOSABLE[what])
             self.note(f"{process.name}: {what} is {fate.name}")
             return fate
         return Fate.DONE
+
+    def _hits(self, kind: str, what: str) -> bool:
+        favour = FAVOUR if self.plan.favourite == (kind, what) else 1
+        return self.draw.random() < min(0.4, RATES[kind] * SELDOM.get(what, 1) * favour)
 
     def _stall(self, process: Process, what: str) -> None:
         """Let a process stand still in the middle of a step, while the others go on.
@@ -245,17 +276,17 @@ class World:
         """
         if self._depth > 1 or self.plan.guarantee == "at_least_once":
             return
-        seconds = self.draw.choice((0.05, 1.0, 3.5, 5.0, 7.0, 9.0, 14.0))
-        whole = self.draw.random() < 0.5
-        self.note(f"{process.name} stalls {seconds} s before {what}{' as a whole' * whole}")
-        if whole and self.draw.random() < 0.3:
+        seconds = self.draw.choice((0.05, 1.0, *[self.draw.uniform(*ZOMBIE_S)] * 4, 9.0, 14.0))
+        whole = self.draw.random() < 0.65
+        self.note(f"{process.name} stalls {seconds:.1f} s before {what}{' as a whole' * whole}")
+        if whole and self.draw.random() < 0.2:
             self._replace(self.lives[process])
         self._depth += 1
         process.stopped = whole
         end = self.broker.clock.now() + seconds
         try:
             while self.broker.clock.now() < end:
-                for _ in range(3):
+                for _ in range(6):
                     self._move()
                 self.broker.advance(0.25)
         finally:
