@@ -146,7 +146,7 @@ def test_a_store_that_is_in_use_is_waited_for(tmp_path):
     folder = store_folder(tmp_path, "app", "store", 3)
     held = lock_store(folder, lambda: False)
     answers = iter([True, True, False])
-    with pytest.raises(StateError, match="another state_dir") as caught:
+    with pytest.raises(StateError, match="fuser") as caught:
         lock_store(folder, lambda: next(answers))
     assert str(folder) in str(caught.value)
     assert next(answers, None) is None
