@@ -84,12 +84,10 @@ def test_a_rolling_restart_of_four_leaves_everything_exact(
 ) -> None:
     workers = team(application, protocol, size=4)
     with workers.load():
-        for worker in workers.workers:
-            worker.start()
-        workers[0].wait_for("runs from")
+        workers.start()  # until all share: see the known holes in docs/guarantees.md
         for worker in workers.workers:
             workers.wait_for_progress()
             worker.stop()
             worker.start()
-            worker.wait_for("Assigned: ")
+            worker.wait_for("runs from")
     workers.end()
