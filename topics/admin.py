@@ -164,19 +164,19 @@ class Admin:
         """Return the identity of each topic; a recreated topic has another one."""
         if not topics:
             return {}
-        futures = self._client.describe_topics(
-            TopicCollection(list(topics)), request_timeout=self._timeout_s
-        )
+        futures = self._describe(topics)
         found = {name: self._result("describing topics", f) for name, f in futures.items()}
         return {name: str(description.topic_id) for name, description in found.items()}
 
     def describe(self, topics: Sequence[str]) -> "Pending":
         """Ask what topics are like, without waiting for the answer."""
-        return Pending(
-            self._client.describe_topics(
-                TopicCollection(list(topics)), request_timeout=self._timeout_s
-            )
+        return Pending(self._describe(topics))
+
+    def _describe(self, topics: Sequence[str]) -> dict[str, Any]:
+        found: dict[str, Any] = self._client.describe_topics(
+            TopicCollection(list(topics)), request_timeout=self._timeout_s
         )
+        return found
 
     def members(self, group: str) -> list[Member]:
         """Return the members of a group; none where there is no such group."""

@@ -17,13 +17,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from penstock.errors import BugError, DataError, PenstockError, StateError
-from penstock.operators.aggregation import Aggregation
 from penstock.operators.chunk import Chunk
 from penstock.operators.count import Count
 from penstock.operators.operator import OpenOperator
 from penstock.operators.sink import Destinations, Outgoing, Sink, check_size
 from penstock.operators.source import Fetched
-from penstock.operators.to_table import OpenToTable
 from penstock.serde.types import is_canonical, is_immutable
 from penstock.state.overlay import Changes, Overlay
 from penstock.topology.graph import SubTopology, Topology
@@ -222,10 +220,10 @@ class Task:
         """Add what was dropped since the last call."""
         so_far += self._nulls
         self._nulls = 0
-        for operator in self._open.values():
-            if isinstance(operator, Aggregation | OpenToTable):
-                so_far += operator.dropped
-                operator.dropped = 0
+        for node in self.part.stateful:
+            operator: OpenOperator = self._open[node]
+            so_far += operator.dropped
+            operator.dropped = 0
         return so_far
 
     def _advance_clock(self, name: str, chunk: Chunk) -> None:

@@ -38,7 +38,13 @@ class Stateful(Protocol):
 
 
 class OpenOperator(Protocol):
-    """A step with a store, at work in a task."""
+    """A step with a store, at work in a task.
+
+    Attributes:
+        dropped: records that it could not take, until the task counts them.
+    """
+
+    dropped: int
 
     def process(self, chunk: Chunk) -> Chunk | None:
         """Update the store; return each update where updates must not be coalesced."""

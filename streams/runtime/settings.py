@@ -106,7 +106,8 @@ class CommitSettings:
     """When a batch ends.
 
     Attributes:
-        interval_ms: a batch is committed at the latest after this time.
+        interval_ms: a batch is committed at the latest after this time; up to 400 ms later
+            where records wait and commits take long.
         min_interval_ms: and, once its input is drained, not sooner than this after the last.
         max_batch_records: a batch is committed at the latest after this many records.
         max_batch_bytes: and at the latest after this many bytes of input.

@@ -2,11 +2,9 @@
 
 import time
 import uuid
-from collections.abc import Iterable
 from typing import Any
 
 from tests.kafka import checking
-from tests.kafka.apps import ending
 from tests.kafka.conftest import ApplicationFactory, create_topic
 from tests.kafka.feeding import Load, endless_words
 from tests.kafka.workers import WAIT_S, Application
@@ -59,10 +57,7 @@ class Team:
     def done(self) -> bool:
         """Whether all input is committed on both sides of the repartition topic."""
         app = self.first
-        topics = [*app.inputs, self.repartition]
-        committed = checking.committed(app.servers, app.id, topics)
-        ends = checking.ends(app.servers, topics)
-        return all(committed.get(at) == end for at, end in ends.items())
+        return checking.all_committed(app.servers, app.id, [*app.inputs, self.repartition])
 
     def keep_going(self) -> None:
         """Start those workers again that a clear error has ended, as a supervisor would."""
@@ -95,12 +90,7 @@ class Team:
         app = self.first
         inputs = app.read_inputs()
         checking.check_mapped(inputs, app.read_output(0), bytes.upper)
-        checking.check_updates(checking.counted(by_ending(inputs)), app.read_output(1))
+        checking.check_updates(checking.counted(checking.by_ending(inputs)), app.read_output(1))
         app.check_store("counts", complete=False)
         app.check_ends("counts")
         checking.check_nothing_open(app.servers, [self.repartition])
-
-
-def by_ending(records: Iterable[checking.Record]) -> list[checking.Record]:
-    """Return records under the key that the application gives them."""
-    return [r._replace(key=ending((r.value or b"").decode()).encode()) for r in records]

@@ -39,6 +39,7 @@ from confluent_kafka.admin import (
 
 from penstock.state.rocksdb import RocksMemory, RocksStore
 from penstock.state.store import Position
+from tests.kafka.apps import ending
 
 READ_TIMEOUT_S = 30.0
 COORDINATOR_TIMEOUT_S = 5.0
@@ -279,6 +280,11 @@ def counted(inputs: Iterable[Record]) -> dict[bytes, list[bytes]]:
     return {key: [long(n) for n in range(1, total + 1)] for key, total in totals.items()}
 
 
+def by_ending(records: Iterable[Record]) -> list[Record]:
+    """Return records under the key that the regrouping applications give them."""
+    return [r._replace(key=ending((r.value or b"").decode()).encode()) for r in records]
+
+
 def folded(
     inputs: Iterable[Record], decode: Callable[[bytes], Any], f: Callable[[Any, Any], Any],
     encode: Callable[[Any], bytes],
@@ -426,6 +432,15 @@ def check_committed(servers: str, group: str, inputs: Sequence[str]) -> None:
         assert found.get(at) == end, (
             f"{group} has committed {found.get(at)} of {at[0]}/{at[1]}, which ends at {end}"
         )
+
+
+def all_committed(servers: str, group: str, topics: Sequence[str]) -> bool:
+    """Whether the group has committed each topic up to its end.
+
+    The ends are looked up last: where one topic feeds another, that one has all by then.
+    """
+    found = committed(servers, group, topics)
+    return all(found.get(at) == end for at, end in ends(servers, topics).items())
 
 
 def check_nothing_open(servers: str, topics: Sequence[str]) -> None:

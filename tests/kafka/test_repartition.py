@@ -1,12 +1,9 @@
 """Records under a new key come together again, exactly once, and nothing of them stays behind."""
 
-from collections.abc import Iterable
-
 import pytest
 
 from penstock.testing.kafka_server import KafkaServer
 from tests.kafka import checking
-from tests.kafka.apps import ending
 from tests.kafka.conftest import ApplicationFactory, TopicFactory
 from tests.kafka.feeding import Load, endless_words, feed, words
 from tests.kafka.workers import Application
@@ -91,8 +88,7 @@ def done(app: Application) -> bool:
     topics = [*app.inputs, repartition(app)]
     if not app.drained() or repartition(app) not in checking.topics(app.servers):
         return False
-    committed = checking.committed(app.servers, app.id, topics)
-    return all(committed.get(at) == end for at, end in checking.ends(app.servers, topics).items())
+    return checking.all_committed(app.servers, app.id, topics)
 
 
 def purged(app: Application) -> bool:
@@ -100,15 +96,9 @@ def purged(app: Application) -> bool:
     return checking.starts(app.servers, topics) == checking.ends(app.servers, topics)
 
 
-def by_ending(records: Iterable[checking.Record]) -> list[checking.Record]:
-    return [
-        record._replace(key=ending((record.value or b"").decode()).encode()) for record in records
-    ]
-
-
 def check(app: Application) -> None:
     """Each count is there, in order, the store agrees, and nothing is open."""
-    counts = checking.counted(by_ending(app.read_inputs()))
+    counts = checking.counted(checking.by_ending(app.read_inputs()))
     checking.check_updates(counts, app.read_output())
     app.check_store("counts")
     app.check_ends("counts")
