@@ -95,7 +95,8 @@ class _Demo:
 
         self._workers = [self._start_worker() for _ in range(WORKERS)]
         try:
-            self._wait_until_shared()
+            with self._console.status("Waiting until both workers have their share ..."):
+                self._wait_until_shared()
             producer = self._start_producer()
             self._watch(self._seconds * KILL_AFTER_SHARE)
             open_at, killed = self._kill_in_transaction()
