@@ -38,6 +38,11 @@ class Lead:
         """How many tasks the sub-topology has."""
         return self.partitions[self.topic]
 
+    @property
+    def ordered(self) -> bool:
+        """Whether its tasks read their inputs in the order of time: only state can tell."""
+        return bool(self.siblings and self.part.stores)
+
     def inputs(self, partition: int) -> list[tuple[str, int]]:
         """Return what a task reads: the lead's partition, then each sibling's that exists."""
         return [

@@ -385,7 +385,7 @@ class TaskStarter:
         log.info("Task %s runs from %s.", owned, owned.offsets)
 
     def _order(self, owned: OwnedTask, task: Task) -> InputOrder | None:
-        if len(owned.inputs) == 1 or not owned.stores:
+        if not owned.lead.ordered:
             return None
         return InputOrder(
             owned.inputs,

@@ -6,27 +6,23 @@ is how each command is carried out, and what its answer is.
 
 Rule 1: the group's callbacks run inside `fetch`. A revoke ends the open batch before it
         returns, and closes the stores; a lost partition discards it.
-Rule 2: what was fetched and is not processed yet waits in `_queue`. Rewinding, closing and
-        giving up drop it, and so they do with what the fetch that they happen in brings; the
-        seek waits until the loop is outside the callbacks, where it would fail.
-Rule 3: a batch whose flush failed is run again record by record, which names the culprit.
+Rule 2: a batch whose flush failed is run again record by record, which names the culprit.
 """
 
 import logging
-from collections import deque
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import TypeVar
 
 from penstock.engine.batch import Batch, Pace
 from penstock.engine.metadata import BatchId, Metadata, decode, short_hash
-from penstock.engine.order import InputOrder
 from penstock.engine.transaction import Command, Event, State, Transaction
 from penstock.errors import BrokerError, DataError, PenstockError
 from penstock.operators.source import Fetched, total_bytes
 from penstock.runtime.consumer import InputConsumer, Membership
 from penstock.runtime.faults import Abortable, Unknown
 from penstock.runtime.idling import IdleNote
+from penstock.runtime.intake import Intake
 from penstock.runtime.preparation import Prepared
 from penstock.runtime.producer import IdempotentProducer, TransactionalProducer
 from penstock.runtime.reporting import Reporter
@@ -41,7 +37,6 @@ T = TypeVar("T")
 
 IDLE_WAIT_S = 0.1
 HELD_WAIT_S = 0.005
-MOST_HELD_RECORDS = 20_000  # of an input that has to wait for another one
 UNASSIGNED_WAIT_S = 0.01  # an assignment comes inside `fetch`, which then waits to the end
 RESOLVE_TRIES = 60
 SAME_FAILURES = 5
@@ -98,17 +93,14 @@ class Worker:
             commit.max_batch_bytes,
         )
         self._tasks: dict[tuple[str, int], OwnedTask] = {}
-        self._by_input: dict[tuple[str, int], OwnedTask] = {}
-        self._queue: deque[Fetched] = deque()
+        self._all_run = True
+        self._intake = Intake(consumer)
         self._batches = 0
         self._batch = self._new_batch()
         self._watch = watch
         self._grown: dict[str, int] = {}
-        self._full: set[tuple[str, int]] = set()
         self._touched: dict[int, OwnedTask] = {}
         self._careful: dict[tuple[str, int], int] = {}
-        self._rewound: dict[tuple[str, int], int] = {}
-        self._dropped: set[tuple[str, int]] = set()
         self._cost_s = 0.0
         self._commit_began = 0.0
         self._flushed = self._purged = now()
@@ -163,11 +155,11 @@ class Worker:
         self._alive()
         # Fetch first: its callbacks may drop what is queued.
         if self._now() - self._polled > KEEPALIVE_S:
-            self._receive(self._fetch(busy=True))
-        fetched = self._next()
+            self._fetch(0, 0)
+        fetched = self._intake.next(self._now() * 1000)
         if fetched is None:
-            self._receive(self._fetch(busy=False))
-            fetched = self._next()
+            self._fetch(self._wait_s(), self._chunk_records())
+            fetched = self._intake.next(self._now() * 1000)
         drained = fetched is None
         if fetched is not None:
             self._process(fetched)
@@ -183,51 +175,18 @@ class Worker:
 
     # Fetching and processing
 
-    def _fetch(self, *, busy: bool) -> list[Fetched]:
-        self._consumer.seek({at: n for at, n in self._rewound.items() if at in self._by_input})
-        self._rewound = {}
-        self._dropped.clear()
-        wait_s, limit = (0.0, 0) if busy else (self._wait_s(), self._chunk_records())
-        fetched = self._consumer.fetch(wait_s, limit)
+    def _fetch(self, wait_s: float, limit: int) -> None:
+        self._intake.fetch(wait_s, limit)
         self._polled = self._now()
-        return [run for run in fetched if (run.topic, run.partition) not in self._dropped]
-
-    def _receive(self, fetched: list[Fetched]) -> None:
-        """Queue what was fetched; a task that orders its inputs does so itself."""
-        for run in fetched:
-            at = (run.topic, run.partition)
-            owned = self._by_input.get(at)
-            if owned is None or owned.order is None:
-                self._queue.append(run)
-                continue
-            owned.order.add(run)
-            if owned.order.queued(at) > MOST_HELD_RECORDS and at not in self._full:
-                self._full.add(at)
-                self._consumer.pause([at])
-
-    def _next(self) -> Fetched | None:
-        if self._queue:
-            return self._queue.popleft()
-        for owned in self._tasks.values():
-            found = owned.order.next(self._now() * 1000) if owned.order else None
-            if owned.order and found:
-                self._make_room(owned.order, (found.topic, found.partition))
-                return found
-        return None
-
-    def _make_room(self, order: InputOrder, at: tuple[str, int]) -> None:
-        if at in self._full and order.queued(at) < MOST_HELD_RECORDS // 2:
-            self._full.discard(at)
-            self._consumer.resume([at])
 
     def _wait_s(self) -> float:
         if self._restorer.busy:
             return 0.0
-        if any(owned.order and owned.order.holds for owned in self._tasks.values()):
+        if self._intake.holds:
             return HELD_WAIT_S
         if self._transaction.state is State.OPEN:
             return self._pace.poll_ms(self._batch, self._now() * 1000) / 1000
-        if any(owned.phase is not Phase.RUNNING for owned in self._tasks.values()):
+        if not self._all_run:
             return 0.0
         return IDLE_WAIT_S if self._tasks else UNASSIGNED_WAIT_S
 
@@ -239,7 +198,7 @@ class Worker:
         return max(1, min(commit.chunk_records, int(commit.chunk_ms / 1000 / self._cost_s)))
 
     def _process(self, fetched: Fetched) -> None:
-        owned = self._by_input.get((fetched.topic, fetched.partition))
+        owned = self._intake.owner(fetched)
         if owned is None or owned.task is None:
             return
         if not fetched.offsets:
@@ -247,7 +206,7 @@ class Worker:
             return
         limit = self._chunk_records()
         if len(fetched.offsets) > limit:
-            self._queue.appendleft(fetched.part(limit, len(fetched.offsets)))
+            self._intake.put_back(fetched.part(limit, len(fetched.offsets)))
             fetched = fetched.part(0, limit)
         if self._transaction.state is State.IDLE:
             self._open_batch()
@@ -443,8 +402,7 @@ class Worker:
             if owned.task is None:
                 continue
             owned.task.discard(owned.clocks)
-            self._drop_queued(owned)
-            self._rewound.update(owned.offsets)
+            self._intake.rewind(owned)
         self._touched = {}
         self._count_failure()
 
@@ -480,9 +438,10 @@ class Worker:
     def _reopen(self) -> None:
         for owned in self._touched.values():
             self._starter.close(owned)
-            self._drop_queued(owned)
+            self._intake.drop(owned)
             if owned in self._tasks.values():
                 self._consumer.pause(owned.inputs)
+                self._all_run = False
         self._touched = {}
         self._count_failure()
 
@@ -513,26 +472,18 @@ class Worker:
                 " start again."
             ) from self._error
 
-    def _drop_queued(self, owned: OwnedTask) -> None:
-        if owned.order:
-            owned.order.clear()
-            full = self._full.intersection(owned.inputs)
-            self._full -= full
-            self._consumer.resume(full)
-        mine = set(owned.inputs)
-        self._queue = deque(run for run in self._queue if (run.topic, run.partition) not in mine)
-        self._dropped |= mine
-
     # Tasks
 
     def _advance_tasks(self) -> None:
+        if self._all_run:
+            return
         if self._restorer.busy:
             running = any(owned.phase is Phase.RUNNING for owned in self._tasks.values())
             slice_ms = self._settings.state.restore_slice_ms
             self._restorer.work(slice_ms if running else 4 * slice_ms)
-        self._starter.advance(
-            [owned for owned in self._tasks.values() if owned.phase is not Phase.RUNNING]
-        )
+        starting = [owned for owned in self._tasks.values() if owned.phase is not Phase.RUNNING]
+        self._starter.advance(starting)
+        self._all_run = all(owned.phase is Phase.RUNNING for owned in starting)
 
     def _settle(self) -> None:
         """Commit the offsets of tasks that have none, or whose last commit is long ago."""
@@ -573,11 +524,12 @@ class Worker:
 
     def _assigned(self, found: list[tuple[str, int]]) -> None:
         self._idle.joined()
+        self._all_run = False
         taken: list[tuple[str, int]] = []
         for topic, partition in found:
             owned = OwnedTask(self._prepared.leads.leads[topic], partition)
             self._tasks[topic, partition] = owned
-            self._by_input.update(dict.fromkeys(owned.inputs, owned))
+            self._intake.take(owned)
             taken += owned.inputs
         log.info("Assigned: %s.", ", ".join(f"{t}/{p}" for t, p in taken) or "nothing")
 
@@ -595,11 +547,8 @@ class Worker:
             owned = self._tasks.pop(at, None)
             if owned is None:
                 continue
-            self._drop_queued(owned)
+            self._intake.give_up(owned)
             self._starter.close(owned)
-            for source in owned.inputs:
-                self._by_input.pop(source, None)
-                self._rewound.pop(source, None)  # where it goes on is asked for if it comes back
             given += owned.inputs
         log.info("Given back: %s.", ", ".join(f"{t}/{p}" for t, p in given) or "nothing")
         return given
@@ -635,7 +584,7 @@ class Worker:
     def _close(self) -> None:
         for owned in list(self._tasks.values()):
             self._starter.close(owned)
-        self._tasks, self._by_input = {}, {}
+        self._tasks = {}
         self._restorer.close()
         self._consumer.close()
         self._producer.close()

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from penstock.engine.transaction import Event
-from penstock.runtime import producer, tasks, worker
+from penstock.runtime import intake, producer, tasks, worker
 from penstock.runtime.client_configs import ClientConfigs
 from penstock.state.store import Position
 from penstock.testing.sim.transactions import Session
@@ -165,13 +165,13 @@ def what_a_fetch_still_brings_is_kept(patch: Any) -> None:
         def __ior__(self, other: Any) -> "Nothing":
             return self
 
-    make = worker.Worker.__init__
+    make = intake.Intake.__init__
 
-    def credulous(self: Any, *args: Any, **kwargs: Any) -> None:
-        make(self, *args, **kwargs)
+    def credulous(self: Any, consumer: Any) -> None:
+        make(self, consumer)
         self._dropped = Nothing()
 
-    patch.setattr(worker.Worker, "__init__", credulous)
+    patch.setattr(intake.Intake, "__init__", credulous)
 
 
 def what_was_given_up_is_rewound(patch: Any) -> None:
@@ -179,15 +179,14 @@ def what_was_given_up_is_rewound(patch: Any) -> None:
 
     About one world in a thousand notices: test_scenarios tells it.
     """
-    give_up = worker.Worker._give_up
+    give_up = intake.Intake.give_up
 
-    def stubborn(self: Any, found: Any) -> Any:
+    def stubborn(self: Any, owned: Any) -> None:
         rewound = dict(self._rewound)
-        given = give_up(self, found)
+        give_up(self, owned)
         self._rewound = rewound
-        return given
 
-    patch.setattr(worker.Worker, "_give_up", stubborn)
+    patch.setattr(intake.Intake, "give_up", stubborn)
 
 
 SABOTAGES: list[Patch] = [
