@@ -8,6 +8,7 @@ Rule 2: records are read as read_committed up to an end-of-partition event at or
 Rule 3: of the records that are written together the last one of a key wins.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 
@@ -53,3 +54,53 @@ class Restore:
     def remaining(self) -> int:
         """An upper bound of the records that are still to be read."""
         return 0 if self.done else max(0, self.end - self.next_offset)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RestoreProgress:
+    """How far the stores are that a worker restores together.
+
+    What is left is known in offsets: markers of transactions, aborted records and those that
+    compaction has removed have some too. It bounds the records that are left, and the time
+    left is that of offsets.
+
+    Attributes:
+        left: the stores and partitions that are not complete yet.
+        complete: those that are.
+        records: records applied so far.
+        offsets: offsets passed so far.
+        remaining: offsets that are left.
+        seconds: the time since the first of them began.
+    """
+
+    left: tuple[tuple[str, int], ...]
+    complete: tuple[tuple[str, int], ...]
+    records: int
+    offsets: int
+    remaining: int
+    seconds: float
+
+    @classmethod
+    def of(cls, restores: Iterable[Restore], seconds: float) -> "RestoreProgress":
+        """Add the progress of several stores up."""
+        found = list(restores)
+        return cls(
+            left=tuple((each.store, each.partition) for each in found if not each.done),
+            complete=tuple((each.store, each.partition) for each in found if each.done),
+            records=sum(each.records for each in found),
+            offsets=sum(each.next_offset - each.start for each in found),
+            remaining=sum(each.remaining for each in found),
+            seconds=seconds,
+        )
+
+    @property
+    def records_per_second(self) -> float:
+        """The records applied, over the time."""
+        return self.records / self.seconds if self.seconds > 0 else 0.0
+
+    @property
+    def seconds_left(self) -> float | None:
+        """How long the rest takes at this pace; None while nothing is read and nobody knows."""
+        if not self.remaining:
+            return 0.0
+        return self.remaining * self.seconds / self.offsets if self.offsets else None

@@ -1,16 +1,20 @@
 """The restore consumer: reads changelogs from where a store is to where they end.
 
 It belongs to no group, reads committed records only and checks their checksums: what it
-reads becomes state. Stores are written in slices, so that other tasks go on meanwhile.
+reads becomes state. Stores are written in slices, so that other tasks go on meanwhile. The log
+says how far they are, where it takes longer, and what it took.
 """
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
+from itertools import groupby
 from typing import Any, cast
 
 from confluent_kafka import Consumer, KafkaError, TopicPartition
 
-from penstock.engine.restore import Restore
+from penstock.engine.restore import Restore, RestoreProgress
 from penstock.errors import BrokerError
 from penstock.runtime.clients import Clients
 from penstock.runtime.consumer import runs
@@ -19,10 +23,13 @@ from penstock.state.changelog import stored
 from penstock.state.disk import LocalStore
 from penstock.state.store import Position
 
+log = logging.getLogger("penstock")
+
 RECORDS_PER_READ = 20_000
 KEYS_PER_WRITE = 20_000
 LOAD_RECORDS = 100_000  # from here on it pays to open a store for writing only
 WAIT_S = 0.02
+TELL_S = 3.0  # what is restored sooner is told once, at its end
 
 
 @dataclass
@@ -57,15 +64,26 @@ class Restorer:
         self._clients = clients
         self._client: Consumer | None = None
         self._at: dict[tuple[str, int], Restoring] = {}
+        self._together: dict[tuple[str, int], Restore] = {}  # since it was last idle
+        self._began = self._told = 0.0
 
     @property
     def busy(self) -> bool:
         """Whether any store is still to be restored."""
         return bool(self._at)
 
+    @property
+    def progress(self) -> RestoreProgress | None:
+        """How far the stores are; None where none is to be restored."""
+        return self._progress(self._clients.now()) if self._at else None
+
     def add(self, restoring: Restoring) -> None:
         """Begin to restore a store."""
         state = restoring.state
+        if not self._at:
+            self._together = {}
+            self._began = self._told = self._clients.now()
+        self._together[state.topic, state.partition] = state
         restoring.loading = state.remaining > LOAD_RECORDS
         if restoring.loading:
             restoring.store.load()
@@ -79,7 +97,10 @@ class Restorer:
 
     def drop(self, topic: str, partition: int) -> None:
         """Forget a store that is complete, or not ours any more."""
-        if self._at.pop((topic, partition), None) and self._client:
+        dropped = self._at.pop((topic, partition), None)
+        if dropped and not dropped.state.done:
+            del self._together[topic, partition]
+        if dropped and self._client:
             self._client.incremental_unassign([TopicPartition(topic, partition)])
 
     def work(self, slice_ms: int) -> None:
@@ -89,6 +110,8 @@ class Restorer:
             BrokerError: if a changelog cannot be read.
             StateError: if a store cannot be written.
         """
+        if not self._at:
+            return
         until = self._clients.now() + slice_ms / 1000
         while self._at and self._client and self._clients.now() < until:
             messages = cast("list[Message]", self._client.consume(RECORDS_PER_READ, WAIT_S))
@@ -98,6 +121,7 @@ class Restorer:
                     self._apply(restoring, run)
             for at in [at for at, restoring in self._at.items() if restoring.state.done]:
                 self.drop(*at)
+        self._tell()
 
     def close(self) -> None:
         """Let go of the consumer."""
@@ -127,10 +151,49 @@ class Restorer:
         if state.done and restoring.loading:
             restoring.store.loaded()
 
+    def _tell(self) -> None:
+        """Say in the log how far it is: from time to time, and at the end."""
+        now = self._clients.now()
+        if not self._at:
+            log.info("Restored %s.", _finished(self._progress(now)))
+        elif now - self._told >= TELL_S:
+            self._told = now
+            log.info("Restoring %s.", _unfinished(self._progress(now)))
+
+    def _progress(self, now: float) -> RestoreProgress:
+        return RestoreProgress.of(self._together.values(), now - self._began)
+
     def _write(self, restoring: Restoring) -> None:
         position = Position(restoring.state.next_offset, restoring.topic_id, self._clients.now_ms())
         restoring.store.write(restoring.waiting.items(), position)
         restoring.waiting = {}
+
+
+def _finished(found: RestoreProgress) -> str:
+    return f"{_names(found.complete)}: {_pace(found)}"
+
+
+def _unfinished(found: RestoreProgress) -> str:
+    left_s = found.seconds_left
+    time = "unknown" if left_s is None else timedelta(seconds=round(left_s))
+    return f"{_names(found.left)}: {_pace(found)}, at most {found.remaining} left, time left {time}"
+
+
+def _pace(found: RestoreProgress) -> str:
+    return (
+        f"{found.records} records in {found.seconds:.1f} s"
+        f" ({found.records_per_second:.0f} records/s)"
+    )
+
+
+def _names(partitions: Iterable[tuple[str, int]]) -> str:
+    """Name stores with their partitions.
+
+    >>> _names([("counts", 3), ("counts", 0), ("sums", 3)])
+    'counts/0,3 sums/3'
+    """
+    stores = groupby(sorted(partitions), key=lambda at: at[0])
+    return " ".join(f"{name}/{','.join(str(n) for _, n in found)}" for name, found in stores)
 
 
 def _unreadable(state: Restore, problem: KafkaError) -> BrokerError:

@@ -1,13 +1,22 @@
 """Whatever became of the state on disk and of the changelog, a restore ends and is right."""
 
+import logging
+import re
 import shutil
 import struct
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+import penstock as ps
+from penstock.engine.restore import Restore
+from penstock.runtime.client_configs import ClientConfigs
+from penstock.runtime.clients import Clients
 from penstock.runtime.clock import now_ms
+from penstock.runtime.restorer import Restorer, Restoring
+from penstock.state.disk import RocksDisk
 from penstock.state.rocksdb import RocksMemory, RocksStore
 from penstock.state.store import Position
 from penstock.testing.kafka_server import KafkaServer
@@ -52,10 +61,38 @@ def test_state_of_an_old_run_is_continued_from_where_it_was(
 
 
 def test_deleted_stores_are_restored(counted: Application) -> None:
-    """The changelog ends in a commit's marker, as each does."""
+    """The changelog ends in a commit's marker, as each does. The log says what it took."""
     counted.forget_stores()
+    records = len(counted.read_changelog("counts").records)
     count_more(counted)
     assert_exact(counted)
+    [told] = re.findall(r"Restor\S+ counts.*", counted.text())
+    assert told.startswith(f"Restored counts/0,1,2,3: {records} records in "), told
+
+
+def test_a_long_restore_says_how_far_it_is(
+    kafka: KafkaServer, topic: TopicFactory, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each second is a hundred here: it would take millions of records else."""
+    caplog.set_level(logging.INFO, "penstock")
+    changelog, count = topic("changelog", partitions=1, cleanup_policy="compact"), 80_000
+    feed(kafka.bootstrap_servers, changelog, words(count, keys=count))
+    config = ClientConfigs(ps.App("slow", brokers=kafka.bootstrap_servers)).restore()
+    restorer = Restorer(config, Clients(now=lambda: 100 * time.monotonic()))
+    store = RocksDisk(tmp_path, RocksMemory(8 * 1024 * 1024)).place("slow", "counts", 0).open()
+    restorer.add(Restoring(Restore("counts", changelog, 0, 0, count), store, "id"))
+    while restorer.busy:
+        restorer.work(50)
+    restorer.close()
+    store.close()
+    *before, last = caplog.messages
+    numbers = r"(\d+) records in [\d.]+ s \(\d+ records/s\)"
+    assert re.fullmatch(rf"Restored counts/0: {numbers}\.", last)
+    matches = [re.match(rf"Restoring counts/0: {numbers}, at most (\d+) left", m) for m in before]
+    found = [[int(n) for n in match.groups()] for match in matches if match]
+    assert len(found) == len(before) > 1
+    assert found == sorted(found)
+    assert all(done + left == count for done, left in found)
 
 
 def test_an_aborted_transaction_at_the_end_of_a_changelog_is_no_state(

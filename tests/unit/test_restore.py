@@ -1,6 +1,8 @@
-"""Restoring as a state machine: when a store is complete."""
+"""Restoring as a state machine: when a store is complete, and how far several are."""
 
-from penstock.engine.restore import Restore
+import pytest
+
+from penstock.engine.restore import Restore, RestoreProgress
 
 
 def restore(start: int = 0, end: int = 10) -> Restore:
@@ -58,3 +60,43 @@ def test_the_next_offset_never_goes_back():
     one.applied(2, 5)
     assert one.next_offset == 8
     assert one.remaining == 2
+
+
+def test_progress_adds_stores_up():
+    """Complete ones count with what they were; what is left is of the others."""
+    first, second = restore(0, 100), restore(50, 250)
+    first.applied(100, 100)
+    first.reached(101)
+    second.applied(99, 150)
+    found = RestoreProgress.of([first, second], 2.0)
+    assert (found.complete, found.left) == ((("s", 0),), (("s", 0),))
+    assert (found.records, found.offsets, found.remaining) == (199, 201, 100)
+    assert found.records_per_second == 99.5
+    assert found.seconds_left == pytest.approx(100 * 2.0 / 201)
+
+
+def test_nobody_knows_how_long_what_has_not_begun_takes():
+    """Neither at the very beginning, nor where a changelog does not answer for long."""
+    for seconds in (0.0, 60.0):
+        found = RestoreProgress.of([restore(5, 10)], seconds)
+        assert (found.records, found.remaining) == (0, 5)
+        assert found.records_per_second == 0.0
+        assert found.seconds_left is None
+
+
+def test_nothing_left_takes_no_time():
+    """Also where nothing had to be read, and where only the end is to be told yet."""
+    read = restore()
+    read.applied(10, 10)
+    for found in (RestoreProgress.of(of, 0.0) for of in ([], [restore(10, 10)], [read])):
+        assert (found.remaining, found.seconds_left) == (0, 0.0)
+
+
+def test_time_left_is_that_of_offsets():
+    """Ten records and as many offsets without one a second: a hundred offsets last five seconds.
+
+    By records it would be ten.
+    """
+    found = restore(0, 120)
+    found.applied(10, 20)
+    assert RestoreProgress.of([found], 1.0).seconds_left == 5.0
