@@ -14,6 +14,7 @@ import logging
 import os
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
@@ -51,8 +52,14 @@ class Lock:
             return None
         return cls(path, file)
 
+    def touch(self) -> None:
+        """Note on the file that what it locks is in use."""
+        with suppress(OSError):  # it is for cleaning up only
+            os.utime(self._file.fileno())
+
     def release(self) -> None:
         """Give the lock back."""
+        self.touch()
         self._file.close()
 
 
@@ -92,6 +99,11 @@ def private_folder(folder: Path, slot: str) -> Path:
     return folder.with_name(f"{folder.name}.{slot}")
 
 
+def lock_of(folder: Path) -> Path:
+    """Return the file by which a store's folder is locked; its time is that of the last use."""
+    return folder.with_name(f"{folder.name}.lock")
+
+
 def lock_store(folder: Path, wait: Callable[[], bool]) -> Lock:
     """Lock a store's folder.
 
@@ -102,10 +114,11 @@ def lock_store(folder: Path, wait: Callable[[], bool]) -> Lock:
     Raises:
         StateError: if another process still holds the lock.
     """
-    path = folder.with_name(folder.name + ".lock")
+    path = lock_of(folder)
     while True:
         lock = Lock.acquire(path)
         if lock is not None:
+            lock.touch()
             return lock
         if not wait():
             raise StateError(

@@ -4,10 +4,11 @@
 lose what was not flushed.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
+from penstock.state.cleanup import Deleted, clean
 from penstock.state.directories import lock_store, private_folder, set_aside, store_folder
 from penstock.state.rocksdb import RocksMemory, RocksStore
 from penstock.state.store import Store
@@ -27,6 +28,10 @@ class LocalStore(Store, Protocol):
 
 class Held(Protocol):
     """A lock that is held."""
+
+    def touch(self) -> None:
+        """Note that it still is, for `Disk.clean`."""
+        ...
 
     def release(self) -> None:
         """Give it back."""
@@ -72,6 +77,10 @@ class Disk(Protocol):
         """Return the place of one partition of a store."""
         ...
 
+    def clean(self, application: str, *, unused_ms: int, now_ms: int) -> Sequence[Deleted]:
+        """Delete an application's state that nobody has used for longer than unused_ms."""
+        ...
+
 
 class RocksDisk:
     """Stores in RocksDB, in folders under one root.
@@ -88,6 +97,10 @@ class RocksDisk:
     def place(self, application: str, store: str, partition: int) -> "RocksPlace":
         """Return a folder; its parent is made."""
         return RocksPlace(store_folder(self._root, application, store, partition), self._memory)
+
+    def clean(self, application: str, *, unused_ms: int, now_ms: int) -> list[Deleted]:
+        """Delete folders."""
+        return clean(self._root / application, unused_ms=unused_ms, now_ms=now_ms)
 
 
 class RocksPlace:

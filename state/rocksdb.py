@@ -10,6 +10,7 @@ unpickles what it reads), iteration ends silently at a damaged block unless `sta
 asked, and every error is a bare Exception with RocksDB's text.
 """
 
+import re
 import struct
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -172,6 +173,11 @@ class RocksStore:
                 self._db.close()
 
 
+def is_our_file(name: str) -> bool:
+    """Whether a file in a store's folder can be one that RocksDB, or this module, has made."""
+    return _FILES.fullmatch(name) is not None
+
+
 def _encode(position: Position) -> bytes:
     return _FIXED.pack(position.offset, position.written_ms) + position.topic_id.encode()
 
@@ -184,6 +190,10 @@ def _decode(data: bytes) -> Position:
 # RocksDB's words for files that are damaged, or gone.
 _DAMAGE = ("Corruption", "No such file or directory")
 _NOTE = "DAMAGED"
+_FILES = re.compile(
+    rf"{_NOTE}|CURRENT|IDENTITY|LOCK|LOG(\.old\.\d+)?|(MANIFEST|OPTIONS)-\d+|"
+    r"\d+\.(sst|log|dbtmp)|rocksdict-config\.json"
+)
 _ADVICE = (
     *((sign, "the files are damaged; they are set aside and restored") for sign in _DAMAGE),
     ("LOCK", "another process has it open; stop that process"),

@@ -241,6 +241,7 @@ class Running:
             slot=identity,
             cache_entries=max(1_000, memory_bytes // 2 // BYTES_PER_ENTRY // stores),
             lock_timeout_ms=settings.state.lock_timeout_ms,
+            cleanup_delay_ms=settings.state.cleanup_delay_ms,
             max_idle_ms=settings.commit.max_idle_ms,
             exactly_once=app.guarantee == "exactly_once",
             now_ms=clients.now_ms,

@@ -93,12 +93,16 @@ class StateSettings:
         flush_interval_ms: written state is made durable at least this often.
         lock_timeout_ms: how long to wait for a store that another process holds.
         restore_slice_ms: how long restoring may keep the other tasks waiting at a time.
+        cleanup_delay_ms: what no worker of this host has had open for longer is deleted from its
+            disk, and so is what was set aside for longer. After half of a changelog's
+            `delete.retention.ms` (12 hours by default) state would not be used any more.
     """
 
     memory_bytes: int = 256 * 1024 * 1024
     flush_interval_ms: int = 30_000
     lock_timeout_ms: int = 10_000
     restore_slice_ms: int = 50
+    cleanup_delay_ms: int = 86_400_000
 
 
 @dataclass(frozen=True, kw_only=True)

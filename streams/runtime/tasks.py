@@ -11,9 +11,10 @@ and not too long ago.
 """
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import timedelta
 from enum import Enum
 
 from penstock.engine import metadata
@@ -41,6 +42,7 @@ COMMITTED_TIMEOUT_S = 0.5
 DEFAULT_DELETE_RETENTION_MS = 86_400_000
 LOCK_PAUSE_S = 0.1
 WRITE_BEHIND_KEYS = 50_000
+CLEANUP_S = 60.0  # by the first time, a worker holds what is its own
 
 
 class Phase(Enum):
@@ -118,6 +120,7 @@ class TaskStarter:
         slot: identity of this worker's slot.
         cache_entries: how many entries the clean cache of one store keeps.
         lock_timeout_ms: how long to wait for a store that another process holds.
+        cleanup_delay_ms: for how long state has to be unused before it is deleted.
         max_idle_ms: how long an input without records may hold back those it is ordered with.
         exactly_once: whether state without committed offsets cannot be.
         now_ms: the wall clock.
@@ -136,6 +139,7 @@ class TaskStarter:
         slot: str,
         cache_entries: int,
         lock_timeout_ms: int,
+        cleanup_delay_ms: int,
         max_idle_ms: int,
         exactly_once: bool,
         now_ms: Callable[[], int],
@@ -150,6 +154,8 @@ class TaskStarter:
         self._slot = slot
         self._cache_entries = cache_entries
         self._lock_timeout_ms = lock_timeout_ms
+        self._cleanup_delay_ms = cleanup_delay_ms
+        self._cleaned_ms = now_ms()
         self._max_idle_ms = max_idle_ms
         self._exactly_once = exactly_once
         self._now_ms = now_ms
@@ -198,6 +204,25 @@ class TaskStarter:
         if committed and owned.settled:
             owned.purged.update(committed)
             self._admin.delete_before(committed)
+
+    def clean(self, tasks: Iterable[OwnedTask]) -> None:
+        """Delete from time to time what nobody has used for long; our own tasks use theirs."""
+        now_ms = self._now_ms()
+        if now_ms - self._cleaned_ms < min(CLEANUP_S * 1000, self._cleanup_delay_ms):
+            return
+        self._cleaned_ms = now_ms
+        for owned in tasks:
+            for opened in owned.stores.values():
+                opened.lock.touch()
+        application, unused_ms = self._prepared.topology.application, self._cleanup_delay_ms
+        deleted = self._disk.clean(application, unused_ms=unused_ms, now_ms=now_ms)
+        if deleted:
+            log.info(
+                "State that no worker of this host has used for %s is deleted: %s; %.1f MB.",
+                timedelta(milliseconds=unused_ms),
+                " ".join(each.name for each in deleted),
+                sum(each.size_bytes for each in deleted) / 1_000_000,
+            )
 
     def close(self, owned: OwnedTask) -> None:
         """Close a task's stores and release their locks."""

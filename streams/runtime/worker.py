@@ -519,6 +519,7 @@ class Worker:
             self._purged = now
             for owned in self._tasks.values():
                 self._starter.purge(owned)
+        self._starter.clean(self._tasks.values())
 
     # The group's callbacks; an error in one is raised in the loop
 

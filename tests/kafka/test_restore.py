@@ -1,6 +1,7 @@
 """Whatever became of the state on disk and of the changelog, a restore ends and is right."""
 
 import logging
+import os
 import re
 import shutil
 import struct
@@ -226,6 +227,30 @@ def test_files_that_are_gone_are_restored(counted: Application) -> None:
             path.unlink()
     count_more(counted)
     assert_set_aside(counted, "damaged")
+    assert_exact(counted)
+
+
+def test_state_that_no_worker_uses_is_deleted_while_it_runs(counted: Application) -> None:
+    """Its own is kept, however long it runs; a partition that comes back later is restored."""
+    stores = counted.store("counts", 0).parent
+    gone = [
+        shutil.copytree(stores / "0", stores / "7"),
+        shutil.copytree(stores / "0", stores / "8"),
+    ]
+    for folder in gone:
+        folder.with_name(f"{folder.name}.lock").touch()
+        os.utime(folder.with_name(f"{folder.name}.lock"), (0, 0))
+    shutil.copytree(stores / "0", stores / "0.aside-1")
+    feed(counted.servers, counted.inputs[0], words(RECORDS, first=RECORDS))
+    counted.start(state={"cleanup_delay_ms": 1_000})
+    counted.wait_for("is deleted: counts/0.aside-1 counts/7 counts/8; 0.")
+    counted.wait_drained()
+    lock = stores / "0.lock"  # killed, it leaves the time of its last look
+    os.utime(lock, (0, 0))
+    counted.wait_until(lambda: lock.stat().st_mtime > 0, "it says that it uses its own")
+    counted.stop()
+    assert counted.said("is deleted") == 1
+    assert sorted(path.name for path in stores.iterdir() if path.is_dir()) == ["0", "1", "2", "3"]
     assert_exact(counted)
 
 

@@ -24,7 +24,11 @@ SETTINGS = Settings(
         max_poll_interval_ms=10_000,
     ),
     state=StateSettings(
-        memory_bytes=1_000_000, flush_interval_ms=500, lock_timeout_ms=2_000, restore_slice_ms=1
+        memory_bytes=1_000_000,
+        flush_interval_ms=500,
+        lock_timeout_ms=2_000,
+        restore_slice_ms=1,
+        cleanup_delay_ms=1_500,
     ),
     commit=CommitSettings(purge_interval_ms=400),
 )

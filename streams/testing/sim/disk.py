@@ -11,6 +11,7 @@ from enum import Enum
 from typing import TypeAlias
 
 from penstock.errors import StateError
+from penstock.state.cleanup import Deleted
 from penstock.state.memory import MemoryStore
 from penstock.state.store import Position
 from penstock.testing.sim.process import Process
@@ -34,12 +35,19 @@ class Files:
         data: what was written.
         position: and up to which offset.
         owner: the process that has the lock.
+        unused_since_ms: when cleaning up has first found it unlocked.
     """
 
     data: dict[bytes, bytes] = field(default_factory=dict[bytes, bytes])
     position: Position | None = None
     flushed: tuple[dict[bytes, bytes], Position | None] = field(default_factory=lambda: ({}, None))
     owner: Process | None = None
+    unused_since_ms: int | None = None
+
+    @property
+    def locked(self) -> bool:
+        """Whether a living process has the lock."""
+        return self.owner is not None and self.owner.alive
 
 
 class SimDisk:
@@ -88,6 +96,20 @@ class MountedDisk:
         """Return the place of one partition of a store."""
         return SimPlace(self._disk, (application, store, str(partition)), self._process)
 
+    def clean(self, application: str, *, unused_ms: int, now_ms: int) -> list[Deleted]:
+        """Forget what was unlocked each time for so long."""
+        self._process.call("clean")
+        deleted: list[Deleted] = []
+        for key, found in list(self._disk.files.items()):
+            if found.locked or key[0] != application:
+                continue
+            if found.unused_since_ms is None:
+                found.unused_since_ms = now_ms
+            elif now_ms - found.unused_since_ms > unused_ms:
+                del self._disk.files[key]
+                deleted.append(Deleted("/".join(key[1:]), sum(map(len, found.data.values()))))
+        return deleted
+
 
 class SimPlace:
     """Where one partition of a store is kept."""
@@ -108,10 +130,10 @@ class SimPlace:
         """
         self._process.call("lock")
         found = self._disk.files[self._key]
-        while found.owner is not None and found.owner.alive:
+        while found.locked:
             if not wait():
-                raise StateError(f"{self} is locked by {found.owner.name}")
-        found.owner = self._process
+                raise StateError(f"{self} is locked by {found.owner and found.owner.name}")
+        found.owner, found.unused_since_ms = self._process, None
         return SimLock(self._disk, self._key)
 
     def open(self) -> "SimStore":
@@ -137,6 +159,9 @@ class SimLock:
     def __init__(self, disk: SimDisk, key: Key) -> None:
         self._disk = disk
         self._key = key
+
+    def touch(self) -> None:
+        """Do nothing: what is locked is in use."""
 
     def release(self) -> None:
         """Give it back."""
