@@ -101,6 +101,7 @@ class Worker:
         self._grown: dict[str, int] = {}
         self._touched: dict[int, OwnedTask] = {}
         self._careful: dict[tuple[str, int], int] = {}
+        self._slow: dict[tuple[str, int], int] = {}  # up to where one of the records is too slow
         self._cost_s = 0.0
         self._commit_began = 0.0
         self._flushed = self._purged = now()
@@ -204,7 +205,7 @@ class Worker:
         if not fetched.offsets:
             self._reach_end(owned, fetched)
             return
-        limit = self._chunk_records()
+        limit = 1 if self._is_suspect(fetched) else self._chunk_records()
         if len(fetched.offsets) > limit:
             self._intake.put_back(fetched.part(limit, len(fetched.offsets)))
             fetched = fetched.part(0, limit)
@@ -216,7 +217,9 @@ class Worker:
         except DataError as error:
             self._drive(Event.FAILED)
             raise error
-        self._measure(self._now() - started, fetched)
+        seconds = self._now() - started
+        self._attempt(lambda: self._measure(seconds, fetched))
+        self._attempt(lambda: self._produce(owned))  # nothing, where that took too long
 
     def _reach_end(self, owned: OwnedTask, end: Fetched) -> None:
         """Commit the end of an input where it is behind the last record: lag is then nothing."""
@@ -238,7 +241,6 @@ class Worker:
         task.process(fetched, careful=fetched.offsets[0] < self._careful.get(at, -1))
         self._batch.add(at, fetched.offsets[0], fetched.next_offset, len(fetched.offsets))
         self._batch.bytes_in += total_bytes(fetched.values)
-        self._attempt(lambda: self._produce(owned))
 
     def _produce(self, owned: OwnedTask) -> None:
         if owned.task is None:
@@ -249,26 +251,47 @@ class Worker:
             if out.store is None and out.topic not in self._prepared.topology.repartitions:
                 self._batch.rows_out += len(out.values)
 
+    def _is_suspect(self, fetched: Fetched) -> bool:
+        """Whether records took too long before, together with others or alone."""
+        return fetched.offsets[0] < self._slow.get((fetched.topic, fetched.partition), -1)
+
     def _measure(self, seconds: float, fetched: Fetched) -> None:
+        """Note what a record costs, and find those that outlast the transaction.
+
+        The first time that may be anything: the process may have been stopped (SIGSTOP, a
+        suspended machine) meanwhile. So the records are run again, one by one, and one that is
+        too slow then is to blame.
+
+        Raises:
+            Abortable: the first time.
+            DataError: the second time.
+        """
         records = len(fetched.offsets)
         cost = seconds / records
         self._cost_s = cost if not self._cost_s else 0.8 * self._cost_s + 0.2 * cost
         limit_s = self._settings.kafka.transaction_timeout_ms / 1000
         if seconds < limit_s / 2:
             return
+        self._cost_s = max(self._cost_s, cost)
         at = f"{fetched.topic}/{fetched.partition} from offset {fetched.offsets[0]}"
         took = f"Processing {records} records of {at} took {seconds:.1f} s"
-        if records == 1 and seconds > limit_s:
+        if seconds <= limit_s:
+            log.warning("%s, of %g s that a transaction may be open.", took, limit_s)
+            return
+        took = f"{took}, longer than the transaction may be open ({limit_s:g} s)"
+        if self._is_suspect(fetched):
             raise DataError(
-                f"{took}, longer than the transaction may be open ({limit_s:g} s). Make the"
-                " function faster, or raise KafkaSettings.transaction_timeout_ms (and"
-                " max_poll_interval_ms above it).",
+                f"{took}, again. Make the function faster, or raise"
+                " KafkaSettings.transaction_timeout_ms (and max_poll_interval_ms above it).",
                 topic=fetched.topic,
                 partition=fetched.partition,
                 offset=fetched.offsets[0],
             )
-        log.warning("%s, of %g s that a transaction may be open.", took, limit_s)
-        self._cost_s = max(self._cost_s, cost)
+        self._slow[fetched.topic, fetched.partition] = fetched.next_offset
+        raise Abortable(
+            f"{took}: a function is too slow, or the process was stopped. The records are run"
+            " again one by one, and one that takes as long again is to blame"
+        )
 
     # The transaction
 

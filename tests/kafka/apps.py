@@ -30,6 +30,7 @@ from penstock.runtime.worker import Worker
 BAD = "bad"  # `failing` raises at this value
 STALL = "stall"  # `stalling` and `stalling_flush` stop here for good
 STALLED = "stalled for good"  # and say so
+NAP = "nap:"  # `napping` sleeps for the seconds that stand behind it
 
 Inputs = Any
 Build = Callable[[ps.App, Inputs, list[str], argparse.Namespace], None]
@@ -68,6 +69,13 @@ def stall(text: str) -> str:
     if text == STALL:
         logging.getLogger("apps").warning(STALLED)
         time.sleep(600)
+    return text.upper()
+
+
+def nap(text: str) -> str:
+    if text.startswith(NAP):
+        logging.getLogger("apps").warning("asleep: %s", text)
+        time.sleep(float(text.removeprefix(NAP)))
     return text.upper()
 
 
@@ -159,6 +167,10 @@ def stalling(app: ps.App, inputs: Inputs, out: list[str], args: argparse.Namespa
     app.stream(inputs, key=str, value=str).map(stall).to(out[0])
 
 
+def napping(app: ps.App, inputs: Inputs, out: list[str], args: argparse.Namespace) -> None:
+    app.stream(inputs, key=str, value=str).map(nap).to(out[0])
+
+
 def stalling_flush(app: ps.App, inputs: Inputs, out: list[str], args: argparse.Namespace) -> None:
     counts = app.stream(inputs, key=str, value=str).group_by_key().count(name="counts")
     counts.to(ps.Topic(out[0], key=str, value=StallAtSecond()))
@@ -195,6 +207,7 @@ APPS: dict[str, Build] = {
     "text": text,
     "failing": failing,
     "stalling": stalling,
+    "napping": napping,
     "stalling-flush": stalling_flush,
     "routed": routed,
     "mistyped": mistyped,

@@ -323,7 +323,7 @@ class World:
 def _blameless(error: DataError) -> bool:
     """Whether a record is blamed for what was none of its faults.
 
-    A stall in the middle of it is taken for a slow function, and a look-up of a topic's limits
+    Two stalls in the middle of it are taken for a slow function, and a look-up of a topic's limits
     that the cluster does not answer for a step that fails.
     """
     stalled = "longer than the transaction may be open" in str(error)
