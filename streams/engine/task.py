@@ -16,7 +16,7 @@ import copy
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from penstock.errors import BugError, DataError, PenstockError, StateError
+from penstock.errors import DataError, PenstockError
 from penstock.operators.chunk import Chunk
 from penstock.operators.count import Count
 from penstock.operators.operator import OpenOperator
@@ -73,7 +73,7 @@ class Task:
 
         Raises:
             DataError: if a record cannot be processed; it names the record and the step.
-            StateError: if a store fails.
+            PenstockError: what is no record's fault, such as a store that fails.
         """
         if careful:
             self._process_carefully(fetched)
@@ -184,9 +184,9 @@ class Task:
             try:
                 self._run(fetched.part(index, index + 1))
                 self.flush()
-            except (StateError, BugError):
-                raise  # the disk's fault or ours, not the record's
             except Exception as error:
+                if isinstance(error, PenstockError) and not isinstance(error, DataError):
+                    raise  # the disk's fault, the cluster's or ours, not the record's
                 self._rollback()
                 raise self._culprit(error, fetched, offset) from error
 

@@ -5,7 +5,7 @@ from itertools import count
 
 from confluent_kafka import murmur2
 
-from penstock.errors import BrokerError
+from penstock.errors import DataError
 
 MEMO_KEYS = 20_000  # with more of them, looking up is dearer than hashing
 
@@ -46,7 +46,12 @@ class ClusterDestinations:
         self._chunks = count()
 
     def partitions(self, topic: str, keys: Sequence[bytes | None]) -> list[int]:
-        """Choose a partition for each key; null keys of one chunk go to one partition."""
+        """Choose a partition for each key; null keys of one chunk go to one partition.
+
+        Raises:
+            DataError: if there is no such topic.
+            BrokerError: if the cluster does not say.
+        """
         memo = self._memos.get(topic)
         if memo is None:
             memo = self._memos[topic] = _Memo(self._count(topic))
@@ -66,7 +71,12 @@ class ClusterDestinations:
             self._memos.pop(topic, None)
 
     def max_message_bytes(self, topic: str) -> int:
-        """Return the largest record that the topic takes."""
+        """Return the largest record that the topic takes.
+
+        Raises:
+            DataError: if there is no such topic.
+            BrokerError: if the cluster does not say.
+        """
         limit = self._max_bytes.get(topic)
         if limit is None:
             self._count(topic)
@@ -77,7 +87,8 @@ class ClusterDestinations:
         if topic not in self._partitions:
             self._partitions = dict(self._look_up())
         if topic not in self._partitions:
-            raise BrokerError(
+            # Declared ones are verified at the start: a record has named this one.
+            raise DataError(
                 f"The topic {topic} does not exist. Create it: kafka-topics.sh"
                 f" --bootstrap-server ... --create --topic {topic} --partitions 4",
                 topic=topic,

@@ -321,13 +321,8 @@ class World:
 
 
 def _blameless(error: DataError) -> bool:
-    """Whether a record is blamed for what was none of its faults.
-
-    Two stalls in the middle of it are taken for a slow function, and a look-up of a topic's limits
-    that the cluster does not answer for a step that fails.
-    """
-    stalled = "longer than the transaction may be open" in str(error)
-    return stalled or isinstance(error.__cause__, BrokerError)
+    """Whether two stalls in the middle of a record were taken for a slow function."""
+    return "longer than the transaction may be open" in str(error)
 
 
 class Feeder:

@@ -3,7 +3,7 @@
 import pytest
 from confluent_kafka import murmur2
 
-from penstock.errors import BrokerError
+from penstock.errors import DataError
 from penstock.runtime import destinations
 from penstock.runtime.destinations import ClusterDestinations
 
@@ -73,6 +73,6 @@ def test_a_topic_that_does_not_exist_is_named():
     """The error carries the topic and the command that makes it."""
     _, found = make({"out": 7})
     for ask in (lambda: found.partitions("nope", [b"a"]), lambda: found.max_message_bytes("nope")):
-        with pytest.raises(BrokerError, match="--create --topic nope") as caught:
+        with pytest.raises(DataError, match="--create --topic nope") as caught:
             ask()
         assert caught.value.topic == "nope"

@@ -7,8 +7,9 @@ import pytest
 
 import penstock as ps
 from penstock.engine.task import Task
-from penstock.errors import DataError
+from penstock.errors import BrokerError, DataError
 from penstock.operators.source import Fetched
+from penstock.runtime.destinations import ClusterDestinations
 from penstock.state.memory import MemoryStore
 from penstock.state.overlay import Overlay
 from penstock.state.store import Position
@@ -123,6 +124,45 @@ def test_a_failure_that_passes_changes_nothing():
     assert task.overlays["c"].get(b"k") == (3, 2)
     values = [value for topic, column in outputs(task) if topic == "out" for value in column]
     assert values == [1, 2, 3]
+
+
+class Away(AnyCluster):
+    """A cluster that does not say how large records may be."""
+
+    def __init__(self, *topics):
+        self.error = BrokerError("No answer.")
+        self._topics = topics
+
+    def max_message_bytes(self, topic):
+        if topic in self._topics:
+            raise self.error
+        return super().max_message_bytes(topic)
+
+
+@pytest.mark.parametrize("topic", ["out", "app-c-changelog", "counts"])
+def test_a_record_is_not_blamed_for_the_cluster(topic):
+    """Whatever asks it: a sink, a store at the flush, or the sink behind that."""
+    app = ps.App("app")
+    stream = app.stream("in", key=str, value=int)
+    stream.group_by_key().count(name="c").to("counts")
+    stream.to("out")
+    cluster = Away(topic)
+    task = task_of(app, cluster)
+    for careful in (False, True):
+        with pytest.raises(BrokerError) as caught:
+            task.process(fetched(1, 2), careful=careful)
+            task.flush()
+        assert caught.value is cluster.error
+
+
+def test_a_record_is_blamed_for_a_topic_that_it_has_named():
+    """Nothing but the record knows of it, so the error names both."""
+    app = ps.App("app")
+    app.stream("in", key=str, value=int).to(lambda n: f"out-{n}")
+    cluster = ClusterDestinations({"out-1": 1}, lambda _: 1_000, lambda: {"out-1": 1})
+    with pytest.raises(DataError, match=r"in/3 offset 11.*out-2") as caught:
+        task_of(app, cluster).process(fetched(1, 2))
+    assert (caught.value.topic, caught.value.offset) == ("in", 11)
 
 
 @pytest.mark.parametrize(
