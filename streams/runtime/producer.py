@@ -22,6 +22,7 @@ Offsets = Mapping[tuple[str, int], tuple[int, str]]
 
 FULL_QUEUE_WAIT_S = 0.05
 RETRY_PAUSE_S = 0.2
+INIT_SLICE_S = 2.0  # a stop waits for two of them at most
 OVERRUN_S = 1.0
 _FENCED = (KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH)
 # The client calls these final where it asks for metadata; brokers come back.
@@ -69,19 +70,20 @@ class TransactionalProducer:
         self.delivered: dict[tuple[str, int], int] = {}
         self._producer: Producer = self._clients.producer(self._config)
 
-    def init(self, wait_ms: int) -> None:
-        """Fence predecessors and end their transactions.
+    def init(self, wait_ms: int, stopped: Callable[[], bool] = lambda: False) -> None:
+        """Fence predecessors and end their transactions, unless somebody says stop meanwhile.
 
         Raises:
             BrokerError: if the cluster does not answer within wait_ms or refuses.
         """
         deadline = self._clients.now() + wait_ms / 1000
-        while True:
+        slice_s = min(INIT_SLICE_S, self._timeout_s)
+        while not stopped():
             self._alive()
             try:
                 # Connected, it finds its coordinator at once; else it tries again after 0.5 s.
-                self._producer.list_topics("__transaction_state", self._timeout_s)
-                self._producer.init_transactions(self._timeout_s)
+                self._producer.list_topics("__transaction_state", slice_s)
+                self._producer.init_transactions(slice_s)  # one that has timed out goes on
                 return
             except KafkaException as error:
                 problem = error.args[0]
@@ -261,7 +263,7 @@ class IdempotentProducer(TransactionalProducer):
         super().__init__({**config, "on_delivery": self._report}, **options)
         self._failures: list[str] = []
 
-    def init(self, wait_ms: int) -> None:
+    def init(self, wait_ms: int, stopped: Callable[[], bool] = lambda: False) -> None:
         """Do nothing: there is nobody to fence."""
 
     def begin(self) -> None:

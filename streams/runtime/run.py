@@ -180,6 +180,9 @@ class Running:
             return slot.note_fenced(self._clients.now_ms())
 
         self._worker = self._make_worker(prepared, admin, slot.identity, disk, consumer, fenced)
+        if self._stopped:
+            consumer.close()
+            return
         wait_for_group(
             admin,
             self._app.id,
@@ -223,7 +226,7 @@ class Running:
         app, settings, clients = self._app, self._settings, self._clients
         with _refused_settings():
             producer = self._producer(identity, prepared.batch_bytes, fenced)
-        producer.init(settings.kafka.connect_timeout_ms)
+        producer.init(settings.kafka.connect_timeout_ms, lambda: self._stopped)
         restorer = Restorer(self._configs.restore(), clients)
         memory_bytes = settings.state.memory_bytes
         stores = max(

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from penstock.testing.kafka_server import KafkaServer
+from penstock.testing.kafka_server import PORTS, KafkaServer
+from tests.chaos.proxy import Proxy
 from tests.kafka.conftest import application, kafka
 
 __all__ = ["application", "kafka"]  # fixtures
@@ -18,6 +19,16 @@ def own_kafka() -> Iterator[KafkaServer]:
     """A broker that a test may stop and kill."""
     with KafkaServer() as server:
         yield server
+
+
+@pytest.fixture(scope="module")
+def proxy() -> Iterator[Proxy]:
+    """A proxy with a broker behind it."""
+    port = secrets.choice(PORTS)
+    with Proxy(port) as proxy:
+        advertised = {"advertised.listeners": f"BROKER://127.0.0.1:{proxy.port}"}
+        with KafkaServer(port=port, settings=advertised):
+            yield proxy
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Literal
 
+INIT_PRODUCER_ID = 22
 END_TXN = 26
 START_S = 10.0
 LATE_S = 4.5

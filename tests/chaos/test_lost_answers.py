@@ -5,13 +5,10 @@ that guess what became of it instead of finding out.
 """
 
 import random
-import secrets
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from penstock.testing.kafka_server import PORTS, KafkaServer
 from tests.chaos.load import end, load, map_and_count
 from tests.chaos.proxy import END_TXN, Fate, Proxy
 from tests.kafka.conftest import applications
@@ -20,16 +17,6 @@ from tests.kafka.workers import QUICK, Application
 pytestmark = [pytest.mark.kafka, pytest.mark.chaos]
 
 ROUNDS = 3
-
-
-@pytest.fixture(scope="module")
-def proxy() -> Iterator[Proxy]:
-    """A proxy with a broker behind it."""
-    port = secrets.choice(PORTS)
-    with Proxy(port) as proxy:
-        advertised = {"advertised.listeners": f"BROKER://127.0.0.1:{proxy.port}"}
-        with KafkaServer(port=port, settings=advertised):
-            yield proxy
 
 
 @pytest.mark.parametrize("fate", ["answer lost", "request lost", "request late"])
