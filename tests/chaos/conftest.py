@@ -14,6 +14,13 @@ from tests.kafka.conftest import application, kafka
 __all__ = ["application", "kafka"]  # fixtures
 
 
+@pytest.fixture(params=["classic", "consumer"])
+def protocol(request: pytest.FixtureRequest) -> str:
+    """The group's protocol."""
+    name: str = request.param
+    return name
+
+
 @pytest.fixture
 def own_kafka() -> Iterator[KafkaServer]:
     """A broker that a test may stop and kill."""

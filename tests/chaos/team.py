@@ -2,6 +2,7 @@
 
 import time
 import uuid
+from collections.abc import Callable
 from typing import Any
 
 from tests.kafka import checking
@@ -18,17 +19,20 @@ class Team:
     Args:
         make: makes applications.
         size: how many workers it has at most.
+        name: which one of `apps.py`.
         options: settings by group.
 
     """
 
-    def __init__(self, make: ApplicationFactory, size: int, **options: Any) -> None:
+    def __init__(
+        self, make: ApplicationFactory, size: int, *, name: str = "both-ways", **options: Any
+    ) -> None:
         run = uuid.uuid4().hex[:8]
         topics = f"words-{run}", [f"upper-{run}", f"counts-{run}"]
-        first = make("both-ways", *topics, **options)
+        first = make(name, *topics, **options)
         self.workers = [first]
         for _ in range(size - 1):
-            self.workers.append(make("both-ways", *topics, **options, id=first.id))
+            self.workers.append(make(name, *topics, **options, id=first.id))
         self.first = first
         for name in (*first.inputs, *first.outputs):
             create_topic(first.servers, name, 4)
@@ -40,9 +44,10 @@ class Team:
     def repartition(self) -> str:
         return f"{self.first.id}-by-ending-repartition"
 
-    def load(self) -> Load:
-        """Write until the context ends."""
-        return Load(self.first.servers, {self.first.inputs[0]: endless_words()}, PER_SECOND)
+    def load(self, first: int = 0) -> Load:
+        """Write words from this number on until the context ends."""
+        words = endless_words(first=first)
+        return Load(self.first.servers, {self.first.inputs[0]: words}, PER_SECOND)
 
     def start(self) -> None:
         """Start all workers, and wait until every task runs."""
@@ -66,21 +71,49 @@ class Team:
                 print(f"{worker.id} has ended: {worker.fails().rstrip().splitlines()[-1]}")
                 worker.start()
 
+    def wait_until(self, reached: Callable[[], bool], what: str, timeout_s: float = WAIT_S) -> None:
+        """Wait for something; workers that a clear error has ended are started again."""
+        deadline = time.monotonic() + timeout_s
+        while not reached():
+            self.keep_going()
+            if time.monotonic() > deadline:
+                for worker in self.workers:
+                    worker.show_stacks()
+                logs = "\n\n".join(worker.text() for worker in self.workers)
+                raise AssertionError(f"not within {timeout_s:g} s: {what}\n{logs}")
+            time.sleep(0.05)
+
     def wait_for_progress(self) -> None:
         """Wait until more is committed than now."""
-        before, deadline = self.first.done(), time.monotonic() + WAIT_S
-        while self.first.done() <= before:
-            self.keep_going()
-            assert time.monotonic() < deadline, "\n\n".join(w.text() for w in self.workers)
-            time.sleep(0.05)
+        before = self.first.done()
+        self.wait_until(lambda: self.first.done() > before, "more is committed")
+
+    def wait_for_progress_of(self, tasks: set[str]) -> None:
+        """Wait until each of these tasks has committed more than now."""
+        before = self.committed()
+        self.wait_until(
+            lambda: all(self.committed()[task] > before.get(task, 0) for task in tasks),
+            f"more is committed of {sorted(tasks)}",
+        )
+
+    def committed(self) -> dict[str, int]:
+        """Return how far each task has committed its lead."""
+        found = self.first.committed(*self.first.inputs, self.repartition)
+        return {f"{topic}/{partition}": offset for (topic, partition), offset in found.items()}
+
+    def open_transactions(self) -> dict[checking.Partition, tuple[int, int]]:
+        """Look up where in its topics transactions are open."""
+        app = self.first
+        written = [*app.outputs, self.repartition, app.changelog("counts")]
+        return checking.open_transactions(app.servers, written)
+
+    def said(self, text: str) -> int:
+        """Return how often its workers have said something."""
+        return sum(worker.said(text) for worker in self.workers)
 
     def end(self) -> None:
         """Let all that is left be processed, stop the workers, and check what they leave."""
-        deadline = time.monotonic() + 2 * WAIT_S
-        while not self.done():
-            self.keep_going()
-            assert time.monotonic() < deadline, "\n\n".join(w.text() for w in self.workers)
-            time.sleep(0.05)
+        self.wait_until(self.done, "all is processed", 2 * WAIT_S)
         for worker in self.workers:
             if worker.alive():
                 worker.stop()

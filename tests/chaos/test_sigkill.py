@@ -10,7 +10,6 @@ import time
 from pathlib import Path
 
 import pytest
-from confluent_kafka import IsolationLevel
 
 from penstock.testing.kafka_server import KafkaServer
 from tests.chaos.load import end, load, map_and_count
@@ -133,8 +132,7 @@ def test_a_broker_that_says_nothing_for_a_while_is_survived(
 
 def has_open_transaction(app: Application) -> bool:
     written = [*app.outputs, app.changelog("counts")]
-    stable = checking.ends(app.servers, written)
-    return stable != checking.ends(app.servers, written, IsolationLevel.READ_UNCOMMITTED)
+    return bool(checking.open_transactions(app.servers, written))
 
 
 def lost_its_tasks(app: Application) -> bool:

@@ -15,16 +15,9 @@ from tests.kafka.workers import QUICK
 
 pytestmark = [pytest.mark.kafka, pytest.mark.chaos]
 
-PROTOCOLS = ("classic", "consumer")
 KILLS = 20
 CYCLES = 10  # of three seconds
 STOPPED_S = 8.0  # past session, poll interval and transaction
-
-
-@pytest.fixture(params=PROTOCOLS)
-def protocol(request: pytest.FixtureRequest) -> str:
-    name: str = request.param
-    return name
 
 
 def team(make: ApplicationFactory, protocol: str, size: int = 2) -> Team:

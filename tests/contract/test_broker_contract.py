@@ -10,7 +10,7 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import NewTopic
 
-from tests.contract.cluster import CALL_S, COMMITTED, Cluster, Member
+from tests.contract.cluster import CALL_S, COMMITTED, Cluster, Member, Reader
 
 
 def write(producer: Any, topic: str, values: Iterable[str], partition: int = 0) -> None:
@@ -137,6 +137,24 @@ def test_a_position_behind_the_end_is_an_error(cluster: Cluster) -> None:
     topic = cluster.topic()
     write(cluster.producer(), topic, ["a"])
     cluster.reader(topic, offset=7).wait_error(KafkaError._AUTO_OFFSET_RESET)
+
+
+def test_a_pause_outlasts_what_is_read(cluster: Cluster) -> None:
+    """A partition that is given up while it is paused, and taken again, is not read before."""
+    topic = cluster.topic()
+    written(cluster, topic, ["a"])
+    reader, at = Reader(cluster, cluster.consumer()), TopicPartition(topic, 0, 0)
+    reader.consumer.incremental_assign([at])
+    reader.wait_end(2)
+    reader.consumer.pause([at])
+    reader.consumer.incremental_unassign([at])
+    reader.consumer.incremental_assign([at])
+    for _ in range(10):
+        reader.poll()
+        cluster.pass_time(0.05)
+    assert reader.values == [b"a"]
+    reader.consumer.resume([at])
+    cluster.wait_until(lambda: reader.poll() or len(reader.values) == 2, "it is read again")
 
 
 def test_offsets_are_found_by_time(cluster: Cluster) -> None:
@@ -272,9 +290,7 @@ def test_offsets_are_committed_with_the_transaction(cluster: Cluster, commit: bo
     member = cluster.member(group, topic)
     poll_until(cluster, [member], lambda: member.owned, "it has the partition")
     assert cluster.committed(group, topic) == (-1001, "")
-    producer = cluster.transactional()
-    producer.begin_transaction()
-    write(producer, topic, ["a"])
+    producer = begun_with_a_record(cluster, topic)
     send_offsets(producer, member.consumer, topic, 5, "memory")
     assert cluster.committed(group, topic) is None
     if commit:
@@ -292,14 +308,8 @@ def test_only_members_put_offsets_into_a_transaction(cluster: Cluster) -> None:
     poll_until(cluster, [member], lambda: member.owned, "it has the partition")
     metadata = member.consumer.consumer_group_metadata()
     member.consumer.close()
-    producer = cluster.transactional()
-    producer.begin_transaction()
-    write(producer, topic, ["a"])
-    with pytest.raises(KafkaException) as caught:
-        producer.send_offsets_to_transaction([TopicPartition(topic, 0, 1)], metadata, CALL_S)
-    problem = caught.value.args[0]
-    assert problem.code() == KafkaError.UNKNOWN_MEMBER_ID
-    assert (problem.txn_requires_abort(), problem.fatal()) == (True, False)
+    producer = begun_with_a_record(cluster, topic)
+    refuses(producer, topic, metadata, KafkaError.UNKNOWN_MEMBER_ID)
     with pytest.raises(KafkaException) as caught:
         producer.commit_transaction(CALL_S)
     assert caught.value.args[0].txn_requires_abort()
@@ -317,15 +327,26 @@ def test_an_older_generation_is_refused(cluster: Cluster) -> None:
     metadata = first.consumer.consumer_group_metadata()
     second = cluster.member(group, topic)
     poll_until(cluster, [first, second], lambda: shared([first, second], 2), "they share")
+    producer = begun_with_a_record(cluster, topic)
+    refuses(producer, topic, metadata, KafkaError.ILLEGAL_GENERATION)
+    producer.abort_transaction(CALL_S)
+
+
+def begun_with_a_record(cluster: Cluster, topic: str) -> Any:
+    """Make a producer in a transaction."""
     producer = cluster.transactional()
     producer.begin_transaction()
     write(producer, topic, ["a"])
+    return producer
+
+
+def refuses(producer: Any, topic: str, metadata: Any, code: int) -> None:
+    """Put an offset into a transaction in vain; the producer can abort."""
     with pytest.raises(KafkaException) as caught:
         producer.send_offsets_to_transaction([TopicPartition(topic, 0, 1)], metadata, CALL_S)
     problem = caught.value.args[0]
-    assert problem.code() == KafkaError.ILLEGAL_GENERATION
+    assert problem.code() == code
     assert (problem.txn_requires_abort(), problem.fatal()) == (True, False)
-    producer.abort_transaction(CALL_S)
 
 
 # Groups
@@ -387,9 +408,7 @@ def test_a_static_member_that_is_replaced_is_fenced(cluster: Cluster) -> None:
     metadata = zombie.consumer.consumer_group_metadata()
     heir = cluster.member(group, topic, **{"group.instance.id": "one"})
     poll_until(cluster, [heir], lambda: heir.owned, "the heir has it")
-    producer = cluster.transactional()
-    producer.begin_transaction()
-    write(producer, topic, ["a"])
+    producer = begun_with_a_record(cluster, topic)
     with pytest.raises(KafkaException) as caught:
         producer.send_offsets_to_transaction([TopicPartition(topic, 0, 1)], metadata, CALL_S)
     assert caught.value.args[0].code() == KafkaError.FENCED_INSTANCE_ID
@@ -414,9 +433,7 @@ def test_who_does_not_poll_loses_what_it_has(cluster: Cluster, static: bool) -> 
     poll_until(cluster, [first, second], lambda: shared([first, second], 2), "they share")
     had = set(second.owned)
     poll_until(cluster, [first], lambda: shared([first], 2), "the first has all")
-    producer = cluster.transactional()
-    producer.begin_transaction()
-    write(producer, topic, ["a"])
+    producer = begun_with_a_record(cluster, topic)
     with pytest.raises(KafkaException) as caught:
         send_offsets(producer, second.consumer, topic, 1)
     assert caught.value.args[0].code() == KafkaError.UNKNOWN_MEMBER_ID

@@ -31,6 +31,8 @@ BAD = "bad"  # `failing` raises at this value
 STALL = "stall"  # `stalling` and `stalling_flush` stop here for good
 STALLED = "stalled for good"  # and say so
 NAP = "nap:"  # `napping` sleeps for the seconds that stand behind it
+PAUSE = "pause"  # `pausing` stops here once, until it is let go on
+PAUSES, GOES_ON = "pauses", "goes on again"
 
 Inputs = Any
 Build = Callable[[ps.App, Inputs, list[str], argparse.Namespace], None]
@@ -95,6 +97,25 @@ class StallAtSecond:
         return int.from_bytes(data, "big")
 
 
+class Pause:
+    """Holds a function at one value, the first time that any worker comes by, until it is over."""
+
+    def __init__(self, state_dir: Path) -> None:
+        self._begun, self._over = state_dir.with_name("begun"), state_dir.with_name("over")
+
+    def upper(self, text: str) -> str:
+        if text == PAUSE and not self._begun.exists():
+            self._begun.touch()
+            logging.getLogger("apps").warning(PAUSES)
+            while not self._over.exists():
+                time.sleep(0.02)  # the Kafka client's threads live on
+            logging.getLogger("apps").warning(GOES_ON)
+        return upper(text)
+
+    def end(self) -> None:
+        self._over.touch()
+
+
 def wrong(text: str) -> int:
     return text  # type: ignore[return-value]
 
@@ -132,6 +153,12 @@ def regroup(app: ps.App, inputs: Inputs, out: list[str], args: argparse.Namespac
 def both_ways(app: ps.App, inputs: Inputs, out: list[str], args: argparse.Namespace) -> None:
     words = app.stream(inputs, key=str, value=str, start=args.start)
     words.map(upper).to(out[0])
+    words.group_by(ending, key=str, name="by-ending").count(name="counts").to(out[1])
+
+
+def pausing(app: ps.App, inputs: Inputs, out: list[str], args: argparse.Namespace) -> None:
+    words = app.stream(inputs, key=str, value=str, start=args.start)
+    words.map(Pause(args.state_dir).upper).to(out[0])
     words.group_by(ending, key=str, name="by-ending").count(name="counts").to(out[1])
 
 
@@ -200,6 +227,7 @@ APPS: dict[str, Build] = {
     "map-and-count": map_and_count,
     "regroup": regroup,
     "both-ways": both_ways,
+    "pausing": pausing,
     "reduce": reduce_,
     "two-stores": two_stores,
     "join": join,

@@ -444,12 +444,16 @@ def all_committed(servers: str, group: str, topics: Sequence[str]) -> bool:
 
 
 def check_nothing_open(servers: str, topics: Sequence[str]) -> None:
-    """No transaction is open: the last stable offset is the end."""
+    """No transaction is open."""
+    for at, (stable, end) in open_transactions(servers, topics).items():
+        raise AssertionError(f"a transaction is open in {at[0]}/{at[1]} from {stable} to {end}")
+
+
+def open_transactions(servers: str, topics: Sequence[str]) -> dict[Partition, tuple[int, int]]:
+    """Look up where transactions are open: from the last stable offset to the end."""
     stable = ends(servers, topics)
-    for at, end in ends(servers, topics, IsolationLevel.READ_UNCOMMITTED).items():
-        assert stable[at] == end, (
-            f"a transaction is open in {at[0]}/{at[1]} from {stable[at]} to {end}"
-        )
+    last = ends(servers, topics, IsolationLevel.READ_UNCOMMITTED)
+    return {at: (stable[at], end) for at, end in last.items() if stable[at] != end}
 
 
 def _shown(value: bytes | None) -> str:

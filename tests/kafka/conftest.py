@@ -13,6 +13,9 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from penstock.testing.kafka_server import KafkaServer
 from tests.kafka.workers import Application
 
+# Under KIP-848 a dead member is missed after the broker's time, as soon as under the classic one.
+BROKER = {"group.consumer.session.timeout.ms": "2000"}
+
 
 class TopicFactory(Protocol):
     def __call__(self, name_prefix: str, partitions: int = 4, **config: object) -> str: ...
@@ -27,7 +30,7 @@ class ApplicationFactory(Protocol):
 @pytest.fixture(scope="session")
 def kafka() -> Iterator[KafkaServer]:
     """One node with quick groups, transactions and compaction, shared by the whole run."""
-    with KafkaServer() as server:
+    with KafkaServer(settings=BROKER) as server:
         yield server
 
 

@@ -1,6 +1,7 @@
 """Applications of `apps.py` at work as processes: started, killed, stopped and waited for."""
 
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -33,6 +34,14 @@ QUICK = {
     "transaction_timeout_ms": 4_000,
     "request_timeout_ms": 2_000,
     "max_poll_interval_ms": 6_000,
+}
+
+# Those that run out while a test looks on.
+SHORT = {
+    "session_timeout_ms": 1_000,
+    "request_timeout_ms": 600,
+    "transaction_timeout_ms": 1_000,
+    "max_poll_interval_ms": 1_500,
 }
 
 
@@ -150,10 +159,14 @@ class Application:
 
     def fail(self, what: str) -> NoReturn:
         """Fail with the worker's log, and the stacks of where it hangs."""
+        self.show_stacks()
+        raise AssertionError(f"{what}\n{self.text()}")
+
+    def show_stacks(self) -> None:
+        """Let the worker log where it is."""
         if self.alive():
             self.signal(signal.SIGUSR1)
             time.sleep(0.5)
-        raise AssertionError(f"{what}\n{self.text()}")
 
     def wait_for(self, text: str, timeout_s: float = WAIT_S) -> None:
         """Wait until the worker has said something."""
@@ -187,18 +200,40 @@ class Application:
 
     def done(self) -> int:
         """Return how much is committed of all inputs together."""
-        return sum(max(0, offset) for offset in self._committed().values())
+        return sum(max(0, offset) for offset in self.committed().values())
+
+    def tasks(self) -> set[str]:
+        """Return the tasks that it runs, as far as it has said so."""
+        found: set[str] = set()
+        for line in self.text().splitlines():
+            if task := re.search(r"Task (\S+) runs from", line):
+                found.add(task[1])
+            elif given := re.search(r"Given back: (.*)\.$", line):
+                found.difference_update(given[1].split(", "))
+        return found
 
     def said(self, text: str) -> int:
         """Return how often its workers have said something, all of them together."""
         return self._everything().count(text)
+
+    def committed(self, *topics: str) -> dict[checking.Partition, int]:
+        """Return what is committed of topics, of the inputs if none are named."""
+        deadline = time.monotonic() + WAIT_S
+        while True:
+            try:
+                return checking.committed(self.servers, self.id, topics or self.inputs)
+            except KafkaException as error:  # the coordinator is not there yet, or not again
+                if time.monotonic() > deadline or error.args[0].code() not in PASSING:
+                    raise
+                checking.admin.cache_clear()  # a client may never find a coordinator again
+            time.sleep(0.1)
 
     def drained(self) -> bool:
         return not self.lag()
 
     def lag(self) -> dict[checking.Partition, int]:
         """Return what is not committed yet."""
-        committed = self._committed()
+        committed = self.committed()
         ends = checking.ends(self.servers, self.inputs)
         behind = {at: end - max(0, committed.get(at, -1)) for at, end in ends.items()}
         return {at: left for at, left in behind.items() if left}
@@ -268,17 +303,6 @@ class Application:
         self.check_committed()
         written = [*self.outputs, *map(self.changelog, stores)]
         checking.check_nothing_open(self.servers, written)
-
-    def _committed(self) -> dict[checking.Partition, int]:
-        deadline = time.monotonic() + WAIT_S
-        while True:
-            try:
-                return checking.committed(self.servers, self.id, self.inputs)
-            except KafkaException as error:  # the coordinator is not there yet, or not again
-                if time.monotonic() > deadline or error.args[0].code() not in PASSING:
-                    raise
-                checking.admin.cache_clear()  # a client may never find a coordinator again
-            time.sleep(0.1)
 
     def _running(self) -> "subprocess.Popen[bytes]":
         assert self._process is not None, "it is not started"

@@ -53,7 +53,6 @@ class _Fetching:
 
     position: int
     told_end: int = -1
-    paused: bool = False
     failed: bool = False
 
 
@@ -92,6 +91,7 @@ class SimConsumer:
         self._polled = broker.clock.now()
         self._exceeded = False
         self._fetching: dict[Partition, _Fetching] = {}
+        self._paused: set[Partition] = set()  # outlasts what is read, as the real client's does
 
     # Membership
 
@@ -298,12 +298,14 @@ class SimConsumer:
     def pause(self, positions: Iterable[TopicPartition]) -> None:
         """Fetch no more of these partitions for the moment."""
         for at in positions:
-            self._find(at).paused = True
+            self._find(at)
+            self._paused.add((at.topic, at.partition))
 
     def resume(self, positions: Iterable[TopicPartition]) -> None:
         """Fetch of these partitions again."""
         for at in positions:
-            self._find(at).paused = False
+            self._find(at)
+            self._paused.discard((at.topic, at.partition))
 
     def position(self, positions: Iterable[TopicPartition]) -> list[TopicPartition]:
         """Return the offsets that are fetched next."""
@@ -357,7 +359,8 @@ class SimConsumer:
 
     def _fetch(self, limit: int) -> list[Message]:
         found: list[Message] = []
-        sources = [(at, of) for at, of in self._fetching.items() if not (of.paused or of.failed)]
+        read = [(at, of) for at, of in self._fetching.items() if not of.failed]
+        sources = [(at, of) for at, of in read if at not in self._paused]
         if self._broker.draw:
             self._broker.draw.shuffle(sources)
         for at, fetching in sources:
