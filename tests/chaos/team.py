@@ -124,6 +124,6 @@ class Team:
         inputs = app.read_inputs()
         checking.check_mapped(inputs, app.read_output(0), bytes.upper)
         checking.check_updates(checking.counted(checking.by_ending(inputs)), app.read_output(1))
-        app.check_store("counts", complete=False)
+        app.check_store("counts")
         app.check_ends("counts")
         checking.check_nothing_open(app.servers, [self.repartition])

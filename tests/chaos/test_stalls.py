@@ -14,6 +14,7 @@ aborted: the same, and the broker has aborted the transaction: the producer is f
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -52,16 +53,12 @@ def test_a_stalled_worker_goes_on_when_another_has_its_tasks(
         workers = team(make, protocol)
         workers.start()
         stall(workers, WRITTEN[transaction])
-        stalled, other = sorted(workers.workers, key=lambda worker: PAUSES not in worker.text())
         opened = workers.open_transactions()
         assert bool(opened) == bool(WRITTEN[transaction]), opened
         with workers.load():
-            lost = {task for task in stalled.tasks() if workers.first.inputs[0] in task}
-            other.wait_until(lambda: other.tasks() >= lost, "the other one runs its tasks")
-            workers.wait_for_progress_of(lost)
+            stalled = let_another_take_over(workers)
             if transaction == "open":
                 assert opened.keys() <= workers.open_transactions().keys()
-            assert GOES_ON not in stalled.text()
             Pause(stalled.state_dir).end()
             fence = f"fails while .*({FENCES[transaction]})"
             stalled.wait_until(lambda: re.search(fence, since(stalled)) is not None, "it is fenced")
@@ -69,7 +66,31 @@ def test_a_stalled_worker_goes_on_when_another_has_its_tasks(
         workers.end()
 
 
-def team(make: ApplicationFactory, protocol: str) -> Team:
+def test_without_the_generation_it_would_add_what_another_has_done(
+    application: ApplicationFactory,
+) -> None:
+    workers = team(application, "classic", sabotage="unfence")
+    workers.start()
+    stall(workers, 0)
+    with workers.load():
+        stalled = let_another_take_over(workers)
+        Pause(stalled.state_dir).end()
+        stalled.wait_until(lambda: "runs from" in since(stalled), "it has tasks again")
+    with pytest.raises(AssertionError, match="is there twice"):
+        workers.end()
+
+
+def let_another_take_over(workers: Team) -> Application:
+    """Wait until what the stalled one had is done by the other one, and return it."""
+    stalled, other = sorted(workers.workers, key=lambda worker: PAUSES not in worker.text())
+    lost = {task for task in stalled.tasks() if workers.first.inputs[0] in task}
+    other.wait_until(lambda: other.tasks() >= lost, "the other one runs its tasks")
+    workers.wait_for_progress_of(lost)
+    assert GOES_ON not in stalled.text()
+    return stalled
+
+
+def team(make: ApplicationFactory, protocol: str, **options: Any) -> Team:
     return Team(
         make,
         2,
@@ -78,6 +99,7 @@ def team(make: ApplicationFactory, protocol: str) -> Team:
         commit={"interval_ms": 1_000, "min_interval_ms": 1_000, "chunk_records": CHUNK},
         state={"lock_timeout_ms": 500},
         worker={"watchdog": False},
+        **options,
     )
 
 

@@ -22,9 +22,11 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from confluent_kafka import Consumer
 
 import penstock as ps
 from penstock.engine.transaction import Command, Event
+from penstock.runtime.producer import Offsets, TransactionalProducer
 from penstock.runtime.worker import Worker
 
 BAD = "bad"  # `failing` raises at this value
@@ -253,7 +255,7 @@ def build(arguments: list[str]) -> ps.App:
         worker=ps.WorkerSettings(**json.loads(args.worker)),
     )
     if args.sabotage:
-        Worker._COMMANDS[Command.RESOLVE] = SABOTAGE[args.sabotage]
+        SABOTAGE[args.sabotage]()
     app = ps.App(
         args.id,
         brokers=args.brokers,
@@ -289,18 +291,36 @@ def _start(text: str) -> Any:
     return datetime.datetime.fromisoformat(text)
 
 
-def guess_aborted(worker: Worker) -> Event:
-    worker._producer.renew(10_000)
-    return Event.FOUND_ABORTED
+def guess(outcome: Event) -> None:
+    """Let it guess what became of a commit, instead of finding out."""
+
+    def resolve(worker: Worker) -> Event:
+        worker._producer.renew(10_000)
+        return outcome
+
+    Worker._COMMANDS[Command.RESOLVE] = resolve
 
 
-def guess_committed(worker: Worker) -> Event:
-    worker._producer.renew(10_000)
-    return Event.FOUND_COMMITTED
+def unfence() -> None:
+    """Let it commit its offsets as nobody's, whatever has become of its membership."""
+    send_offsets = TransactionalProducer.send_offsets
+
+    def send(self: TransactionalProducer, offsets: Offsets, consumer: Consumer) -> None:
+        told = bytes(consumer.consumer_group_metadata())  # magic, generation, group, member
+        magic, group = told[:7], told[11:].split(b"\0")[0].decode()
+        assert magic == b"CGMDv2:"
+        stranger = Consumer({"group.id": group, "bootstrap.servers": "127.0.0.1:1", "log_level": 0})
+        send_offsets(self, offsets, stranger)
+
+    TransactionalProducer.send_offsets = send  # type: ignore[method-assign]
 
 
 # Workers that are broken on purpose: checkers have to find what they do.
-SABOTAGE = {"guess-aborted": guess_aborted, "guess-committed": guess_committed}
+SABOTAGE: dict[str, Callable[[], None]] = {
+    "guess-aborted": lambda: guess(Event.FOUND_ABORTED),
+    "guess-committed": lambda: guess(Event.FOUND_COMMITTED),
+    "unfence": unfence,
+}
 
 
 if __name__ == "__main__":

@@ -384,7 +384,10 @@ def check_mapped(
 def check_store(
     state_dir: Path, application: str, store: str, changelog: History, *, complete: bool = True
 ) -> None:
-    """A stopped worker's store is the fold of its changelog up to the store's position.
+    """The stores of stopped workers are the fold of their changelog up to their positions.
+
+    A partition may have several, where a worker did not get the one that all share: the last
+    that was written to is the one that has to be complete.
 
     Args:
         state_dir: the root of all state.
@@ -395,15 +398,21 @@ def check_store(
 
     """
     for (topic, partition), end in changelog.ends.items():
-        folder = state_dir / application / store / str(partition)
-        held, position = stored(folder) if folder.exists() else ({}, None)
-        offset = position.offset if position else 0
-        records = changelog.of(topic, partition)
-        assert offset <= end, f"{folder} reflects {offset}, {topic}/{partition} ends at {end}"
-        if complete:
-            behind = [record for record in records if record.offset >= offset]
-            assert not behind, f"{folder} reflects {offset}, and misses {behind[0].at}"
-        _check_equal(folder, held, fold_of(r for r in records if r.offset < offset))
+        records, reached = changelog.of(topic, partition), {}
+        for folder in copies(state_dir / application / store / str(partition)):
+            held, position = stored(folder) if folder.exists() else ({}, None)
+            offset = reached[folder] = position.offset if position else 0
+            assert offset <= end, f"{folder} reflects {offset}, {topic}/{partition} ends at {end}"
+            _check_equal(folder, held, fold_of(r for r in records if r.offset < offset))
+        folder, offset = max(reached.items(), key=lambda found: found[1])
+        behind = [record for record in records if record.offset >= offset]
+        assert not (complete and behind), f"{folder} reflects {offset}, and misses {behind[0].at}"
+
+
+def copies(folder: Path) -> list[Path]:
+    """Return the folder of a store, and those beside it that single workers have used."""
+    beside = folder.parent.glob(f"{folder.name}.*")
+    return [folder, *(path for path in beside if path.is_dir() and ".aside-" not in path.name)]
 
 
 def stored(folder: Path) -> tuple[dict[bytes, bytes], Position | None]:

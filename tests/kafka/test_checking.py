@@ -85,6 +85,12 @@ def test_an_invented_key_is_found() -> None:
         )
 
 
+def test_counts_of_another_key_are_found() -> None:
+    """Through a repartition topic it is another one than the input's."""
+    with pytest.raises(AssertionError, match="nobody sent the key b'k0'"):
+        checking.check_updates(checking.counted(checking.by_ending(INPUTS)), counts(3))
+
+
 def test_a_wrong_timestamp_is_found() -> None:
     wrong = [record._replace(timestamp=record.timestamp - 1) for record in counts(3)]
     with pytest.raises(AssertionError, match="the largest contributor has 106"):
@@ -99,8 +105,11 @@ CHANGELOG = History([*LOG, TOMBSTONE], {("log", 0): 12})  # the marker of its co
 HELD = [(b"k1", stamped(7, long(7))), (b"k2", stamped(8, long(8)))]
 
 
-def a_store(folder: Path, items: list[tuple[bytes, bytes]], offset: int) -> None:
-    path = folder / "app" / "counts" / "0"
+BEHIND = [(b"k0", stamped(0, long(0))), (b"k1", stamped(1, long(1)))], 2
+
+
+def a_store(folder: Path, items: list[tuple[bytes, bytes]], offset: int, name: str = "0") -> None:
+    path = folder / "app" / "counts" / name
     path.mkdir(parents=True)
     store = RocksStore(path, RocksMemory(8 * 1024 * 1024))
     store.write(items, Position(offset, "id", 0))
@@ -114,7 +123,7 @@ def test_a_right_store_passes(offset: int, tmp_path: Path) -> None:
 
 
 def test_a_store_that_is_behind_passes_only_where_it_may(tmp_path: Path) -> None:
-    a_store(tmp_path, [(b"k0", stamped(0, long(0))), (b"k1", stamped(1, long(1)))], 2)
+    a_store(tmp_path, *BEHIND)
     checking.check_store(tmp_path, "app", "counts", CHANGELOG, complete=False)
     with pytest.raises(AssertionError, match="reflects 2, and misses log/0 offset 2"):
         checking.check_store(tmp_path, "app", "counts", CHANGELOG)
@@ -142,6 +151,20 @@ def test_a_wrong_store_is_found(
 
 def test_a_missing_store_is_found(tmp_path: Path) -> None:
     with pytest.raises(AssertionError, match="reflects 0, and misses log/0 offset 0"):
+        checking.check_store(tmp_path, "app", "counts", CHANGELOG)
+
+
+def test_one_copy_of_a_store_has_to_be_complete(tmp_path: Path) -> None:
+    a_store(tmp_path, *BEHIND)
+    a_store(tmp_path, HELD, 11, name="0.a-slot")
+    a_store(tmp_path, HELD[:1], 11, name="0.aside-1")  # set aside: nobody reads it
+    checking.check_store(tmp_path, "app", "counts", CHANGELOG)
+
+
+def test_a_wrong_copy_of_a_store_is_found(tmp_path: Path) -> None:
+    a_store(tmp_path, HELD, 11)
+    a_store(tmp_path, HELD[:1], 11, name="0.a-slot")
+    with pytest.raises(AssertionError, match=r"0\.a-slot: b'k2' is None"):
         checking.check_store(tmp_path, "app", "counts", CHANGELOG)
 
 
