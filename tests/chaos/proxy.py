@@ -14,7 +14,7 @@ from typing import Literal
 INIT_PRODUCER_ID = 22
 END_TXN = 26
 START_S = 10.0
-LATE_S = 4.5
+LATE_S = 1.5  # after its sender has given it up, and has gone on with the next one
 
 Fate = Literal["answer lost", "request lost", "request late"]
 

@@ -17,6 +17,7 @@ from tests.kafka.workers import QUICK, Application
 pytestmark = [pytest.mark.kafka, pytest.mark.chaos]
 
 ROUNDS = 3
+SOON = QUICK | {"request_timeout_ms": 700}  # a lost answer is missed after that
 
 
 @pytest.mark.parametrize("fate", ["answer lost", "request lost", "request late"])
@@ -24,7 +25,7 @@ def test_what_became_of_a_commit_is_found_out(
     fate: Fate, proxy: Proxy, tmp_path: Path, draw: random.Random
 ) -> None:
     with applications(f"127.0.0.1:{proxy.port}", tmp_path) as make:
-        app = map_and_count(make, kafka=QUICK)
+        app = map_and_count(make, kafka=SOON)
         with load(app):
             app.start()
             app.wait_for_progress()
@@ -41,7 +42,7 @@ def test_a_guess_would_be_found(
     fate: Fate, guess: str, wrong: str, proxy: Proxy, tmp_path: Path
 ) -> None:
     with applications(f"127.0.0.1:{proxy.port}", tmp_path) as make:
-        app = map_and_count(make, kafka=QUICK, sabotage=f"guess-{guess}")
+        app = map_and_count(make, kafka=SOON, sabotage=f"guess-{guess}")
         with load(app):
             app.start()
             app.wait_for_progress()

@@ -21,7 +21,13 @@ from tests.kafka.workers import QUICK, Application
 pytestmark = [pytest.mark.kafka, pytest.mark.chaos]
 
 KILLS = 10
-STOPPED_S = 8.0  # past session, poll interval and transaction
+FAILOVER = {
+    "session_timeout_ms": 1_000,
+    "request_timeout_ms": 1_000,
+    "transaction_timeout_ms": 2_000,
+    "max_poll_interval_ms": 3_000,
+}
+STOPPED_S = 4.5  # past all of them, and the broker's look at transactions
 
 
 def test_ten_kills_under_load_leave_everything_exact(
@@ -34,7 +40,7 @@ def test_ten_kills_under_load_leave_everything_exact(
             app.start()
             if draw.random() < 0.8:  # the others while they start
                 app.wait_for_progress()
-            time.sleep(draw.uniform(0, 1))
+            time.sleep(draw.uniform(0, 0.5))
             app.kill()
             hits += has_open_transaction(app)
             app.check_store("counts", complete=False)
@@ -47,7 +53,7 @@ def test_ten_kills_under_load_leave_everything_exact(
 def test_a_worker_that_was_stopped_past_its_timeouts_goes_on(
     application: ApplicationFactory, draw: random.Random
 ) -> None:
-    app = map_and_count(application, kafka=QUICK)
+    app = map_and_count(application, kafka=FAILOVER)
     with load(app):
         app.start()
         app.wait_for("runs from")
@@ -67,9 +73,9 @@ def test_a_zombie_adds_nothing_to_what_its_successor_commits(
         applications(kafka.bootstrap_servers, folder(tmp_path, "zombie")) as make_zombie,
         applications(kafka.bootstrap_servers, folder(tmp_path, "successor")) as make_successor,
     ):
-        zombie = map_and_count(make_zombie, kafka=QUICK)
+        zombie = map_and_count(make_zombie, kafka=FAILOVER)
         topics = zombie.inputs, zombie.outputs
-        successor = make_successor("map-and-count", *topics, kafka=QUICK, id=zombie.id)
+        successor = make_successor("map-and-count", *topics, kafka=FAILOVER, id=zombie.id)
         with load(zombie):
             zombie.start()
             zombie.wait_for("runs from")

@@ -6,7 +6,9 @@ import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -26,13 +28,8 @@ RunFactory = Callable[..., Run]
 # Members learn of a rebalance by their next heartbeat.
 SOON = {"consumer": {"heartbeat.interval.ms": 200}}
 QUICK = workers.QUICK | SOON
+SHORT = workers.SHORT | SOON
 LONG = SOON | {"session_timeout_ms": 60_000}  # longer than any test waits
-SHORT = SOON | {
-    "session_timeout_ms": 1_000,
-    "request_timeout_ms": 600,
-    "transaction_timeout_ms": 1_000,
-    "max_poll_interval_ms": 1_500,
-}
 SHORT_S = 1.5
 
 
@@ -58,54 +55,29 @@ def penstock_run(kafka: KafkaServer, tmp_path: Path) -> Iterator[RunFactory]:
 def test_two_workers_share_the_partitions_and_stop_in_order(
     topic: TopicFactory, penstock_run: RunFactory
 ) -> None:
-    run = penstock_run("count", topic("words"), topic("counts"), kafka=QUICK)
-    with loaded(run):
-        run.start()
-        run.wait_share()
-        run.wait_for_progress()
+    with counting(topic, penstock_run) as run:
         run.stop()
-    assert run.said("Stopped in order. Exit code 0.") == 2
-    assert "All workers have stopped in order. Exit code 0." in run.text().splitlines()[-1]
-    run.start()
-    run.wait_drained()
-    run.stop()
-    run.check_count()
-    run.check_ends("counts")
+        assert run.said("Stopped in order. Exit code 0.") == 2
+        last = run.text().splitlines()[-1]
+        assert "All workers have stopped in order. Exit code 0." in last
 
 
 def test_a_killed_worker_is_started_again_and_nothing_is_lost_or_doubled(
     topic: TopicFactory, penstock_run: RunFactory
 ) -> None:
-    run = penstock_run("count", topic("words"), topic("counts"), kafka=QUICK)
-    with loaded(run):
-        run.start()
-        run.wait_share()
-        run.wait_for_progress()
+    with counting(topic, penstock_run) as run:
         os.kill(run.pids()[1], signal.SIGKILL)
         run.wait_for("Worker 1 has ended (killed by SIGKILL). It is started again")
         run.wait_until(lambda: run.text().count("worker-1  Task") > 2, "it has its tasks again")
-    run.wait_drained()
-    run.stop()
-    run.check_count()
-    run.check_ends("counts")
 
 
 def test_workers_end_with_a_supervisor_that_is_killed(
     topic: TopicFactory, penstock_run: RunFactory
 ) -> None:
-    run = penstock_run("count", topic("words"), topic("counts"), kafka=QUICK)
-    with loaded(run):
-        run.start()
-        run.wait_share()
-        run.wait_for_progress()
+    with counting(topic, penstock_run) as run:
         run.kill_supervisor()
-    assert run.said("The supervisor has ended") == 2
-    assert run.said("Stopped in order.") == 2
-    run.start()
-    run.wait_drained()
-    run.stop()
-    run.check_count()
-    run.check_ends("counts")
+        assert run.said("The supervisor has ended") == 2
+        assert run.said("Stopped in order.") == 2
 
 
 def test_more_workers_than_partitions_idle_and_say_so_once(
@@ -232,12 +204,7 @@ def test_a_static_worker_keeps_its_partitions(
 def test_a_cloned_state_folder_gets_an_identity_of_its_own(
     topic: TopicFactory, penstock_run: RunFactory
 ) -> None:
-    one = {"workers": 0, "kafka": QUICK}
-    first = penstock_run("map", topic("words"), topic("upper"), folder="first", **one)
-    where = {"folder": "second", "id": first.id}
-    second = penstock_run("map", first.inputs[0], first.outputs[0], **where, **one)
-    start(first)
-    shutil.copytree(first.state_dir, second.state_dir)
+    first, second = clones(topic, penstock_run, workers=0)
     slots = second.state_dir / second.id / ".slots"
     (slots / "0.fenced").write_text(str(now_ms()))  # it has been put out once already
     start(second)
@@ -255,12 +222,7 @@ def test_a_cloned_state_folder_gets_an_identity_of_its_own(
 
 def test_cloned_workers_that_leave_part_too(topic: TopicFactory, penstock_run: RunFactory) -> None:
     """They are no static members: what they take from each other is the producer's identity."""
-    one = {"workers": 1, "kafka": QUICK, "flags": ("--leave",)}
-    first = penstock_run("map", topic("words"), topic("upper"), folder="first", **one)
-    where = {"folder": "second", "id": first.id}
-    second = penstock_run("map", first.inputs[0], first.outputs[0], **where, **one)
-    start(first)
-    shutil.copytree(first.state_dir, second.state_dir)
+    first, second = clones(topic, penstock_run, workers=1, flags=("--leave",))
     with loaded(first):
         start(second)
         first.wait_until(
@@ -272,6 +234,23 @@ def test_cloned_workers_that_leave_part_too(topic: TopicFactory, penstock_run: R
         run.stop()
     assert first.said("twice within a minute") + second.said("twice within a minute") > 0
     first.check_map()
+
+
+@contextmanager
+def counting(topic: TopicFactory, make: RunFactory) -> Iterator[Run]:
+    """Two workers share a count under load; what they have left behind in the end is exact."""
+    run = make("count", topic("words"), topic("counts"), kafka=QUICK)
+    with loaded(run):
+        run.start()
+        run.wait_share()
+        run.wait_for_progress()
+        yield run
+    if not run.started():
+        run.start()
+    run.wait_drained()
+    run.stop()
+    run.check_count()
+    run.check_ends("counts")
 
 
 def loaded(run: Run) -> Load:
@@ -304,6 +283,16 @@ def two_of_one(
     second.log = second.log.with_suffix(".second.log")
     start(first)
     start(second)
+    return first, second
+
+
+def clones(topic: TopicFactory, make: RunFactory, **options: Any) -> tuple[Run, Run]:
+    """Start one worker, and make another one with a copy of its state folder."""
+    options["kafka"] = QUICK
+    first = make("map", topic("words"), topic("upper"), folder="first", **options)
+    second = make("map", *first.inputs, *first.outputs, folder="second", id=first.id, **options)
+    start(first)
+    shutil.copytree(first.state_dir, second.state_dir)
     return first, second
 
 
