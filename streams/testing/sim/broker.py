@@ -5,13 +5,13 @@ them; tests/contract holds both to one suite. Nothing happens by itself: time is
 moves by `advance`, or while a client waits, and what clients do in the background (heartbeats,
 joining a group again) happens whenever time moves.
 
-Not here: compaction, retention, several brokers, the consumer protocol of KIP-848.
+Not here: compaction, retention, several brokers, groups whose members speak both protocols.
 """
 
 import heapq
 import random
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
 
 from confluent_kafka import KafkaError
 
@@ -20,8 +20,11 @@ from penstock.testing.sim.admin import SimAdmin
 from penstock.testing.sim.clock import VirtualClock
 from penstock.testing.sim.consumer import SimConsumer
 from penstock.testing.sim.faults import error
-from penstock.testing.sim.groups import Group
+from penstock.testing.sim.group import Group
 from penstock.testing.sim.log import PartitionLog
+from penstock.testing.sim.membership import Client, Membership
+from penstock.testing.sim.membership_classic import ClassicMembership
+from penstock.testing.sim.membership_consumer import ConsumerMembership
 from penstock.testing.sim.process import Hook, Process
 from penstock.testing.sim.producer import SimProducer
 from penstock.testing.sim.topics import ClusterInfo, PartitionInfo, SimTopic, TopicInfo
@@ -42,6 +45,8 @@ class SimBroker:
     Args:
         draw: decides what no client can foresee: how much a fetch brings, when a record that
             waits in a producer is sent. Left out, everything comes and is sent at once.
+        session_s: `group.consumer.session.timeout.ms`, of members by the consumer protocol.
+        heartbeat_s: `group.consumer.heartbeat.interval.ms`.
 
     Attributes:
         clock: its time.
@@ -49,11 +54,19 @@ class SimBroker:
         transactions: the transaction coordinator.
     """
 
-    def __init__(self, draw: random.Random | None = None) -> None:
+    def __init__(
+        self,
+        draw: random.Random | None = None,
+        *,
+        session_s: float = 45.0,
+        heartbeat_s: float = 5.0,
+    ) -> None:
         self.clock = VirtualClock(self._moved)
         self.topics: dict[str, SimTopic] = {}
         self.transactions = TransactionCoordinator(self.log, self.clock.now)
         self.draw = draw
+        self._session_s = session_s
+        self._heartbeat_s = heartbeat_s
         self._groups: dict[str, Group] = {}
         self._clients: list[Background] = []
         self._later: list[tuple[float, int, Callable[[], None]]] = []
@@ -87,8 +100,16 @@ class SimBroker:
     def group(self, name: str) -> Group:
         """Return a group; there is one as soon as it is asked for."""
         if name not in self._groups:
-            self._groups[name] = Group(name, self._count, self.clock.now)
+            self._groups[name] = Group(name, self._count, self.clock.now, self._session_s)
         return self._groups[name]
+
+    def membership(self, client: Client, group: Group, config: Mapping[str, Any]) -> Membership:
+        """Make a consumer's membership, by the protocol that it is configured for."""
+        common = (client, group, config, self.clock, self.settle)
+        if config.get("group.protocol", "classic") == "classic":
+            return ClassicMembership(*common)
+        member = f"{config.get('group.instance.id', 'member')}-{self._number()}"
+        return ConsumerMembership(*common, member=member, heartbeat_s=self._heartbeat_s)
 
     def process(self, name: str = "test", hook: Hook | None = None) -> Process:
         """Make a process for clients to live in."""

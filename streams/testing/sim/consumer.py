@@ -1,50 +1,35 @@
-"""The consumer of the simulation: a group's member in the background, fetches in the foreground.
+"""The consumer of the simulation: fetches, and what is asked of the group.
 
-Rule 1: callbacks run inside `poll`, `consume` and `close` only. Until one has run, the member
-        does not join again; it keeps sending heartbeats.
-Rule 2: the application's silence for longer than `max.poll.interval.ms` loses the assignment;
-        a dynamic member leaves by itself then, a static one just falls silent.
-Rule 3: no call waits for records: time stands still unless somebody moves it.
+No call waits for records: time stands still unless somebody moves it.
 
-Source: librdkafka, rdkafka_cgrp.c and rdkafka_partition.c.
+Source: librdkafka, rdkafka_partition.c.
 """
 
 import json
-from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from enum import Enum
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from confluent_kafka import (
     OFFSET_BEGINNING,
     OFFSET_END,
     OFFSET_INVALID,
     KafkaError,
-    KafkaException,
     Message,
     TopicPartition,
 )
 
+from penstock.testing.sim.coordinator import Partition
 from penstock.testing.sim.faults import error, timed_out
-from penstock.testing.sim.groups import GroupMetadata, Joining, Partition
 from penstock.testing.sim.log import Entry
+from penstock.testing.sim.membership import Callback, Kind
 from penstock.testing.sim.process import Fate, Process
 from penstock.testing.sim.topics import ClusterInfo
 
 if TYPE_CHECKING:
     from penstock.testing.sim.broker import SimBroker
 
-Callback: TypeAlias = Callable[[Any, list[TopicPartition]], object]
 CREATE_TIME = 1
-
-
-class _State(Enum):
-    """How far the membership has come."""
-
-    OUT = "not in the group"
-    JOINING = "waiting for an assignment"
-    STEADY = "in the group; a callback may wait"
 
 
 @dataclass
@@ -56,14 +41,6 @@ class _Fetching:
     failed: bool = False
 
 
-@dataclass(frozen=True)
-class _Rebalance:
-    """A callback that waits: `assign`, `revoke` or `lost`."""
-
-    kind: str
-    partitions: frozenset[Partition]
-
-
 class SimConsumer:
     """A client with the names, arguments and errors of confluent_kafka's Consumer."""
 
@@ -71,25 +48,10 @@ class SimConsumer:
         self._broker = broker
         self._process = process
         self._group = broker.group(str(config["group.id"]))
-        self._instance: str | None = config.get("group.instance.id")
-        self._session_s = int(config.get("session.timeout.ms", 45_000)) / 1000
-        self._max_poll_s = int(config.get("max.poll.interval.ms", 300_000)) / 1000
         self._reset = str(config.get("auto.offset.reset", "latest"))
         self._committed_only = config.get("isolation.level", "read_committed") == "read_committed"
         self._tells_ends = bool(config.get("enable.partition.eof", False))
-        self._topics: tuple[str, ...] = ()
-        self._callbacks: dict[str, Callback | None] = {}
-        self._member = ""
-        self._generation = -1
-        self._owned: frozenset[Partition] = frozenset()
-        self._state = _State.OUT
-        self._must_join = False
-        self._fatal: KafkaError | None = None
-        self._waiting: deque[_Rebalance | KafkaError] = deque()
-        self._running = False
-        self._after_revoke: frozenset[Partition] = frozenset()
-        self._polled = broker.clock.now()
-        self._exceeded = False
+        self._membership = broker.membership(self, self._group, config)
         self._fetching: dict[Partition, _Fetching] = {}
         self._paused: set[Partition] = set()  # outlasts what is read, as the real client's does
 
@@ -107,151 +69,27 @@ class SimConsumer:
         A name that begins with `^` is a pattern; here it matches nothing.
         """
         self._process.call("subscribe")
-        before, self._topics = self._topics, tuple(sorted(topics))
-        self._must_join = self._must_join or bool(before and before != self._topics)
-        self._callbacks = {"assign": on_assign, "revoke": on_revoke, "lost": on_lost or on_revoke}
-        self._polled = self._broker.clock.now()
-        self._broker.settle()
+        callbacks: dict[Kind, Callback | None] = {
+            "assign": on_assign, "revoke": on_revoke, "lost": on_lost or on_revoke,
+        }  # fmt: skip
+        self._membership.subscribe(topics, callbacks)
 
     def consumer_group_metadata(self) -> bytes:
         """Return by what a transaction's offsets are accepted."""
-        return json.dumps(self._metadata()).encode()
+        return json.dumps(self._membership.metadata).encode()
 
     def close(self) -> None:
-        """Give everything back; a dynamic member leaves the group."""
+        """Give everything back, and leave the group or not, as the protocol has it."""
         self._process.call("close")
-        calls = [of for of in self._waiting if isinstance(of, _Rebalance)]
-        self._waiting.clear()
-        for rebalance in calls:
-            self._run(rebalance)
-        if self._owned and not self._fatal:
-            self._run(_Rebalance("revoke", self._owned))
-        self._topics, self._owned = (), frozenset()
-        if self._member and self._instance is None:
-            self._group.leave(self._member)
-        self._member = ""
+        self._membership.close()
         self._broker.forget(self)
 
     def background(self) -> None:
         """Do what the client's own threads would do now."""
         if not self._process.alive:
             self._broker.forget(self)
-        if not self._process.running or not self._topics or self._fatal:
-            return
-        if self._broker.clock.now() - self._polled > self._max_poll_s:
-            self._exceed()
-            return
-        try:
-            if self._state is _State.STEADY:
-                self._must_join = self._group.heartbeat(self._metadata()) or self._must_join
-            self._progress()
-        except KafkaException as problem:
-            self._put_out(problem.args[0])
-
-    @property
-    def _rebalancing(self) -> bool:
-        """Whether a callback has still to run, or to come to its end."""
-        return self._running or any(isinstance(of, _Rebalance) for of in self._waiting)
-
-    def _progress(self) -> None:
-        wants = self._state is _State.OUT or (self._must_join and self._state is _State.STEADY)
-        if wants and not self._rebalancing:
-            self._must_join, self._state = False, _State.JOINING
-            self._member = self._group.join(self._what_to_join_with())
-        if self._state is not _State.JOINING:
-            return
-        found = self._group.assignment(self._member)
-        if found is None:
-            self._group.heartbeat(self._metadata())
-            return
-        self._generation, assigned = found
-        self._state = _State.STEADY
-        added, revoked = assigned - self._owned, self._owned - assigned
-        if revoked:
-            self._after_revoke = added
-            self._enqueue("revoke", revoked)
-        else:
-            self._enqueue("assign", added)
-
-    def _enqueue(self, kind: str, partitions: frozenset[Partition]) -> None:
-        """Let a callback wait; what the member has changes at once."""
-        self._owned = self._owned | partitions if kind == "assign" else self._owned - partitions
-        self._waiting.append(_Rebalance(kind, partitions))
-
-    def _exceed(self) -> None:
-        if self._exceeded:
-            return
-        self._exceeded = True
-        text = f"Application maximum poll interval ({self._max_poll_s:g} s) exceeded"
-        self._waiting.append(KafkaError(KafkaError._MAX_POLL_EXCEEDED, text))
-        if self._instance is None and self._member:
-            self._group.leave(self._member)
-        self._member = ""
-        self._lose()
-
-    def _put_out(self, problem: KafkaError) -> None:
-        if problem.code() == KafkaError.FENCED_INSTANCE_ID:
-            # It keeps what it has, and goes on reading it; no callback tells of the loss.
-            self._fatal = problem
-            self._waiting.append(KafkaError(KafkaError._FATAL, problem.str()))
-            return
-        if problem.code() == KafkaError.UNKNOWN_MEMBER_ID:
-            self._member = ""
-        self._lose()
-
-    def _lose(self) -> None:
-        """Give up the membership, unless a callback is still to run: then it is found out again."""
-        if self._rebalancing:
-            return
-        self._state, self._must_join = _State.OUT, False
-        if self._owned:
-            self._enqueue("lost", self._owned)
-
-    def _what_to_join_with(self) -> Joining:
-        return Joining(
-            self._member,
-            self._instance,
-            self._topics,
-            self._owned,
-            self._generation,
-            self._session_s,
-            self._max_poll_s,
-        )
-
-    def _metadata(self) -> GroupMetadata:
-        return GroupMetadata(self._group.name, self._generation, self._member, self._instance)
-
-    def _serve(self) -> KafkaError | None:
-        """Run the callbacks that wait, up to an error that the application has to be told."""
-        self._polled, self._exceeded = self._broker.clock.now(), False
-        self._broker.settle()
-        while self._waiting:
-            waiting = self._waiting.popleft()
-            if isinstance(waiting, KafkaError):
-                return waiting
-            self._run(waiting)
-            self._polled, self._exceeded = self._broker.clock.now(), False
-            self._broker.settle()
-        return None
-
-    def _run(self, rebalance: _Rebalance) -> None:
-        callback = self._callbacks.get(rebalance.kind)
-        positions = [TopicPartition(*at) for at in sorted(rebalance.partitions)]
-        self._running = True
-        try:
-            if callback:
-                callback(self, positions)
-            elif rebalance.kind == "assign":
-                self.incremental_assign(positions)
-            else:
-                self.incremental_unassign(positions)
-        finally:
-            self._running = False
-        if rebalance.kind == "revoke":
-            self._must_join = True
-            if self._after_revoke:
-                self._enqueue("assign", self._after_revoke)
-                self._after_revoke = frozenset()
+        if self._process.running:
+            self._membership.background()
 
     # Assignment
 
@@ -343,7 +181,7 @@ class SimConsumer:
     def poll(self, timeout: float = -1) -> Message | None:
         """Return a record, or an event in its place; None where there is nothing now."""
         self._process.call("poll")
-        problem = self._serve()
+        problem = self._membership.serve()
         if problem:
             return Message(error=problem)
         return next(iter(self._fetch(1)), None)
@@ -351,7 +189,7 @@ class SimConsumer:
     def consume(self, num_messages: int = 1, timeout: float = -1) -> list[Message]:
         """Return what there is, at most so many."""
         self._process.call("consume")
-        problem = self._serve()
+        problem = self._membership.serve()
         if problem:
             return [Message(error=problem)]
         draw = self._broker.draw
@@ -425,7 +263,7 @@ class SimConsumer:
         self._process.call("commit")
         positions = list(offsets)
         self._group.commit(
-            self._metadata(),
+            self._membership.metadata,
             {(at.topic, at.partition): (at.offset, at.metadata or "") for at in positions},
         )
         return positions

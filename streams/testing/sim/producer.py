@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 
+from penstock.testing.sim.coordinator import GroupMetadata, Partition
 from penstock.testing.sim.faults import abortable, error, timed_out
-from penstock.testing.sim.groups import GroupMetadata, Partition
 from penstock.testing.sim.log import Row
 from penstock.testing.sim.process import Fate, Process
 from penstock.testing.sim.topics import ClusterInfo

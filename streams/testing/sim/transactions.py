@@ -17,8 +17,9 @@ from typing import NamedTuple, TypeAlias
 
 from confluent_kafka import KafkaError
 
+from penstock.testing.sim.coordinator import GroupMetadata
 from penstock.testing.sim.faults import abortable, fatal
-from penstock.testing.sim.groups import Group, GroupMetadata
+from penstock.testing.sim.group import Group
 from penstock.testing.sim.log import PartitionLog, Row
 
 Partition: TypeAlias = tuple[str, int]

@@ -1,37 +1,24 @@
-"""The group coordinator: the classic protocol with the cooperative-sticky assignor.
+"""The group coordinator of the classic protocol, with the cooperative-sticky assignor.
 
 Rule 1: a generation begins when every member has joined, or the rebalance timeout has passed;
         a dynamic member that has not joined by then is out, a static one stays.
 Rule 2: a static member that comes back has its assignment at once, without a rebalance; what
         it was known by before is fenced.
 Rule 3: a partition that moves is given to nobody before its owner has joined without it.
-Rule 4: offsets of a transaction wait beside the committed ones until it ends; readers who ask
-        for stable offsets have none meanwhile.
 
 The assignment follows the join at once: there is no state between the two.
 Source: org.apache.kafka.coordinator.group (ClassicGroup, GroupMetadataManager).
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 from confluent_kafka import KafkaError
 
-from penstock.testing.sim.faults import abortable, error
-
-Partition: TypeAlias = tuple[str, int]
-Committed: TypeAlias = tuple[int, str]
-
-
-class GroupMetadata(NamedTuple):
-    """By what a consumer proves that it is a member."""
-
-    group: str
-    generation: int
-    member: str
-    instance: str | None
+from penstock.testing.sim.coordinator import Fault, GroupMetadata, Partition, share, subscribed
+from penstock.testing.sim.faults import error
 
 
 class Joining(NamedTuple):
@@ -63,32 +50,25 @@ class _Member:
     assigned: frozenset[Partition] = frozenset()
 
 
-class Group:
-    """One consumer group.
+class ClassicCoordinator:
+    """The members of one group.
 
     Args:
-        name: its id.
         count: tells how many partitions a topic has.
         now: the clock.
-
-    Attributes:
-        generation: rises with each rebalance.
-        committed: offsets with their metadata.
     """
 
-    def __init__(self, name: str, count: Callable[[str], int], now: Callable[[], float]) -> None:
-        self.name = name
-        self.generation = 0
-        self.committed: dict[Partition, Committed] = {}
+    def __init__(self, count: Callable[[str], int], now: Callable[[], float]) -> None:
         self._count = count
         self._now = now
         self._ids = 0
+        self._generation = 0
         self._members: dict[str, _Member] = {}
         self._statics: dict[str, str] = {}
         self._rebalancing: float | None = None
-        self._pending: dict[int, dict[Partition, Committed]] = {}
 
-    # Membership
+    def __len__(self) -> int:
+        return len(self._members)
 
     def join(self, joining: Joining) -> str:
         """Join, or join again, and return the member id.
@@ -119,7 +99,7 @@ class Group:
         found = self._members.get(member)
         if found is None:
             raise error(KafkaError.UNKNOWN_MEMBER_ID, f"{member} is not in the group")
-        return None if self._rebalancing is not None else (self.generation, found.assigned)
+        return None if self._rebalancing is not None else (self._generation, found.assigned)
 
     def heartbeat(self, member: GroupMetadata) -> bool:
         """Say that a member is alive, and return whether it has to join again.
@@ -131,8 +111,8 @@ class Group:
         self._members[member.member].heard = self._now()
         if self._rebalancing is not None:
             return not self._members[member.member].joined
-        if member.generation != self.generation:
-            raise error(KafkaError.ILLEGAL_GENERATION, f"the generation is {self.generation}")
+        if member.generation != self._generation:
+            raise error(KafkaError.ILLEGAL_GENERATION, f"the generation is {self._generation}")
         return False
 
     def leave(self, member: str) -> None:
@@ -153,59 +133,25 @@ class Group:
         """Partitions that nobody has, and nobody will have before the next rebalance."""
         if self._rebalancing is not None or not self._members:
             return set()
-        topics = {topic for member in self._members.values() for topic in member.joining.topics}
-        every = {(topic, number) for topic in topics for number in range(self._count(topic))}
+        topics = (topic for member in self._members.values() for topic in member.joining.topics)
+        every = set(subscribed(topics, self._count))
         return every.difference(*(member.assigned for member in self._members.values()))
 
-    # Offsets
-
-    def commit(self, member: GroupMetadata, offsets: Mapping[Partition, Committed]) -> None:
-        """Commit offsets outside of transactions.
-
-        Raises:
-            KafkaException: if it is not a member of this generation.
-        """
-        self._check_offsets(member, error)
-        self.committed.update(offsets)
-
-    def add_pending(
-        self, producer_id: int, member: GroupMetadata, offsets: Mapping[Partition, Committed]
+    def check(
+        self, member: GroupMetadata, _partitions: Collection[Partition], fault: Fault
     ) -> None:
-        """Let offsets wait for the end of their transaction.
+        """Raise the fault unless a member is of this generation."""
+        self._check_member(member.member, member.instance, fault)
+        if member.generation != self._generation:
+            raise fault(KafkaError.ILLEGAL_GENERATION, f"the generation is {self._generation}")
 
-        Raises:
-            KafkaException: if it is not a member of this generation.
-        """
-        self._check_offsets(member, abortable)
-        self._pending.setdefault(producer_id, {}).update(offsets)
-
-    def end_pending(self, producer_id: int, *, commit: bool) -> None:
-        """Commit or forget what waits for a transaction."""
-        offsets = self._pending.pop(producer_id, {})
-        if commit:
-            self.committed.update(offsets)
-
-    def unstable(self, partitions: Iterable[Partition]) -> bool:
-        """Whether a transaction that is open has offsets of these partitions."""
-        pending = {at for offsets in self._pending.values() for at in offsets}
-        return bool(pending.intersection(partitions))
-
-    def _check_offsets(self, member: GroupMetadata, kind: Callable[[int, str], Exception]) -> None:
-        if member.generation < 0 and not member.member and member.instance is None:
-            return  # a client that is no member at all; brokers let it pass
-        self._check_member(member.member, member.instance, kind)
-        if member.generation != self.generation:
-            raise kind(KafkaError.ILLEGAL_GENERATION, f"the generation is {self.generation}")
-
-    def _check_member(
-        self, member: str, instance: str | None, kind: Callable[[int, str], Exception] = error
-    ) -> None:
+    def _check_member(self, member: str, instance: str | None, fault: Fault = error) -> None:
         if instance is not None:
             known = self._statics.get(instance)
             if known is not None and known != member:
-                raise kind(KafkaError.FENCED_INSTANCE_ID, f"{instance} is now {known}")
+                raise fault(KafkaError.FENCED_INSTANCE_ID, f"{instance} is now {known}")
         if member not in self._members:
-            raise kind(KafkaError.UNKNOWN_MEMBER_ID, f"{member or 'nobody'} is not in the group")
+            raise fault(KafkaError.UNKNOWN_MEMBER_ID, f"{member or 'nobody'} is not in the group")
 
     # Rebalances
 
@@ -249,16 +195,16 @@ class Group:
         self._begin_generation()
 
     def _begin_generation(self) -> None:
-        self.generation += 1
+        self._generation += 1
         self._rebalancing = None
         claims = {
             name: (member.joining.generation, member.joining.owned)
             if member.joined
-            else (self.generation - 1, member.assigned)
+            else (self._generation - 1, member.assigned)
             for name, member in self._members.items()
         }
-        topics = sorted({topic for m in self._members.values() for topic in m.joining.topics})
-        partitions = [(topic, n) for topic in topics for n in range(self._count(topic))]
+        topics = (topic for m in self._members.values() for topic in m.joining.topics)
+        partitions = subscribed(topics, self._count)
         for name, assigned in assign(partitions, claims).items():
             member = self._members[name]
             member.joined, member.assigned = False, frozenset(assigned)
@@ -282,23 +228,10 @@ def assign(
     {'a': [('t', 0)], 'b': []}
     """
     owners = _owners(partitions, claims)
-    fewest, extra = divmod(len(partitions), len(claims))
-    kept: dict[str, list[Partition]] = {name: [] for name in claims}
-    for at in partitions:
-        mine = kept[owners[at]] if at in owners else None
-        if mine is None or len(mine) > fewest or (len(mine) == fewest and not extra):
-            continue
-        extra -= len(mine) == fewest
-        mine.append(at)
-    found = {name: list(mine) for name, mine in kept.items()}
-    taken = {at for mine in kept.values() for at in mine}
-    for at in partitions:
-        if at not in taken:
-            name = min(kept, key=lambda name: len(kept[name]))
-            kept[name].append(at)
-            if at not in owners:
-                found[name].append(at)
-    return found
+    return {
+        name: [at for at in mine if owners.get(at, name) == name]
+        for name, mine in share(partitions, claims, owners).items()
+    }
 
 
 def _owners(
