@@ -22,9 +22,15 @@ COMMITTED, UNCOMMITTED = IsolationLevel.READ_COMMITTED, IsolationLevel.READ_UNCO
 
 
 class Cluster:
-    """A cluster under contract."""
+    """A cluster under contract.
+
+    Attributes:
+        config: what every client has.
+        protocol: the group protocol of members.
+    """
 
     config: dict[str, Any]
+    protocol = "classic"
 
     def __init__(self, clients: Clients) -> None:
         self.clients = clients
@@ -89,11 +95,15 @@ class Cluster:
         return Reader(self, consumer)
 
     def member(self, group: str, topics: str | Sequence[str], **config: Any) -> "Member":
-        """Let a member with short timeouts join a group."""
-        timeouts = {"session.timeout.ms": 3_000, "max.poll.interval.ms": 5_000}
-        sticky = {"partition.assignment.strategy": "cooperative-sticky"}
-        beats = {"heartbeat.interval.ms": 300}
-        consumer = self.consumer(group, **{**timeouts, **sticky, **beats, **config})
+        """Let a member with short timeouts join a group.
+
+        Those of the consumer protocol are the broker's to set: a session of 6 s.
+        """
+        timeouts = {"group.protocol": self.protocol, "max.poll.interval.ms": 5_000}
+        if self.protocol == "classic":
+            timeouts |= {"session.timeout.ms": 3_000, "heartbeat.interval.ms": 300}
+            timeouts |= {"partition.assignment.strategy": "cooperative-sticky"}
+        consumer = self.consumer(group, **{**timeouts, **config})
         return Member(self, consumer, [topics] if isinstance(topics, str) else list(topics))
 
     def end(self, topic: str, partition: int = 0, isolation: Any = UNCOMMITTED) -> int:
@@ -142,7 +152,7 @@ class SimulatedCluster(Cluster):
 
     def __init__(self) -> None:
         self.config = {}
-        self.broker = SimBroker()
+        self.broker = SimBroker(session_s=6.0, heartbeat_s=0.5)
         super().__init__(self.broker.clients())
 
 
@@ -216,12 +226,14 @@ class Member(Reader):
     Attributes:
         owned: the partitions that it has.
         history: `assign`, `revoke` and `lost` with their partitions, empty ones left out.
+        calls: the same without the partitions, nothing left out.
     """
 
     def __init__(self, cluster: Cluster, consumer: Any, topics: list[str]) -> None:
         super().__init__(cluster, consumer)
         self.owned: set[int] = set()
         self.history: list[tuple[str, set[int]]] = []
+        self.calls: list[str] = []
         self.subscribe(topics)
 
     def subscribe(self, topics: list[str]) -> None:
@@ -242,5 +254,6 @@ class Member(Reader):
         else:
             self.owned -= numbers
             self.consumer.incremental_unassign(positions)
+        self.calls.append(kind)
         if numbers:
             self.history.append((kind, numbers))

@@ -20,3 +20,16 @@ def cluster(request: Any) -> Any:
         made = RealCluster(request.getfixturevalue("kafka").bootstrap_servers)
     yield made
     made.close()
+
+
+@pytest.fixture(params=["classic", "consumer"])
+def protocol(request: Any, cluster: Cluster) -> str:
+    """The group protocol that members speak: both, one after the other."""
+    cluster.protocol = request.param
+    return cluster.protocol
+
+
+@pytest.fixture
+def consumer_protocol(cluster: Cluster) -> None:
+    """Let members speak the consumer protocol (KIP-848)."""
+    cluster.protocol = "consumer"

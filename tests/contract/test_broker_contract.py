@@ -14,6 +14,9 @@ from tests.contract.cluster import CALL_S, COMMITTED, Cluster, Member, Reader
 
 SHORT = {"session.timeout.ms": 1_500, "max.poll.interval.ms": 2_000}
 
+both_protocols = pytest.mark.usefixtures("protocol")
+consumer_protocol = pytest.mark.usefixtures("consumer_protocol")
+
 
 def write(producer: Any, topic: str, values: Iterable[str], partition: int = 0) -> None:
     for value in values:
@@ -35,6 +38,39 @@ def written(cluster: Cluster, topic: str, values: Iterable[str], *, commit: bool
 def send_offsets(producer: Any, member: Any, topic: str, offset: int, text: str = "") -> None:
     positions = [TopicPartition(topic, 0, offset, text)]
     producer.send_offsets_to_transaction(positions, member.consumer_group_metadata(), CALL_S)
+
+
+def begun_with_a_record(cluster: Cluster, topic: str) -> Any:
+    """Make a producer in a transaction."""
+    producer = cluster.transactional()
+    producer.begin_transaction()
+    write(producer, topic, ["a"])
+    return producer
+
+
+def refused(producer: Any, metadata: Any, topic: str, partition: int = 0) -> KafkaError | None:
+    """Put an offset into the transaction, and return what the broker has against it, if so."""
+    try:
+        positions = [TopicPartition(topic, partition, 1)]
+        producer.send_offsets_to_transaction(positions, metadata, CALL_S)
+    except KafkaException as caught:
+        problem: KafkaError = caught.args[0]
+        assert (problem.txn_requires_abort(), problem.fatal()) == (True, False)
+        return problem
+    return None
+
+
+def try_offsets(
+    cluster: Cluster, metadata: Any, topic: str, partition: int = 0
+) -> KafkaError | None:
+    """Do so in a transaction of its own, which is ended."""
+    producer = begun_with_a_record(cluster, topic)
+    problem = refused(producer, metadata, topic, partition)
+    if problem:
+        producer.abort_transaction(CALL_S)
+    else:
+        producer.commit_transaction(CALL_S)
+    return problem
 
 
 def poll_until(cluster: Cluster, members: Sequence[Member], reached: Any, what: str) -> None:
@@ -285,6 +321,7 @@ def test_a_transaction_ends_with_its_timeout(cluster: Cluster) -> None:
 # Offsets in transactions
 
 
+@both_protocols
 @pytest.mark.parametrize("commit", [True, False])
 def test_offsets_are_committed_with_the_transaction(cluster: Cluster, commit: bool) -> None:
     """With their metadata, or not at all; until then there is no stable answer."""
@@ -303,6 +340,7 @@ def test_offsets_are_committed_with_the_transaction(cluster: Cluster, commit: bo
     cluster.wait_until(lambda: cluster.committed(group, topic) == wanted, "it is ended")
 
 
+@both_protocols
 def test_only_members_put_offsets_into_a_transaction(cluster: Cluster) -> None:
     """A member that was put out can abort, and nothing of it is committed."""
     topic, group = cluster.topic(), cluster.unique("group")
@@ -311,7 +349,9 @@ def test_only_members_put_offsets_into_a_transaction(cluster: Cluster) -> None:
     metadata = member.consumer.consumer_group_metadata()
     member.consumer.close()
     producer = begun_with_a_record(cluster, topic)
-    refuses(producer, topic, metadata, KafkaError.UNKNOWN_MEMBER_ID)
+    problem = refused(producer, metadata, topic)
+    assert problem
+    assert problem.code() == KafkaError.UNKNOWN_MEMBER_ID
     with pytest.raises(KafkaException) as caught:
         producer.commit_transaction(CALL_S)
     assert caught.value.args[0].txn_requires_abort()
@@ -322,38 +362,56 @@ def test_only_members_put_offsets_into_a_transaction(cluster: Cluster) -> None:
     producer.commit_transaction(CALL_S)
 
 
+@both_protocols
 def test_an_older_generation_is_refused(cluster: Cluster) -> None:
+    """For what is another member's since."""
     topic, group = cluster.topic(2), cluster.unique("group")
     first = cluster.member(group, topic)
     poll_until(cluster, [first], lambda: shared([first], 2), "it has all")
     metadata = first.consumer.consumer_group_metadata()
     second = cluster.member(group, topic)
     poll_until(cluster, [first, second], lambda: shared([first, second], 2), "they share")
-    producer = begun_with_a_record(cluster, topic)
-    refuses(producer, topic, metadata, KafkaError.ILLEGAL_GENERATION)
-    producer.abort_transaction(CALL_S)
+    problem = try_offsets(cluster, metadata, topic, *second.owned)
+    assert problem
+    assert problem.code() == KafkaError.ILLEGAL_GENERATION
 
 
-def begun_with_a_record(cluster: Cluster, topic: str) -> Any:
-    """Make a producer in a transaction."""
-    producer = cluster.transactional()
-    producer.begin_transaction()
-    write(producer, topic, ["a"])
-    return producer
+def test_an_epoch_is_good_for_what_one_has_had_since(cluster: Cluster, protocol: str) -> None:
+    """The consumer protocol asks how long each partition is the member's (KIP-1251).
+
+    Who comes with the latest epoch is not asked at all: it could commit what is another's.
+    """
+    topic, group = cluster.topic(2), cluster.unique("group")
+    first = cluster.member(group, topic)
+    poll_until(cluster, [first], lambda: shared([first], 2), "it has all")
+    metadata = first.consumer.consumer_group_metadata()
+    second = cluster.member(group, topic)
+    poll_until(cluster, [first, second], lambda: shared([first, second], 2), "they share")
+    kept = try_offsets(cluster, metadata, topic, *first.owned)
+    assert (kept is None) == (protocol == "consumer")
+    latest = first.consumer.consumer_group_metadata()
+    assert try_offsets(cluster, latest, topic, *first.owned) is None
+    assert try_offsets(cluster, latest, topic, *second.owned) is None
 
 
-def refuses(producer: Any, topic: str, metadata: Any, code: int) -> None:
-    """Put an offset into a transaction in vain; the producer can abort."""
+@both_protocols
+def test_who_is_no_member_at_all_is_let_pass(cluster: Cluster) -> None:
+    """With a transaction only, once there are members: nothing fences it."""
+    topic, group = cluster.topic(), cluster.unique("group")
+    outsider = cluster.consumer(group)
+    outsider.commit(offsets=[TopicPartition(topic, 0, 1)], asynchronous=False)
+    member = cluster.member(group, topic)
+    poll_until(cluster, [member], lambda: member.owned, "it has the partition")
+    assert try_offsets(cluster, outsider.consumer_group_metadata(), topic) is None
     with pytest.raises(KafkaException) as caught:
-        producer.send_offsets_to_transaction([TopicPartition(topic, 0, 1)], metadata, CALL_S)
-    problem = caught.value.args[0]
-    assert problem.code() == code
-    assert (problem.txn_requires_abort(), problem.fatal()) == (True, False)
+        outsider.commit(offsets=[TopicPartition(topic, 0, 2)], asynchronous=False)
+    assert caught.value.args[0].code() == KafkaError.UNKNOWN_MEMBER_ID
 
 
 # Groups
 
 
+@both_protocols
 def test_members_share_without_stopping(cluster: Cluster) -> None:
     """Who comes second takes half; the first gives back that half and keeps the rest."""
     topic, group = cluster.topic(4), cluster.unique("group")
@@ -365,6 +423,7 @@ def test_members_share_without_stopping(cluster: Cluster) -> None:
     assert second.history == [("assign", second.owned)]
 
 
+@both_protocols
 def test_who_leaves_gives_back(cluster: Cluster) -> None:
     topic, group = cluster.topic(2), cluster.unique("group")
     first, second = cluster.member(group, topic), cluster.member(group, topic)
@@ -375,6 +434,7 @@ def test_who_leaves_gives_back(cluster: Cluster) -> None:
     poll_until(cluster, [first], lambda: shared([first], 2), "the first has all")
 
 
+@both_protocols
 def test_a_static_member_comes_back_without_a_rebalance(cluster: Cluster) -> None:
     """It has what it had, and nobody else hears of it."""
     topic, group = cluster.topic(2), cluster.unique("group")
@@ -390,6 +450,7 @@ def test_a_static_member_comes_back_without_a_rebalance(cluster: Cluster) -> Non
     assert first.history == before
 
 
+@both_protocols
 def test_a_static_member_that_stays_away_is_put_out(cluster: Cluster) -> None:
     """After its session; a clean close does not shorten that."""
     topic, group = cluster.topic(2), cluster.unique("group")
@@ -410,9 +471,9 @@ def test_a_static_member_that_is_replaced_is_fenced(cluster: Cluster) -> None:
     metadata = zombie.consumer.consumer_group_metadata()
     heir = cluster.member(group, topic, **{"group.instance.id": "one"})
     poll_until(cluster, [heir], lambda: heir.owned, "the heir has it")
-    producer = begun_with_a_record(cluster, topic)
-    refuses(producer, topic, metadata, KafkaError.FENCED_INSTANCE_ID)
-    producer.abort_transaction(CALL_S)
+    problem = try_offsets(cluster, metadata, topic)
+    assert problem
+    assert problem.code() == KafkaError.FENCED_INSTANCE_ID
     assert not zombie.wait_error(KafkaError._FATAL).fatal()  # only its code says so
     cluster.pass_time(1.0)
     zombie.poll()
@@ -423,6 +484,7 @@ def test_a_static_member_that_is_replaced_is_fenced(cluster: Cluster) -> None:
     assert heir.owned == {0}
 
 
+@both_protocols
 @pytest.mark.parametrize("static", [False, True])
 def test_who_does_not_poll_loses_what_it_has(cluster: Cluster, static: bool) -> None:
     """It hears of it when it polls, and comes back; until then it can commit nothing."""
@@ -432,9 +494,9 @@ def test_who_does_not_poll_loses_what_it_has(cluster: Cluster, static: bool) -> 
     poll_until(cluster, [first, second], lambda: shared([first, second], 2), "they share")
     had = set(second.owned)
     poll_until(cluster, [first], lambda: shared([first], 2), "the first has all")
-    producer = begun_with_a_record(cluster, topic)
-    metadata = second.consumer.consumer_group_metadata()
-    refuses(producer, topic, metadata, KafkaError.UNKNOWN_MEMBER_ID)
+    problem = try_offsets(cluster, second.consumer.consumer_group_metadata(), topic)
+    assert problem
+    assert problem.code() == KafkaError.UNKNOWN_MEMBER_ID
     second.wait_error(KafkaError._MAX_POLL_EXCEEDED)
     poll_until(cluster, [first, second], lambda: shared([first, second], 2), "they share again")
     assert second.history[-2:] == [("lost", had), ("assign", second.owned)]
@@ -465,3 +527,101 @@ def test_a_partition_that_moves_is_lost_with_its_static_owner(cluster: Cluster) 
     second.subscribe([topic, "^matches nothing$"])
     poll_until(cluster, [heir, second], lambda: shared([heir, second], 2), "they share")
     assert all(kind == "assign" for kind, _ in heir.history + second.history)
+
+
+def test_who_gets_nothing_is_told_by_the_classic_protocol_only(
+    cluster: Cluster, protocol: str
+) -> None:
+    """By an empty assignment."""
+    topic, group = cluster.topic(), cluster.unique("group")
+    first = cluster.member(group, topic)
+    poll_until(cluster, [first], lambda: first.owned, "it has the partition")
+    second = cluster.member(group, topic)
+    for _ in range(30):
+        first.poll()
+        second.poll()
+        cluster.pass_time(0.1)
+    assert second.calls == (["assign"] if protocol == "classic" else [])
+    assert not second.owned
+
+
+@consumer_protocol
+def test_a_static_identity_that_lives_is_refused(cluster: Cluster) -> None:
+    """The newcomer is out for good, by a fatal error; nobody else hears of it."""
+    topic, group = cluster.topic(), cluster.unique("group")
+    one = {"group.instance.id": "one"}
+    first = cluster.member(group, topic, **one)
+    poll_until(cluster, [first], lambda: first.owned, "it has the partition")
+    early = cluster.member(group, topic, **one)
+    assert not early.wait_error(KafkaError._FATAL).fatal()  # only its code says so
+    first.consumer.close()
+    metadata = early.consumer.consumer_group_metadata()
+    for _ in range(10):
+        early.poll()
+        cluster.pass_time(0.1)
+    assert early.calls == []
+    problem = try_offsets(cluster, metadata, topic)
+    assert problem
+    assert problem.code() == KafkaError.UNKNOWN_MEMBER_ID
+    heir = cluster.member(group, topic, **one)
+    poll_until(cluster, [heir], lambda: heir.owned, "it was released")
+
+
+@consumer_protocol
+def test_a_released_identity_commits_nothing(cluster: Cluster) -> None:
+    """Neither before somebody takes it over, nor then."""
+    topic, group = cluster.topic(), cluster.unique("group")
+    one = {"group.instance.id": "one"}
+    first = cluster.member(group, topic, **one)
+    poll_until(cluster, [first], lambda: first.owned, "it has the partition")
+    metadata = first.consumer.consumer_group_metadata()
+    first.consumer.close()
+    released = try_offsets(cluster, metadata, topic)
+    heir = cluster.member(group, topic, **one)
+    poll_until(cluster, [heir], lambda: heir.owned, "it is taken over")
+    replaced = try_offsets(cluster, metadata, topic)
+    assert released
+    assert replaced
+    assert released.code() == KafkaError.ILLEGAL_GENERATION
+    assert replaced.code() == KafkaError.UNKNOWN_MEMBER_ID
+
+
+@consumer_protocol
+def test_nobody_gets_what_its_owner_has_not_given_up(cluster: Cluster) -> None:
+    """Until then the owner commits; who takes too long is put out, and loses the rest too."""
+    topic, group = cluster.topic(2), cluster.unique("group")
+    first = cluster.member(group, topic)
+    poll_until(cluster, [first], lambda: shared([first], 2), "it has all")
+    second = cluster.member(group, topic)
+    for _ in range(25):
+        second.poll()
+        cluster.pass_time(0.1)
+    assert second.owned == set()
+    metadata = first.consumer.consumer_group_metadata()
+    assert [try_offsets(cluster, metadata, topic, number) for number in (0, 1)] == [None, None]
+    poll_until(cluster, [second], lambda: shared([second], 2), "the second has all")
+    problem = try_offsets(cluster, first.consumer.consumer_group_metadata(), topic)
+    assert problem
+    assert problem.code() == KafkaError.UNKNOWN_MEMBER_ID
+    poll_until(cluster, [first, second], lambda: shared([first, second], 2), "they share")
+    moved, kept = first.history[1][1], first.history[2][1]
+    assert first.history[1:3] == [("revoke", moved), ("lost", kept)]
+    assert moved | kept == {0, 1}
+
+
+@consumer_protocol
+def test_who_polls_again_within_its_session_joins_anew(cluster: Cluster) -> None:
+    """It was a member all the time, and could commit; it loses what it has all the same."""
+    topic, group = cluster.topic(2), cluster.unique("group")
+    first, second = cluster.member(group, topic), cluster.member(group, topic)
+    poll_until(cluster, [first, second], lambda: shared([first, second], 2), "they share")
+    had, metadata = set(second.owned), second.consumer.consumer_group_metadata()
+    for _ in range(70):
+        first.poll()
+        cluster.pass_time(0.1)
+    assert len(first.owned) == 1
+    assert try_offsets(cluster, metadata, topic, *had) is None
+    second.wait_error(KafkaError._MAX_POLL_EXCEEDED)
+    poll_until(cluster, [first, second], lambda: shared([first, second], 2), "they share again")
+    assert second.history[1:3] == [("lost", had), ("assign", second.owned)]
+    assert try_offsets(cluster, metadata, topic, *second.owned)
