@@ -12,6 +12,7 @@ from penstock.errors import TopologyError
 from penstock.state.definition import check_name
 
 Guarantee: TypeAlias = Literal["exactly_once", "at_least_once"]
+GroupProtocol: TypeAlias = Literal["classic", "consumer"]
 Setting: TypeAlias = str | int | float | bool
 
 OWNED: Final[dict[str, str]] = {
@@ -57,7 +58,7 @@ class KafkaSettings:
     client: Mapping[str, Setting] = field(default_factory=dict[str, Setting])
     consumer: Mapping[str, Setting] = field(default_factory=dict[str, Setting])
     producer: Mapping[str, Setting] = field(default_factory=dict[str, Setting])
-    protocol: Literal["classic", "consumer"] = "classic"
+    protocol: GroupProtocol = "classic"
     session_timeout_ms: int = 10_000
     max_poll_interval_ms: int = 60_000
     transaction_timeout_ms: int = 15_000

@@ -3,6 +3,7 @@
 import penstock as ps
 from penstock.runtime.settings import (
     CommitSettings,
+    GroupProtocol,
     Guarantee,
     KafkaSettings,
     Settings,
@@ -16,22 +17,15 @@ LINES, LOUD = "lines", "loud"
 INPUTS, OUTPUTS = (WORDS, LINES), (UPPER, COUNTS, LOUD)
 STORES = ("per-key", "per-letter")
 
-SETTINGS = Settings(
-    kafka=KafkaSettings(
-        session_timeout_ms=3_000,
-        transaction_timeout_ms=8_000,
-        request_timeout_ms=2_000,
-        max_poll_interval_ms=10_000,
-    ),
-    state=StateSettings(
-        memory_bytes=1_000_000,
-        flush_interval_ms=500,
-        lock_timeout_ms=2_000,
-        restore_slice_ms=1,
-        cleanup_delay_ms=1_500,
-    ),
-    commit=CommitSettings(purge_interval_ms=400),
+SESSION_MS = 3_000
+STATE = StateSettings(
+    memory_bytes=1_000_000,
+    flush_interval_ms=500,
+    lock_timeout_ms=2_000,
+    restore_slice_ms=1,
+    cleanup_delay_ms=1_500,
 )
+COMMIT = CommitSettings(purge_interval_ms=400)
 
 
 def upper(text: str) -> str:
@@ -42,9 +36,17 @@ def last_letter(text: str) -> str:
     return text[-1]
 
 
-def make_app(emit: Emit, guarantee: Guarantee) -> ps.App:
+def make_app(emit: Emit, guarantee: Guarantee, protocol: GroupProtocol) -> ps.App:
     """Make it; `emit` is that of both counts."""
-    app = ps.App(ID, settings=SETTINGS, guarantee=guarantee)
+    kafka = KafkaSettings(
+        protocol=protocol,
+        session_timeout_ms=SESSION_MS,
+        transaction_timeout_ms=8_000,
+        request_timeout_ms=2_000,
+        max_poll_interval_ms=10_000,
+    )
+    settings = Settings(kafka=kafka, state=STATE, commit=COMMIT)
+    app = ps.App(ID, settings=settings, guarantee=guarantee)
     words = app.stream(WORDS, key=str, value=str)
     words.map(upper).to(UPPER)
     words.group_by_key().count(name="per-key", emit=emit).to(COUNTS)

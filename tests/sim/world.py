@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from penstock.errors import BrokerError, DataError, StateError
 from penstock.runtime.run import Running
-from penstock.runtime.settings import Guarantee
+from penstock.runtime.settings import GroupProtocol, Guarantee
 from penstock.testing.sim import Crash, Fate, Process, SimBroker, SimDisk, Survives
 from penstock.testing.sim.producer import SimProducer
 from penstock.topology.node import Emit
@@ -33,6 +33,8 @@ LOSABLE = (
     | dict.fromkeys(DOING, (Fate.LOST_REQUEST, Fate.LOST_ANSWER))
     | dict.fromkeys(ENDING, (Fate.LOST_REQUEST, Fate.LOST_ANSWER, Fate.LATE))
 )
+SESSION_S = applications.SESSION_MS / 1000
+HEARTBEAT_S = 0.5  # of the consumer protocol; the client beats at once where it has news
 ZOMBIE_S = (3.2, 7.8)  # longer than a session, shorter than a transaction
 FAVOURITES = [("stall", what) for what in DECISIVE]
 FAVOURITES += [("die", what) for what in (*DECISIVE, "incremental_unassign", "write")]
@@ -53,6 +55,7 @@ class Plan:
         one_disk: whether the workers share a host.
         moves: how much happens before all is well.
         favourite: a mishap, and the call at which it is far more likely than elsewhere.
+        protocol: that of the group.
     """
 
     seed: int
@@ -63,6 +66,7 @@ class Plan:
     one_disk: bool
     moves: int
     favourite: tuple[str, str] | None = None
+    protocol: GroupProtocol = "classic"
 
     @classmethod
     def of(cls, seed: int) -> "Plan":
@@ -76,6 +80,7 @@ class Plan:
             one_disk=draw.random() < 0.3,
             moves=draw.choice((100, 300, 800)),
             favourite=draw.choice((None, *FAVOURITES)),
+            protocol=draw.choice(("classic", "consumer")),
         )
 
 
@@ -107,7 +112,9 @@ class World:
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self.draw = random.Random(plan.seed + 1)
-        self.broker = SimBroker(random.Random(plan.seed + 2))
+        self.broker = SimBroker(
+            random.Random(plan.seed + 2), session_s=SESSION_S, heartbeat_s=HEARTBEAT_S
+        )
         for topic in (*applications.INPUTS, *applications.OUTPUTS):
             self.broker.create_topic(topic, plan.partitions)
         self.broker.create_topic(applications.LETTERS, self.draw.choice((1, 2)))
@@ -218,7 +225,7 @@ class World:
             life.busy = False
 
     def _live(self, life: Life) -> Generator[None]:
-        app = applications.make_app(self.plan.emit, self.plan.guarantee)
+        app = applications.make_app(self.plan.emit, self.plan.guarantee, self.plan.protocol)
         run_id = uuid.UUID(int=self.draw.getrandbits(128))
         running = Running(app, clients=self.broker.clients(life.process), run_id=run_id)
         worker = running.worker(life.slot.identity, life.disk.mount(life.process))
