@@ -6,10 +6,13 @@ A rule whose break nobody notices is not tested.
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 from penstock.engine.transaction import Event
 from penstock.runtime import intake, producer, tasks, worker
 from penstock.runtime.client_configs import ClientConfigs
 from penstock.state.store import Position
+from penstock.testing.sim.coordinator_consumer import ConsumerCoordinator
 from penstock.testing.sim.transactions import Session
 
 Patch = Callable[[Any], None]
@@ -106,6 +109,38 @@ def offsets_outside_of_the_transaction(patch: Any) -> None:
     patch.setattr(producer.TransactionalProducer, "send_offsets", hasty)
 
 
+def offsets_before_the_flush(patch: Any) -> None:
+    """Offsets are sent while records may still wait in the producer.
+
+    At least once loses those with the process. In a transaction they would be part of it all
+    the same: there it takes a second broken rule, `ends_before_the_offsets`.
+    """
+    flush, send = worker.Worker._flush, worker.Worker._send_offsets
+
+    def hasty(self: Any) -> Event:
+        with pytest.MonkeyPatch.context() as unflushed:
+            unflushed.setattr(self._producer, "flush", lambda: None)
+            return flush(self)
+
+    def late(self: Any) -> Event:
+        event = send(self)
+        self._producer.flush()
+        return event
+
+    _command(patch, worker.Command.FLUSH, hasty)
+    _command(patch, worker.Command.SEND_OFFSETS, late)
+
+
+def handed_over_too_early(patch: Any) -> None:
+    """The broker gives a partition to its new owner while the old one has it."""
+    patch.setattr(ConsumerCoordinator, "_taken", lambda self: set())
+
+
+def epochs_are_not_checked(patch: Any) -> None:
+    """The broker takes offsets from members of any epoch, and from those who were put out."""
+    patch.setattr(ConsumerCoordinator, "check", lambda *_: None)
+
+
 def restored_from_uncommitted_records(patch: Any) -> None:
     """The restore consumer reads aborted records too."""
     config = ClientConfigs.restore
@@ -197,6 +232,9 @@ SABOTAGES: list[Patch] = [
     nobody_is_fenced,
     offsets_without_a_member,
     offsets_outside_of_the_transaction,
+    offsets_before_the_flush,
+    handed_over_too_early,
+    epochs_are_not_checked,
     restored_from_uncommitted_records,
     offsets_are_not_waited_for,
     inputs_uncommitted,
