@@ -388,8 +388,11 @@ class TaskStarter:
         return wait
 
     def _run(self, owned: OwnedTask) -> None:
-        if owned.metadata is None and self._exactly_once:
-            _check_no_state(owned)
+        if owned.metadata is None and self._exactly_once and _with_state(owned):
+            if not self._is_overtaken(owned):
+                raise _forgotten(owned)
+            self.close(owned)
+            return
         overlays = {
             name: Overlay(
                 opened.definition,
@@ -408,6 +411,11 @@ class TaskStarter:
         owned.committed_ms = self._now_ms()
         self._consumer.begin(owned.offsets)
         log.info("Task %s runs from %s.", owned, owned.offsets)
+
+    def _is_overtaken(self, owned: OwnedTask) -> bool:
+        """Whether another worker has committed since: it had the task while this one stalled."""
+        found = self._consumer.committed(owned.inputs, COMMITTED_TIMEOUT_S)
+        return found is None or _memory(owned, found)[1] is not None
 
     def _order(self, owned: OwnedTask, task: Task) -> InputOrder | None:
         if not owned.lead.ordered:
@@ -468,23 +476,27 @@ def check_definitions(stores: tuple[StoreDefinition, ...], found: Metadata, wher
         )  # fmt: skip
 
 
-def _check_no_state(owned: OwnedTask) -> None:
+def _with_state(owned: OwnedTask) -> list[str]:
+    """Return the stores of a task that hold anything."""
+    return [name for name, of in owned.stores.items() if of.restore.records or not of.was_empty]
+
+
+def _forgotten(owned: OwnedTask) -> BrokerError:
+    name = _with_state(owned)[0]
     found = (
         "the offsets committed for its input lack the metadata that goes with it: another"
         " program has moved them"
         if owned.settled
         else "no offset is committed for its input: the offsets have expired or were deleted"
     )
-    for name, opened in owned.stores.items():
-        if opened.restore.records or not opened.was_empty:
-            raise BrokerError(
-                f"The store {name} of {owned} has state, but {found}. To go on would count"
-                " records twice, or not at all. Start over under a new application id, or"
-                " delete the group, the changelog and the local state together.",
-                topic=owned.lead.topic,
-                partition=owned.partition,
-                store=name,
-            )
+    return BrokerError(
+        f"The store {name} of {owned} has state, but {found}. To go on would count"
+        " records twice, or not at all. Start over under a new application id, or"
+        " delete the group, the changelog and the local state together.",
+        topic=owned.lead.topic,
+        partition=owned.partition,
+        store=name,
+    )
 
 
 def offsets_to_commit(

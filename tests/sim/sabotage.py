@@ -209,6 +209,36 @@ def what_a_fetch_still_brings_is_kept(patch: Any) -> None:
     patch.setattr(intake.Intake, "__init__", credulous)
 
 
+def ends_before_the_offsets(patch: Any) -> None:
+    """A new owner takes the changelogs' ends before the offsets, which it then waits for.
+
+    Nobody notices that alone: whose offsets are accepted has flushed before.
+    """
+    find, open_stores = tasks.TaskStarter._find_offsets, tasks.TaskStarter._open_stores
+
+    def hasty(self: Any, waiting: Any) -> bool:
+        application = self._prepared.topology.application
+        for owned in waiting:
+            stores = owned.lead.part.stores
+            ends = self._admin.ends([(s.changelog(application), owned.partition) for s in stores])
+            vars(owned).setdefault("early", ends)
+        return find(self, waiting)
+
+    def late(self: Any, waiting: Any) -> None:
+        ends = {at: n for owned in waiting for at, n in vars(owned).pop("early").items()}
+        with pytest.MonkeyPatch.context() as old:
+            old.setattr(self._admin, "ends", lambda _: ends)
+            open_stores(self, waiting)
+
+    patch.setattr(tasks.TaskStarter, "_find_offsets", hasty)
+    patch.setattr(tasks.TaskStarter, "_open_stores", late)
+
+
+def nobody_looks_again(patch: Any) -> None:
+    """State without offsets is taken for forgotten offsets at once (as it once was)."""
+    patch.setattr(tasks.TaskStarter, "_is_overtaken", lambda *_: False)
+
+
 def what_was_given_up_is_rewound(patch: Any) -> None:
     """An input that comes back goes on where it once was rewound to (as it once did).
 

@@ -1,21 +1,33 @@
 """Mishaps that took many worlds to come up, told step by step."""
 
+import random
 from collections.abc import Callable
 
 import pytest
 
+from penstock.runtime.restorer import Restorer
+from penstock.runtime.settings import GroupProtocol
 from penstock.testing.sim import Fate, Process
+from penstock.testing.sim.producer import SimProducer
 from tests.sim import applications, sabotage
 from tests.sim.judging import judge
-from tests.sim.world import Plan, World
+from tests.sim.world import Plan, Slot, World
 
+both_protocols = pytest.mark.parametrize("protocol", ["classic", "consumer"])
 SESSION_S = 3.1  # a little longer than it lasts; twice that is shorter than a transaction
+
+
+class Least(random.Random):
+    """What no client can foresee is as little as it may be: nothing is sent before a flush."""
+
+    def randint(self, a: int, _b: int) -> int:
+        return a
 
 
 class Told(World):
     """A world of two workers and one partition, in which only the told mishap happens."""
 
-    def __init__(self) -> None:
+    def __init__(self, protocol: GroupProtocol = "classic") -> None:
         super().__init__(
             Plan(
                 1,
@@ -26,6 +38,7 @@ class Told(World):
                 one_disk=False,
                 moves=0,
                 favourite=None,
+                protocol=protocol,
             )
         )
         self.mishaps: list[tuple[str, Callable[[Process], None]]] = []
@@ -34,6 +47,32 @@ class Told(World):
         if self.mishaps and what == self.mishaps[0][0]:
             self.mishaps.pop(0)[1](process)
         return Fate.DONE
+
+    def work(self, slot: Slot, *, steps: int = 40) -> None:
+        """Let one worker work for a while."""
+        for _ in range(steps):
+            self.step(slot)
+            self.broker.advance(0.02)
+
+    def write_words(self) -> None:
+        """Write to the topic that is counted, every key at least once."""
+        process = self.broker.process("writer")
+        producer = SimProducer(self.broker, process, {})
+        for number in range(9):
+            producer.produce(
+                applications.WORDS, f"{self.broker.clock.now()}-{number}-a", f"k0-{number % 3}", 0
+            )
+        producer.flush()
+
+    def work_up_to(self, slot: Slot, *mishaps: tuple[str, Callable[[Process], None]]) -> None:
+        """Let one worker work until the last of these calls has had its mishap."""
+        self.mishaps = list(mishaps)
+        while self.mishaps:
+            self.work(slot, steps=1)
+
+
+def nothing(_: Process) -> None:
+    """Let a call pass."""
 
 
 def lost_and_found() -> Told:
@@ -54,18 +93,11 @@ def lost_and_found() -> Told:
 
     world = Told()
     first, second = world.slots
-    for _ in range(40):
-        world.step(first)
-        world.broker.advance(0.02)
+    world.work(first)
     world.feeder.write_some()
     # The first one brings the records, the second one stands in the open batch.
-    world.mishaps = [("poll", lambda _: None), ("poll", mishap)]
-    while world.mishaps:
-        world.step(first)
-        world.broker.advance(0.02)
-    for _ in range(10):
-        world.step(first)
-        world.broker.advance(0.02)
+    world.work_up_to(first, ("poll", nothing), ("poll", mishap))
+    world.work(first, steps=10)
     world.settle()
     return world
 
@@ -79,3 +111,109 @@ def test_rewinding_it_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     sabotage.what_was_given_up_is_rewound(monkeypatch)
     with pytest.raises(AssertionError):
         judge(lost_and_found())
+
+
+def overtaken(protocol: GroupProtocol) -> Told:
+    """A worker stalls in its first restore; another does the work, commits, and has state.
+
+    Nothing was committed when the first one asked, and there was only an aborted transaction to
+    restore. It reads on to the end, and finds what the other one has written.
+    """
+
+    work = Restorer.work
+
+    def stall(restorer: Restorer, slice_ms: int) -> None:
+        patch.undo()
+        (process,) = world.lives
+        process.stopped = True
+        world.broker.advance(SESSION_S)
+        world.write_words()
+        while world.lag():
+            world.work(second, steps=1)
+        process.stopped = False
+        work(restorer, slice_ms)
+
+    world = Told(protocol)
+    first, second = world.slots
+    world.work_up_to(first, ("subscribe", Process.kill))
+    first.starts_at = 0.0
+    abort_in(world, f"{applications.ID}-per-key-changelog")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Restorer, "work", stall)
+        world.work(first)
+    world.settle()
+    return world
+
+
+def abort_in(world: Told, topic: str) -> None:
+    """Leave the records of a transaction that was aborted in a topic."""
+    producer = SimProducer(world.broker, world.broker.process("aborter"), {"transactional.id": "x"})
+    producer.init_transactions()
+    producer.begin_transaction()
+    producer.produce(topic, "1", "k", 0)
+    producer.flush()
+    producer.abort_transaction()
+
+
+@both_protocols
+def test_who_is_overtaken_at_its_start_asks_again(protocol: GroupProtocol) -> None:
+    judge(overtaken(protocol))
+
+
+@both_protocols
+def test_to_take_that_for_forgotten_offsets_is_noticed(
+    protocol: GroupProtocol, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The worker once did that, and advised to start over."""
+    sabotage.nobody_looks_again(monkeypatch)
+    with pytest.raises(AssertionError, match="gives up"):
+        overtaken(protocol)
+
+
+def put_out_in_the_flush(protocol: GroupProtocol) -> Told:
+    """A worker stalls in the flush of a batch for longer than its session, ends it, and dies.
+
+    Another one waits for the offsets meanwhile, if they are sent already.
+    """
+
+    def mishap(process: Process) -> None:
+        process.stopped, world.broker.draw = True, usual
+        world.broker.advance(SESSION_S)
+        world.work(second, steps=10)
+        process.stopped = False
+
+    world = Told(protocol)
+    first, second = world.slots
+    world.work(first)
+    world.write_words()
+    usual, world.broker.draw = world.broker.draw, Least()
+    world.work_up_to(first, ("flush", mishap))
+    world.mishaps = [("poll", Process.kill)]
+    world.step(first)
+    world.write_words()
+    world.work(second)
+    world.settle()
+    return world
+
+
+OFFSETS_FIRST = sabotage.offsets_before_the_flush
+ENDS_FIRST = sabotage.ends_before_the_offsets
+
+
+@both_protocols
+@pytest.mark.parametrize("broken", [(), (OFFSETS_FIRST,), (ENDS_FIRST,)])
+def test_flush_then_offsets_and_offsets_then_ends(
+    protocol: GroupProtocol, broken: tuple[sabotage.Patch, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two orders keep a successor from offsets without their state; each is enough."""
+    for patch in broken:
+        patch(monkeypatch)
+    judge(put_out_in_the_flush(protocol))
+
+
+@both_protocols
+def test_neither_order_is_noticed(protocol: GroupProtocol, monkeypatch: pytest.MonkeyPatch) -> None:
+    OFFSETS_FIRST(monkeypatch)
+    ENDS_FIRST(monkeypatch)
+    with pytest.raises(AssertionError):
+        judge(put_out_in_the_flush(protocol))
