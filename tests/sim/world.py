@@ -39,6 +39,7 @@ ZOMBIE_S = (3.2, 7.8)  # longer than a session, shorter than a transaction
 FAVOURITES = [("stall", what) for what in DECISIVE]
 FAVOURITES += [("die", what) for what in (*DECISIVE, "incremental_unassign", "write")]
 FAVOURITES += [("lose", what) for what in (*ENDING, "flush", "init_transactions")]
+ROLL_MOVES = 20
 MOST_STEPS = 2_000
 
 
@@ -56,6 +57,7 @@ class Plan:
         moves: how much happens before all is well.
         favourite: a mishap, and the call at which it is far more likely than elsewhere.
         protocol: that of the group.
+        rolls: whether all workers are restarted one after another in the end.
     """
 
     seed: int
@@ -67,6 +69,7 @@ class Plan:
     moves: int
     favourite: tuple[str, str] | None = None
     protocol: GroupProtocol = "classic"
+    rolls: bool = False
 
     @classmethod
     def of(cls, seed: int) -> "Plan":
@@ -81,6 +84,7 @@ class Plan:
             moves=draw.choice((100, 300, 800)),
             favourite=draw.choice((None, *FAVOURITES)),
             protocol=draw.choice(("classic", "consumer")),
+            rolls=draw.random() < 0.3,
         )
 
 
@@ -133,6 +137,8 @@ class World:
         """Let things happen, then let all be well until everything is processed."""
         for _ in range(self.plan.moves):
             self._move()
+        if self.plan.rolls:
+            self._roll()
         self.ill = False
         self.feeder.finish()
         for slot in self.slots:
@@ -163,6 +169,15 @@ class World:
             for life in list(self.lives.values()):
                 if life.slot.life is not life:
                     self._step_life(life)
+
+    def _roll(self) -> None:
+        """Restart all workers one after another; mishaps go on."""
+        for slot in self.slots:
+            self.note(f"{slot.identity} is restarted")
+            self.leave(slot)
+            slot.starts_at = 0.0
+            for _ in range(ROLL_MOVES):
+                self._move()
 
     def settle(self) -> None:
         """Let all workers work until everything is processed, and stop them."""

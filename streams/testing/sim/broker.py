@@ -30,6 +30,8 @@ from penstock.testing.sim.producer import SimProducer
 from penstock.testing.sim.topics import ClusterInfo, PartitionInfo, SimTopic, TopicInfo
 from penstock.testing.sim.transactions import Partition, TransactionCoordinator
 
+MOST_LAG_S = 0.2
+
 
 class Background(Protocol):
     """A client with threads of its own."""
@@ -44,7 +46,8 @@ class SimBroker:
 
     Args:
         draw: decides what no client can foresee: how much a fetch brings, when a record that
-            waits in a producer is sent. Left out, everything comes and is sent at once.
+            waits in a producer is sent, how late a heartbeat is answered. Left out, everything
+            comes and is sent at once.
         session_s: `group.consumer.session.timeout.ms`, of members by the consumer protocol.
         heartbeat_s: `group.consumer.heartbeat.interval.ms`.
 
@@ -109,7 +112,9 @@ class SimBroker:
         if config.get("group.protocol", "classic") == "classic":
             return ClassicMembership(*common)
         member = f"{config.get('group.instance.id', 'member')}-{self._number()}"
-        return ConsumerMembership(*common, member=member, heartbeat_s=self._heartbeat_s)
+        return ConsumerMembership(
+            *common, member=member, heartbeat_s=self._heartbeat_s, lag_s=self._lag_s
+        )
 
     def process(self, name: str = "test", hook: Hook | None = None) -> Process:
         """Make a process for clients to live in."""
@@ -160,6 +165,9 @@ class SimBroker:
                 client.background()
         finally:
             self._moving = False
+
+    def _lag_s(self) -> float:
+        return self.draw.uniform(0, MOST_LAG_S) if self.draw else 0.0
 
     def _moved(self) -> None:
         self.settle()

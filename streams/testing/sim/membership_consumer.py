@@ -6,13 +6,13 @@ falls silent stays in the group until its session ends, or until the application
 then it loses what it has, leaves, and joins anew.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from confluent_kafka import KafkaError
 
 from penstock.testing.sim.coordinator import GroupMetadata, Partition
-from penstock.testing.sim.coordinator_consumer import JOINING, Beat
+from penstock.testing.sim.coordinator_consumer import JOINING, Answer, Beat
 from penstock.testing.sim.group import Group
 from penstock.testing.sim.membership import Client, Membership, Rebalance
 
@@ -23,6 +23,7 @@ class ConsumerMembership(Membership):
     Args:
         member: the id that it gives itself.
         heartbeat_s: how often it is heard of where it has nothing to tell.
+        lag_s: says how long an answer takes; until it is there the member's epoch may be old.
     """
 
     def __init__(
@@ -33,14 +34,18 @@ class ConsumerMembership(Membership):
         *clock: Any,
         member: str,
         heartbeat_s: float,
+        lag_s: Callable[[], float],
     ) -> None:
         super().__init__(client, group, config, *clock)
         self._member = member
         self._heartbeat_s = heartbeat_s
+        self._lag_s = lag_s
         self._epoch = JOINING
         self._out = True
         self._must_leave = False
         self._next_beat = 0.0
+        self._answer: Answer | None = None
+        self._arrives = 0.0
         self._target: frozenset[Partition] = frozenset()
 
     @property
@@ -55,13 +60,21 @@ class ConsumerMembership(Membership):
     def _beat(self) -> None:
         if self._out and self._rebalancing:
             return
-        if self._out or self._clock.now() >= self._next_beat:
-            self._tell()
+        now = self._clock.now()
+        if self._answer is None and (self._out or now >= self._next_beat):
+            self._answer = self._group.consumer.heartbeat(self._what_to_tell())
+            self._out = False
+            self._arrives, self._next_beat = now + self._lag_s(), now + self._heartbeat_s
+        if self._answer is not None:
+            if now < self._arrives:
+                return
+            self._epoch, self._target = self._answer
+            self._answer = None
         if not self._rebalancing:
             self._come_closer()
 
-    def _tell(self) -> None:
-        beat = Beat(
+    def _what_to_tell(self) -> Beat:
+        return Beat(
             self._member,
             JOINING if self._out else self._epoch,
             self._instance,
@@ -69,9 +82,6 @@ class ConsumerMembership(Membership):
             self._owned,
             self._max_poll_s,
         )
-        self._epoch, self._target = self._group.consumer.heartbeat(beat)
-        self._out = False
-        self._next_beat = self._clock.now() + self._heartbeat_s
 
     def _come_closer(self) -> None:
         revoked, added = self._owned - self._target, self._target - self._owned
@@ -99,4 +109,4 @@ class ConsumerMembership(Membership):
         self._group.consumer.leave(self._member)
 
     def _forget(self, problem: KafkaError | None) -> None:
-        self._out = True
+        self._out, self._answer = True, None
