@@ -138,7 +138,10 @@ class ClassicCoordinator:
         return every.difference(*(member.assigned for member in self._members.values()))
 
     def check(
-        self, member: GroupMetadata, _partitions: Collection[Partition], fault: Fault
+        self,
+        member: GroupMetadata,
+        partitions: Collection[Partition],
+        fault: Fault,
     ) -> None:
         """Raise the fault unless a member is of this generation."""
         self._check_member(member.member, member.instance, fault)
