@@ -65,11 +65,9 @@ class Team:
         return checking.all_committed(app.servers, app.id, [*app.inputs, self.repartition])
 
     def keep_going(self) -> None:
-        """Start those workers again that a clear error has ended, as a supervisor would."""
+        """Start those workers again that a clear error has ended."""
         for worker in self.workers:
-            if worker.started() and not worker.alive():
-                print(f"{worker.id} has ended: {worker.fails().rstrip().splitlines()[-1]}")
-                worker.start()
+            worker.keep_going()
 
     def wait_until(self, reached: Callable[[], bool], what: str, timeout_s: float = WAIT_S) -> None:
         """Wait for something; workers that a clear error has ended are started again."""

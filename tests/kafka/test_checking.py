@@ -136,7 +136,7 @@ def test_a_store_that_is_behind_passes_only_where_it_may(tmp_path: Path) -> None
         ([*HELD, (b"k0", stamped(9, long(9)))], 11, "b'k0' is 9 at 9, the changelog says None"),
         ([HELD[0], (b"k2", stamped(8, long(9)))], 11, "b'k2' is 9 at 8, the changelog says 8 at 8"),
         ([HELD[0], (b"k2", stamped(7, long(8)))], 11, "b'k2' is 8 at 7, the changelog says 8 at 8"),
-        (HELD, 10, "misses log/0 offset 10"),
+        ([*HELD, (b"k0", stamped(9, long(9)))], 10, "misses log/0 offset 10"),
         (HELD, 13, "reflects 13, log/0 ends at 12"),
     ],
     ids=["lost", "not deleted", "other value", "other timestamp", "behind", "ahead"],

@@ -127,6 +127,15 @@ class Application:
     def alive(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
+    def keep_going(self) -> None:
+        """Start the worker again where a clear error has ended it, as a supervisor would."""
+        if not self.started() or self.alive():
+            return
+        last = self.fails().rstrip().splitlines()[-1]
+        assert re.match(r"penstock\.errors\.(?!Bug)|.* CRITICAL ", last), self.text()
+        print(f"{self.id} has ended, and starts again: {last}")
+        self.start()
+
     def forget(self) -> None:
         """Note that the worker has ended by itself."""
         assert not self.alive()
@@ -184,11 +193,7 @@ class Application:
         """Wait as `wait_until` does; a worker that a clear error has ended is started again."""
         deadline = time.monotonic() + timeout_s
         while not reached():
-            if not self.alive():
-                last = self.fails().rstrip().splitlines()[-1]
-                assert last.startswith("penstock.errors."), self.text()
-                print(f"{self.id} has ended, and starts again: {last}")
-                self.start()
+            self.keep_going()
             if time.monotonic() > deadline:
                 self.fail(f"not within {timeout_s:g} s: {what}")
             time.sleep(0.03)
