@@ -65,6 +65,7 @@ def test_a_worker_that_was_stopped_past_its_timeouts_goes_on(
     end(app)
 
 
+@pytest.mark.full
 def test_a_zombie_adds_nothing_to_what_its_successor_commits(
     kafka: KafkaServer, tmp_path: Path, draw: random.Random
 ) -> None:
