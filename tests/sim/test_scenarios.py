@@ -54,14 +54,13 @@ class Told(World):
             self.step(slot)
             self.broker.advance(0.02)
 
-    def write_words(self) -> None:
-        """Write to the topic that is counted, every key at least once."""
+    def write(self, topic: str) -> None:
+        """Write to an input, every key more than once."""
         process = self.broker.process("writer")
         producer = SimProducer(self.broker, process, {})
         for number in range(9):
-            producer.produce(
-                applications.WORDS, f"{self.broker.clock.now()}-{number}-a", f"k0-{number % 3}", 0
-            )
+            value = f"{self.broker.clock.now()}-{number}-a"
+            producer.produce(topic, value, f"k0-{number % 3}", 0)
         producer.flush()
 
     def work_up_to(self, slot: Slot, *mishaps: tuple[str, Callable[[Process], None]]) -> None:
@@ -119,7 +118,6 @@ def overtaken(protocol: GroupProtocol) -> Told:
     Nothing was committed when the first one asked, and there was only an aborted transaction to
     restore. It reads on to the end, and finds what the other one has written.
     """
-
     work = Restorer.work
 
     def stall(restorer: Restorer, slice_ms: int) -> None:
@@ -127,7 +125,7 @@ def overtaken(protocol: GroupProtocol) -> Told:
         (process,) = world.lives
         process.stopped = True
         world.broker.advance(SESSION_S)
-        world.write_words()
+        world.write(applications.WORDS)
         while world.lag():
             world.work(second, steps=1)
         process.stopped = False
@@ -170,8 +168,8 @@ def test_to_take_that_for_forgotten_offsets_is_noticed(
         overtaken(protocol)
 
 
-def put_out_in_the_flush(protocol: GroupProtocol) -> Told:
-    """A worker stalls in the flush of a batch for longer than its session, ends it, and dies.
+def put_out(protocol: GroupProtocol, topic: str, call: str) -> Told:
+    """A worker stalls in the end of a batch for longer than its session, ends it, and dies.
 
     Another one waits for the offsets meanwhile, if they are sent already.
     """
@@ -185,15 +183,29 @@ def put_out_in_the_flush(protocol: GroupProtocol) -> Told:
     world = Told(protocol)
     first, second = world.slots
     world.work(first)
-    world.write_words()
+    world.write(topic)
     usual, world.broker.draw = world.broker.draw, Least()
-    world.work_up_to(first, ("flush", mishap))
+    world.work_up_to(first, (call, mishap))
     world.mishaps = [("poll", Process.kill)]
     world.step(first)
-    world.write_words()
+    world.write(topic)
     world.work(second)
     world.settle()
     return world
+
+
+@both_protocols
+def test_offsets_are_waited_for(protocol: GroupProtocol) -> None:
+    judge(put_out(protocol, applications.LINES, "commit_transaction"))
+
+
+@both_protocols
+def test_not_to_wait_for_them_is_noticed(
+    protocol: GroupProtocol, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sabotage.offsets_are_not_waited_for(monkeypatch)
+    with pytest.raises(AssertionError, match="twice"):
+        judge(put_out(protocol, applications.LINES, "commit_transaction"))
 
 
 OFFSETS_FIRST = sabotage.offsets_before_the_flush
@@ -208,7 +220,7 @@ def test_flush_then_offsets_and_offsets_then_ends(
     """Two orders keep a successor from offsets without their state; each is enough."""
     for patch in broken:
         patch(monkeypatch)
-    judge(put_out_in_the_flush(protocol))
+    judge(put_out(protocol, applications.WORDS, "flush"))
 
 
 @both_protocols
@@ -216,4 +228,4 @@ def test_neither_order_is_noticed(protocol: GroupProtocol, monkeypatch: pytest.M
     OFFSETS_FIRST(monkeypatch)
     ENDS_FIRST(monkeypatch)
     with pytest.raises(AssertionError):
-        judge(put_out_in_the_flush(protocol))
+        judge(put_out(protocol, applications.WORDS, "flush"))

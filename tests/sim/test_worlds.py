@@ -72,8 +72,8 @@ def test_results_are_exact_in_many_worlds() -> None:
         live(seed)
 
 
-# Noticed by one world in 250: from where one is near.
-RARE = {"offsets_are_not_waited_for": 200}
+# Noticed by one world in 300 or fewer (test_scenarios tells it too): from where one is near.
+RARE = {"offsets_are_not_waited_for": 480}
 
 
 @pytest.mark.parametrize("broken", sabotage.SABOTAGES, ids=lambda broken: broken.__name__)
