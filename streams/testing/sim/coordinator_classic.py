@@ -137,12 +137,7 @@ class ClassicCoordinator:
         every = set(subscribed(topics, self._count))
         return every.difference(*(member.assigned for member in self._members.values()))
 
-    def check(
-        self,
-        member: GroupMetadata,
-        partitions: Collection[Partition],
-        fault: Fault,
-    ) -> None:
+    def check(self, member: GroupMetadata, partitions: Collection[Partition], fault: Fault) -> None:
         """Raise the fault unless a member is of this generation."""
         self._check_member(member.member, member.instance, fault)
         if member.generation != self._generation:

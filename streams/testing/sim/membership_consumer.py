@@ -60,18 +60,22 @@ class ConsumerMembership(Membership):
     def _beat(self) -> None:
         if self._out and self._rebalancing:
             return
+        if self._must_leave:
+            self._leave()
         now = self._clock.now()
         if self._answer is None and (self._out or now >= self._next_beat):
-            self._answer = self._group.consumer.heartbeat(self._what_to_tell())
-            self._out = False
-            self._arrives, self._next_beat = now + self._lag_s(), now + self._heartbeat_s
-        if self._answer is not None:
-            if now < self._arrives:
-                return
+            self._tell()
+        if self._answer and now >= self._arrives:
             self._epoch, self._target = self._answer
             self._answer = None
-        if not self._rebalancing:
+        if not self._answer and not self._rebalancing:
             self._come_closer()
+
+    def _tell(self) -> None:
+        now = self._clock.now()
+        self._answer = self._group.consumer.heartbeat(self._what_to_tell())
+        self._out = False
+        self._arrives, self._next_beat = now + self._lag_s(), now + self._heartbeat_s
 
     def _what_to_tell(self) -> Beat:
         return Beat(
@@ -98,8 +102,6 @@ class ConsumerMembership(Membership):
             self._waiting.append(Rebalance("assign", frozenset()))
         elif rebalance.kind == "lost":
             self._epoch = JOINING
-            if self._must_leave:
-                self._leave()
 
     def _fall_silent(self) -> None:
         self._must_leave = not self._rebalancing
