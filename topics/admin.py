@@ -7,9 +7,10 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from confluent_kafka import (
+    ConsumerGroupState,
     IsolationLevel,
     KafkaError,
     KafkaException,
@@ -28,6 +29,7 @@ from penstock.errors import BrokerError
 from penstock.topics.internal import InternalTopic, verify
 
 log = logging.getLogger("penstock")
+T = TypeVar("T")
 
 _HOPELESS = (KafkaError._AUTHENTICATION, KafkaError._SSL)
 _EXISTS = KafkaError.TOPIC_ALREADY_EXISTS
@@ -75,29 +77,40 @@ class Description:
     partitions: int
 
 
-class Pending:
-    """An answer that is on its way."""
+@dataclass(frozen=True)
+class Owners:
+    """Who has which partitions of a group.
 
-    def __init__(self, futures: Mapping[str, Any]) -> None:
+    Attributes:
+        stable: whether no rebalance goes on.
+        members: the partitions of each member, by its id.
+    """
+
+    stable: bool
+    members: Mapping[str, frozenset[tuple[str, int]]]
+
+
+class Pending(Generic[T]):
+    """An answer that is on its way.
+
+    Args:
+        futures: what it is made of.
+        read: makes it of them.
+    """
+
+    def __init__(
+        self, futures: Mapping[str, Any], read: Callable[[Mapping[str, Any]], T | None]
+    ) -> None:
         self._futures = futures
+        self._read = read
 
     def done(self) -> bool:
         """Whether the answer is there."""
         return all(future.done() for future in self._futures.values())
 
-    def result(self) -> dict[str, Description | None] | None:
-        """Return each topic, None for one that does not exist; None if the cluster is away."""
-        found: dict[str, Description | None] = {}
-        for name, future in self._futures.items():
-            try:
-                topic = future.result()
-            except KafkaException as error:
-                if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
-                    return None
-                found[name] = None
-            else:
-                found[name] = Description(str(topic.topic_id), len(topic.partitions))
-        return found
+    def result(self) -> T | None:
+        """Return the answer; None if the cluster is away."""
+        return self._read(self._futures)
 
 
 class Admin:
@@ -168,9 +181,12 @@ class Admin:
         found = {name: self._result("describing topics", f) for name, f in futures.items()}
         return {name: str(description.topic_id) for name, description in found.items()}
 
-    def describe(self, topics: Sequence[str]) -> "Pending":
-        """Ask what topics are like, without waiting for the answer."""
-        return Pending(self._describe(topics))
+    def describe(self, topics: Sequence[str]) -> Pending[dict[str, Description | None]]:
+        """Ask what topics are like, without waiting for the answer.
+
+        It has None for a topic that does not exist.
+        """
+        return Pending(self._describe(topics), _described)
 
     def _describe(self, topics: Sequence[str]) -> dict[str, Any]:
         found: dict[str, Any] = self._client.describe_topics(
@@ -178,11 +194,20 @@ class Admin:
         )
         return found
 
+    def owners(self, group: str) -> Pending[Owners]:
+        """Ask who has which partitions of a group, without waiting for the answer."""
+        return Pending(self._describe_group(group), lambda futures: _owners(futures[group]))
+
+    def _describe_group(self, group: str) -> dict[str, Any]:
+        found: dict[str, Any] = self._client.describe_consumer_groups(
+            [group], request_timeout=self._timeout_s
+        )
+        return found
+
     def members(self, group: str) -> list[Member]:
         """Return the members of a group; none where there is no such group."""
-        asked = self._client.describe_consumer_groups([group], request_timeout=self._timeout_s)
         try:
-            found = asked[group].result()
+            found = self._describe_group(group)[group].result()
         except KafkaException as error:
             if error.args[0].code() in _NO_GROUP:
                 return []
@@ -338,6 +363,36 @@ class Admin:
     def _note(self, error: KafkaError) -> None:
         if error.code() != KafkaError._ALL_BROKERS_DOWN:
             self._last_error = error
+
+
+def _described(futures: Mapping[str, Any]) -> dict[str, Description | None] | None:
+    found: dict[str, Description | None] = {}
+    for name, future in futures.items():
+        try:
+            topic = future.result()
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
+                return None
+            found[name] = None
+        else:
+            found[name] = Description(str(topic.topic_id), len(topic.partitions))
+    return found
+
+
+def _owners(future: Any) -> Owners | None:
+    try:
+        found = future.result()
+    except KafkaException:
+        return None
+    return Owners(
+        found.state == ConsumerGroupState.STABLE,
+        {
+            member.member_id: frozenset(
+                (at.topic, at.partition) for at in member.assignment.topic_partitions
+            )
+            for member in found.members
+        },
+    )
 
 
 def _tell(future: Any) -> None:

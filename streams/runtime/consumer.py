@@ -8,6 +8,7 @@ paused, an input that is resumed waits up to a second until the client's broker 
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import accumulate, groupby
 from typing import Any, cast
@@ -28,6 +29,7 @@ from penstock.runtime.message import Message
 Inputs = Iterable[tuple[str, int]]
 
 MOST_RUNS = 16
+NO_TOPIC = "(rejoin "
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,9 @@ class InputConsumer:
         self._topics = topics
         self.put_out = False
         self._begun: set[tuple[str, int]] = set()
+        self._leads: list[str] = []
+        self._callbacks: dict[str, Any] = {}
+        self._rejoins = 0
         self._with_headers = with_headers
 
     def subscribe(self, topics: Sequence[str], membership: Membership, timeout_s: float) -> None:
@@ -81,14 +86,35 @@ class InputConsumer:
             # Without it about half of the starts wait 1.0 s for metadata.
             for topic in sorted(self._topics):
                 self.client.list_topics(topic, timeout_s)
-            self.client.subscribe(
-                list(topics),
-                on_assign=lambda _, found: self._accept(membership, _pairs(found)),
-                on_revoke=lambda _, found: self._give(membership.revoked(_pairs(found))),
-                on_lost=lambda _, found: self._give(membership.lost(_pairs(found))),
-            )
+            self._leads = list(topics)
+            self._callbacks = {
+                "on_assign": lambda _, found: self._accept(membership, _pairs(found)),
+                "on_revoke": lambda _, found: self._give(membership.revoked(_pairs(found))),
+                "on_lost": lambda _, found: self._give(membership.lost(_pairs(found))),
+            }
+            self.client.subscribe(self._leads, **self._callbacks)
         except KafkaException as error:
             raise _failed("Joining the group", error) from error
+
+    @property
+    def member_id(self) -> str | None:
+        """The id that this member has in the group; None where it is not in it."""
+        return self.client.memberid() or None
+
+    def rejoin(self) -> None:
+        """Join the group again and keep what there is: so a rebalance begins.
+
+        The client has no call for that, but it looks a new topic up when it subscribes to one,
+        and joins again after that. No topic can have this name. It is taken back at once: for as
+        long as the topic is not there, the client would look it up again and never join. (A
+        pattern that matches nothing does it once in a quarter of an hour only.)
+        """
+        if self.member_id is None:  # it joins already, and the client would abort the process
+            return
+        self._rejoins += 1  # a name that was refused is not looked up again
+        with suppress(KafkaException):  # what is wrong with the client, `fetch` says
+            for topics in ([*self._leads, f"{NO_TOPIC}{self._rejoins})"], self._leads):
+                self.client.subscribe(topics, **self._callbacks)
 
     def fetch(self, timeout_s: float, limit: int) -> list[Fetched]:
         """Return what there is, waiting at most timeout_s for a first record.
@@ -235,7 +261,7 @@ class InputConsumer:
     def _check(self, failed: list[Message]) -> None:
         for message in failed:
             problem = message.error()
-            if problem is None:
+            if problem is None or (message.topic() or "").startswith(NO_TOPIC):
                 continue
             if problem.code() == KafkaError._AUTO_OFFSET_RESET:
                 raise BrokerError(

@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, nullcontext
 from functools import partial
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ from penstock.runtime.destinations import ClusterDestinations
 from penstock.runtime.ending import Ending, exit_now, stopped_by_signals
 from penstock.runtime.group import wait_for_group
 from penstock.runtime.loading import refuse_while_loading
+from penstock.runtime.orphans import OrphanWatch
 from penstock.runtime.parent import Parent
 from penstock.runtime.preparation import Prepared, max_message_bytes, prepare
 from penstock.runtime.producer import IdempotentProducer, TransactionalProducer
@@ -259,11 +261,20 @@ class Running:
             starter=starter,
             reporter=self._reporter,
             watch=TopicWatch(admin, prepared, settings.kafka.topic_check_ms, clients.now() * 1000),
+            orphans=self._orphan_watch(prepared, admin, consumer),
             run=self.run_id.int >> 64,
             now_ms=clients.now_ms,
             now=clients.now,
             alive=self._alive,
         )
+
+    def _orphan_watch(
+        self, prepared: Prepared, admin: Admin, consumer: InputConsumer
+    ) -> OrphanWatch:
+        """Under KIP-848 it never looks: the broker itself knows who has to give back what."""
+        kafka = self._settings.kafka
+        interval_ms = kafka.group_check_ms if kafka.protocol == "classic" else inf
+        return OrphanWatch(admin, consumer, self._app.id, prepared.leads, interval_ms)
 
     def _alive(self) -> None:
         if self._watchdog:

@@ -53,6 +53,8 @@ class KafkaSettings:
         request_timeout_ms: bound of one call to the cluster.
         connect_timeout_ms: how long to wait for the cluster at start.
         topic_check_ms: how often to look whether topics have grown or were made anew.
+        group_check_ms: how long after a rebalance to look whether each partition has an owner,
+            and how often until then; under the "classic" protocol.
     """
 
     client: Mapping[str, Setting] = field(default_factory=dict[str, Setting])
@@ -65,6 +67,7 @@ class KafkaSettings:
     request_timeout_ms: int = 10_000
     connect_timeout_ms: int = 30_000
     topic_check_ms: int = 30_000
+    group_check_ms: int = 3_000
 
     def __post_init__(self) -> None:
         for name in (*self.client, *self.consumer, *self.producer):

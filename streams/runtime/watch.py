@@ -28,7 +28,7 @@ class TopicWatch:
     prepared: Prepared
     interval_ms: int
     looked_ms: float = 0.0
-    pending: Pending | None = None
+    pending: Pending[dict[str, Description | None]] | None = None
 
     def check(self, now_ms: float) -> Mapping[str, int]:
         """Return the partition counts of sinks that have more of them than before.

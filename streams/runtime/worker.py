@@ -23,6 +23,7 @@ from penstock.runtime.consumer import InputConsumer, Membership
 from penstock.runtime.faults import Abortable, Unknown
 from penstock.runtime.idling import IdleNote
 from penstock.runtime.intake import Intake
+from penstock.runtime.orphans import OrphanWatch
 from penstock.runtime.preparation import Prepared
 from penstock.runtime.producer import IdempotentProducer, TransactionalProducer
 from penstock.runtime.reporting import Reporter
@@ -67,6 +68,7 @@ class Worker:
         starter: TaskStarter,
         reporter: Reporter,
         watch: TopicWatch,
+        orphans: OrphanWatch,
         run: int,
         now_ms: Callable[[], int],
         alive: Callable[[], None],
@@ -98,6 +100,7 @@ class Worker:
         self._batches = 0
         self._batch = self._new_batch()
         self._watch = watch
+        self._orphans = orphans
         self._grown: dict[str, int] = {}
         self._touched: dict[int, OwnedTask] = {}
         self._careful: dict[tuple[str, int], int] = {}
@@ -522,13 +525,14 @@ class Worker:
             self._touched = {id(owned): owned for owned in due}
 
     def _maintain(self) -> None:
-        """Flush stores, look at the topics, delete what is committed of repartition topics.
+        """Flush stores, look at topics and group, delete what is committed of repartition topics.
 
         Raises:
             PenstockError: if the disk refuses, or a topic is not what it was.
         """
         now = self._now()
         self._idle.look(len(self._tasks), now)
+        self._orphans.check(now * 1000)
         if now - self._flushed >= self._settings.state.flush_interval_ms / 1000:
             self._flushed = now
             for owned in self._tasks.values():
@@ -549,6 +553,7 @@ class Worker:
     def _assigned(self, found: list[tuple[str, int]]) -> None:
         self._idle.joined()
         self._all_run = False
+        self._orphans.rebalanced(self._now() * 1000)
         taken: list[tuple[str, int]] = []
         for topic, partition in found:
             owned = OwnedTask(self._prepared.leads.leads[topic], partition)

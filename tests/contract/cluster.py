@@ -14,6 +14,7 @@ from confluent_kafka.admin import NewTopic, OffsetSpec
 
 from penstock.runtime.clients import Clients
 from penstock.testing.sim import SimBroker
+from penstock.topics.admin import Admin, Owners
 
 WAIT_S = 20.0
 PAUSE_S = 0.02
@@ -132,6 +133,14 @@ class Cluster:
         assert found.error is None
         return found.offset, found.metadata or ""
 
+    def owners(self, group: str) -> Owners | None:
+        """Look up who has what."""
+        config = {"bootstrap.servers": "simulated", **self.config}
+        admin = Admin(config, timeout_ms=10_000, client=lambda _: self.admin)
+        asked = admin.owners(group)
+        self.wait_until(asked.done, "an answer")
+        return asked.result()
+
     def close(self) -> None:
         for consumer in self._made:
             consumer.close()
@@ -234,7 +243,18 @@ class Member(Reader):
         self.owned: set[int] = set()
         self.history: list[tuple[str, set[int]]] = []
         self.calls: list[str] = []
+        self.topics = topics
         self.subscribe(topics)
+
+    @property
+    def assigns(self) -> int:
+        """How often it was told what it has, be it nothing new."""
+        return self.calls.count("assign")
+
+    def rejoin(self, no_topic: str) -> None:
+        """Subscribe for a moment to a topic that does not exist."""
+        self.subscribe([*self.topics, no_topic])
+        self.subscribe(self.topics)
 
     def subscribe(self, topics: list[str]) -> None:
         """Join the group, or join it again for other topics."""

@@ -10,6 +10,7 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import NewTopic
 
+from penstock.topics.admin import Owners
 from tests.contract.cluster import CALL_S, COMMITTED, Cluster, Member, Reader
 
 SHORT = {"session.timeout.ms": 1_500, "max.poll.interval.ms": 2_000}
@@ -506,8 +507,7 @@ def test_a_partition_that_moves_is_lost_with_its_static_owner(cluster: Cluster) 
     """One that is replaced before it has given a partition back: nobody has it then.
 
     It is in nobody's assignment, its owner comes back without a rebalance, and nothing begins
-    another one until a member subscribes to something else: a pattern that matches nothing will
-    do, the same topics will not.
+    another one until a member joins again. Subscribing to the same topics is not enough.
     """
     topic, group = cluster.topic(2), cluster.unique("group")
     first = cluster.member(group, topic, **{"group.instance.id": "first"})
@@ -524,7 +524,8 @@ def test_a_partition_that_moves_is_lost_with_its_static_owner(cluster: Cluster) 
             second.poll()
             cluster.pass_time(0.1)
         assert len(heir.owned | second.owned) == 1
-    second.subscribe([topic, "^matches nothing$"])
+    assert cluster.owners(group) == Owners(True, described(topic, heir, second))
+    second.rejoin("(no topic)")
     poll_until(cluster, [heir, second], lambda: shared([heir, second], 2), "they share")
     assert all(kind == "assign" for kind, _ in heir.history + second.history)
 
@@ -625,3 +626,56 @@ def test_who_polls_again_within_its_session_joins_anew(cluster: Cluster) -> None
     poll_until(cluster, [first, second], lambda: shared([first, second], 2), "they share again")
     assert second.history[1:3] == [("lost", had), ("assign", second.owned)]
     assert try_offsets(cluster, metadata, topic, *second.owned)
+
+
+def test_a_topic_that_does_not_exist_begins_a_rebalance(cluster: Cluster) -> None:
+    """Who subscribes to it for a moment joins again, and everybody keeps what there is.
+
+    The leader, another one, and one that has nothing; each of them more than once.
+    """
+    topic, group = cluster.topic(2), cluster.unique("group")
+    members: list[Member] = []
+    for name in ("a", "b", "c"):
+        members.append(cluster.member(group, topic, **{"group.instance.id": name}))
+        poll_until(cluster, members, lambda: members[-1].assigns, "it is in")
+        poll_until(cluster, members, lambda: shared(members, 2), "they share")
+    owned = [set(member.owned) for member in members]
+    for number, member in enumerate([*members, *members]):
+        cluster.pass_time(1.0)
+        poll_until(cluster, members, lambda: True, "no rebalance goes on")
+        before = [one.assigns for one in members]
+        member.rejoin(f"(no topic {number})")
+        poll_until(
+            cluster,
+            members,
+            lambda before=before: all(m.assigns > n for m, n in zip(members, before, strict=True)),
+            "a rebalance",
+        )
+        assert {problem.code() for problem in member.errors} == {KafkaError.UNKNOWN_TOPIC_OR_PART}
+    assert [member.owned for member in members] == owned
+    assert all(kind != "lost" for member in members for kind, _ in member.history)
+
+
+def test_a_group_tells_who_has_what(cluster: Cluster) -> None:
+    """By the ids that the members know themselves; not stable while one has still to join."""
+    topic, group = cluster.topic(2), cluster.unique("group")
+    assert not cluster.consumer(group).memberid()
+    first = cluster.member(group, topic, **{"group.instance.id": "first"})
+    poll_until(cluster, [first], lambda: first.owned, "it has all")
+    assert cluster.owners(group) == Owners(True, described(topic, first))
+    first.consumer.close()
+    second = cluster.member(group, topic)
+    poll_until(cluster, [second], second.consumer.memberid, "it is in")
+    found = cluster.owners(group)
+    assert found is not None
+    assert not found.stable
+    poll_until(cluster, [second], lambda: second.owned, "it has all")
+    assert cluster.owners(group) == Owners(True, described(topic, second))
+
+
+def described(topic: str, *members: Member) -> dict[str, frozenset[tuple[str, int]]]:
+    """What the cluster should say that members have."""
+    return {
+        member.consumer.memberid(): frozenset((topic, number) for number in member.owned)
+        for member in members
+    }

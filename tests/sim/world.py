@@ -129,7 +129,6 @@ class World:
         self.feeder = Feeder(self.broker, self.draw, plan.partitions)
         self.events: list[str] = []
         self.ill = True
-        self.adopted = 0
         self.lives: dict[Process, Life] = {}
         self._depth = 0
 
@@ -196,22 +195,7 @@ class World:
             self.broker.advance(0.03)
             if number % 5 == 0 and self.drained():
                 return
-            if number % 100 == 99:
-                self._adopt()
         raise AssertionError(f"not drained: {self.lag()}, {self.events[-20:]}")
-
-    def _adopt(self) -> None:
-        """Begin a rebalance where partitions are nobody's.
-
-        A static member that ends before it has given back what moves leaves that to nobody
-        (test_a_partition_that_moves_is_lost_with_its_static_owner); no worker notices yet.
-        """
-        orphans = self.broker.group(applications.ID).orphans
-        if orphans:
-            self.note(f"{sorted(orphans)} are nobody's")
-            self.adopted += 1
-            self.leave(self.slots[0])
-            self.broker.advance(4)
 
     def step(self, slot: Slot) -> None:
         """Let the worker of a slot do something; it is started where there is none."""

@@ -1,4 +1,4 @@
-"""The admin client of the simulation: what Penstock asks about topics."""
+"""The admin client of the simulation: what Penstock asks about topics and groups."""
 
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
@@ -6,7 +6,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import (
+    ConsumerGroupState,
+    IsolationLevel,
+    KafkaError,
+    KafkaException,
+    TopicPartition,
+)
 from confluent_kafka.admin import ConfigResource, NewTopic, ResourceType
 
 from penstock.testing.sim.faults import error, timed_out
@@ -36,6 +42,29 @@ class Offset:
     offset: int
 
 
+@dataclass(frozen=True)
+class Assigned:
+    """What a member has."""
+
+    topic_partitions: list[TopicPartition]
+
+
+@dataclass(frozen=True)
+class MemberInfo:
+    """A member of a group."""
+
+    member_id: str
+    assignment: Assigned
+
+
+@dataclass(frozen=True)
+class GroupInfo:
+    """A group as it is."""
+
+    state: ConsumerGroupState
+    members: list[MemberInfo]
+
+
 class SimAdmin:
     """A client with the names, arguments and errors of confluent_kafka's AdminClient."""
 
@@ -56,6 +85,13 @@ class SimAdmin:
         """Return metadata of some topics."""
         lost = self._is_lost("describe_topics")
         return {name: self._answer(lost, partial(self._info, name)) for name in topics.topic_names}
+
+    def describe_consumer_groups(
+        self, groups: Iterable[str], **_options: Any
+    ) -> "dict[str, Future[GroupInfo]]":
+        """Return the members of groups, and what they have."""
+        lost = self._process.call("describe_consumer_groups") is not Fate.DONE
+        return {name: self._answer(lost, partial(self._group, name)) for name in groups}
 
     def create_topics(
         self, topics: Iterable[NewTopic], **_options: Any
@@ -116,6 +152,11 @@ class SimAdmin:
             raise error(KafkaError.UNKNOWN_TOPIC_OR_PART, f"Topic {name!r} does not exist.")
         return found
 
+    def _group(self, name: str) -> GroupInfo:
+        stable, owners = self._broker.group(name).owners
+        state = ConsumerGroupState.STABLE if stable else ConsumerGroupState.PREPARING_REBALANCING
+        return GroupInfo(state, [_member(name, owned) for name, owned in owners.items()])
+
     def _create(self, new: NewTopic) -> None:
         config: dict[str, Any] = dict(new.config or {})
         self._broker.create_topic(new.topic, new.num_partitions, **config)
@@ -140,3 +181,7 @@ class SimAdmin:
         if at.offset > log.end:
             raise error(KafkaError.OFFSET_OUT_OF_RANGE, f"{at} ends at {log.end}")
         log.delete_before(at.offset)
+
+
+def _member(name: str, owned: Iterable[tuple[str, int]]) -> MemberInfo:
+    return MemberInfo(name, Assigned([TopicPartition(*at) for at in sorted(owned)]))

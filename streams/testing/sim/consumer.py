@@ -64,15 +64,19 @@ class SimConsumer:
         on_revoke: Callback | None = None,
         on_lost: Callback | None = None,
     ) -> None:
-        """Join the group for these topics, or join it again if they are others than before.
+        """Join the group for these topics, or join it again if a new one has to be looked up.
 
-        A name that begins with `^` is a pattern; here it matches nothing.
+        While one of them does not exist, it is looked up again and again, and nothing else done.
         """
         self._process.call("subscribe")
         callbacks: dict[Kind, Callback | None] = {
             "assign": on_assign, "revoke": on_revoke, "lost": on_lost or on_revoke,
         }  # fmt: skip
         self._membership.subscribe(topics, callbacks)
+
+    def memberid(self) -> str | None:
+        """Return the id that the group knows this member by; None before it has one."""
+        return self._membership.metadata.member or None
 
     def consumer_group_metadata(self) -> bytes:
         """Return by what a transaction's offsets are accepted."""
@@ -181,17 +185,17 @@ class SimConsumer:
     def poll(self, timeout: float = -1) -> Message | None:
         """Return a record, or an event in its place; None where there is nothing now."""
         self._process.call("poll")
-        problem = self._membership.serve()
-        if problem:
-            return Message(error=problem)
+        told = self._membership.serve()
+        if told is not None:
+            return told
         return next(iter(self._fetch(1)), None)
 
     def consume(self, num_messages: int = 1, timeout: float = -1) -> list[Message]:
         """Return what there is, at most so many."""
         self._process.call("consume")
-        problem = self._membership.serve()
-        if problem:
-            return [Message(error=problem)]
+        told = self._membership.serve()
+        if told is not None:
+            return [told]
         draw = self._broker.draw
         return self._fetch(draw.randint(0, num_messages) if draw and num_messages else num_messages)
 

@@ -32,6 +32,18 @@ class GroupMetadata(NamedTuple):
         return self.generation < 0 and not self.member and self.instance is None
 
 
+class Owners(NamedTuple):
+    """Who has what.
+
+    Attributes:
+        stable: whether no rebalance goes on.
+        members: the partitions of each member.
+    """
+
+    stable: bool
+    members: Mapping[str, frozenset[Partition]]
+
+
 class Coordinator(Protocol):
     """Who coordinates the members of a group."""
 
@@ -40,8 +52,8 @@ class Coordinator(Protocol):
         ...
 
     @property
-    def orphans(self) -> set[Partition]:
-        """Partitions that nobody has, and nobody will have before another rebalance."""
+    def owners(self) -> Owners:
+        """Who has what."""
         ...
 
     def check(self, member: GroupMetadata, partitions: Collection[Partition], fault: Fault) -> None:

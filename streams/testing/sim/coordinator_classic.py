@@ -17,7 +17,14 @@ from typing import NamedTuple
 
 from confluent_kafka import KafkaError
 
-from penstock.testing.sim.coordinator import Fault, GroupMetadata, Partition, share, subscribed
+from penstock.testing.sim.coordinator import (
+    Fault,
+    GroupMetadata,
+    Owners,
+    Partition,
+    share,
+    subscribed,
+)
 from penstock.testing.sim.faults import error
 
 
@@ -129,13 +136,10 @@ class ClassicCoordinator:
         self._complete()
 
     @property
-    def orphans(self) -> set[Partition]:
-        """Partitions that nobody has, and nobody will have before the next rebalance."""
-        if self._rebalancing is not None or not self._members:
-            return set()
-        topics = (topic for member in self._members.values() for topic in member.joining.topics)
-        every = set(subscribed(topics, self._count))
-        return every.difference(*(member.assigned for member in self._members.values()))
+    def owners(self) -> Owners:
+        """Who has what."""
+        stable = self._rebalancing is None and bool(self._members)
+        return Owners(stable, {name: member.assigned for name, member in self._members.items()})
 
     def check(self, member: GroupMetadata, partitions: Collection[Partition], fault: Fault) -> None:
         """Raise the fault unless a member is of this generation."""

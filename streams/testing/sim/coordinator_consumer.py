@@ -18,7 +18,14 @@ from typing import NamedTuple
 
 from confluent_kafka import KafkaError
 
-from penstock.testing.sim.coordinator import Fault, GroupMetadata, Partition, share, subscribed
+from penstock.testing.sim.coordinator import (
+    Fault,
+    GroupMetadata,
+    Owners,
+    Partition,
+    share,
+    subscribed,
+)
 from penstock.testing.sim.faults import error
 
 JOINING = 0
@@ -99,9 +106,11 @@ class ConsumerCoordinator:
         return len(self._members)
 
     @property
-    def orphans(self) -> set[Partition]:
-        """None: who has left has left nothing open."""
-        return set()
+    def owners(self) -> Owners:
+        """Who has what; stable where everybody has what it is to have."""
+        members = {name: of for name, of in self._members.items() if of.epoch != AWAY}
+        stable = bool(members) and all(of.target == of.assigned.keys() for of in members.values())
+        return Owners(stable, {name: frozenset(of.assigned) for name, of in members.items()})
 
     def heartbeat(self, beat: Beat) -> Answer:
         """Join, or say that a member is alive and what it has.

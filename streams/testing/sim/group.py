@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 from confluent_kafka import KafkaError, KafkaException
 
-from penstock.testing.sim.coordinator import Coordinator, GroupMetadata, Partition
+from penstock.testing.sim.coordinator import Coordinator, GroupMetadata, Owners, Partition
 from penstock.testing.sim.coordinator_classic import ClassicCoordinator
 from penstock.testing.sim.coordinator_consumer import ConsumerCoordinator
 from penstock.testing.sim.faults import abortable, error
@@ -36,6 +36,7 @@ class Group:
     ) -> None:
         self.name = name
         self.committed: dict[Partition, Committed] = {}
+        self._count = count
         self._classic = ClassicCoordinator(count, now)
         self._consumer = ConsumerCoordinator(count, now, session_s)
         self._coordinator: Coordinator = self._classic
@@ -62,9 +63,13 @@ class Group:
         return self._consumer
 
     @property
-    def orphans(self) -> set[Partition]:
-        """Partitions that nobody has, and nobody will have before another rebalance."""
-        return self._coordinator.orphans
+    def owners(self) -> Owners:
+        """Who has what."""
+        return self._coordinator.owners
+
+    def missing(self, topics: Iterable[str]) -> list[str]:
+        """Return those topics that do not exist."""
+        return [topic for topic in topics if not self._count(topic)]
 
     def expire(self) -> None:
         """Let the coordinator do what is due."""

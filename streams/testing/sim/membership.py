@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, TypeAlias
 
-from confluent_kafka import KafkaError, KafkaException, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 
 from penstock.testing.sim.clock import VirtualClock
 from penstock.testing.sim.coordinator import GroupMetadata, Partition
@@ -73,7 +73,7 @@ class Membership(ABC):
         self._topics: tuple[str, ...] = ()
         self._callbacks: dict[Kind, Callback | None] = {}
         self._owned: frozenset[Partition] = frozenset()
-        self._waiting: deque[Rebalance | KafkaError] = deque()
+        self._waiting: deque[Rebalance | Message] = deque()
         self._running = False
         self._fatal = False
         self._polled = clock.now()
@@ -89,12 +89,15 @@ class Membership(ABC):
         """Join the group, or change what is subscribed to."""
         self._callbacks = dict(callbacks)
         self._change_topics(tuple(sorted(topics)))
+        for topic in self._group.missing(topics):
+            text = f"Subscribed topic not available: {topic}: Broker: Unknown topic or partition"
+            self._tell_error(KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART, text), topic)
         self._polled = self._clock.now()
         self._settle()
 
     def background(self) -> None:
         """Do what the client's own threads would do now."""
-        if not self._topics or self._fatal:
+        if not self._topics or self._fatal or self._group.missing(self._topics):
             return
         if self._watched and self._clock.now() - self._polled > self._max_poll_s:
             self._exceed()
@@ -104,12 +107,12 @@ class Membership(ABC):
         except KafkaException as problem:
             self._put_out(problem.args[0])
 
-    def serve(self) -> KafkaError | None:
+    def serve(self) -> Message | None:
         """Run the callbacks that wait, up to an error that the application has to be told."""
         self._note_poll()
         while self._waiting:
             waiting = self._waiting.popleft()
-            if isinstance(waiting, KafkaError):
+            if isinstance(waiting, Message):
                 return waiting
             self._run(waiting)
             self._note_poll()
@@ -164,7 +167,7 @@ class Membership(ABC):
             return
         self._exceeded = True
         text = f"Application maximum poll interval ({self._max_poll_s:g} s) exceeded"
-        self._waiting.append(KafkaError(KafkaError._MAX_POLL_EXCEEDED, text))
+        self._tell_error(KafkaError(KafkaError._MAX_POLL_EXCEEDED, text))
         self._fall_silent()
         self._lose(None)
 
@@ -172,7 +175,7 @@ class Membership(ABC):
         if problem.code() in (KafkaError.FENCED_INSTANCE_ID, KafkaError.UNRELEASED_INSTANCE_ID):
             # It keeps what it has, and goes on reading it; no callback tells of the loss.
             self._fatal = True
-            self._waiting.append(KafkaError(KafkaError._FATAL, problem.str()))
+            self._tell_error(KafkaError(KafkaError._FATAL, problem.str()))
             return
         self._lose(problem)
 
@@ -184,6 +187,9 @@ class Membership(ABC):
         if self._owned:
             self._waiting.append(Rebalance("lost", self._owned))
             self._owned = frozenset()
+
+    def _tell_error(self, problem: KafkaError, topic: str | None = None) -> None:
+        self._waiting.append(Message(topic=topic, error=problem))
 
     def _note_poll(self) -> None:
         self._polled, self._exceeded = self._clock.now(), False

@@ -45,7 +45,7 @@ class ClassicMembership(Membership):
 
     def _change_topics(self, topics: tuple[str, ...]) -> None:
         before, self._topics = self._topics, topics
-        self._must_join = self._must_join or bool(before and before != topics)
+        self._must_join = self._must_join or bool(before and set(topics) - set(before))
 
     def _beat(self) -> None:
         coordinator = self._group.classic
