@@ -27,8 +27,20 @@ print("done", flush=True)
 """
 
 # A thread of another kind holds the interpreter's main thread inside of one call of C, as the
-# Kafka client does: handlers of Python's own would run only after it.
-IN_C = PROGRAM.replace("time.sleep(600)", "__import__('ctypes').CDLL(None).sleep(600)")
+# Kafka client does: handlers of Python's own would run only after it. It waits for a mutex that it
+# has itself; a sleep in C would end with the first signal.
+IN_C = PROGRAM.replace("time.sleep(600)", "deadlock()").replace(
+    "logging.basicConfig",
+    """
+import ctypes
+
+def deadlock():
+    mutex = ctypes.create_string_buffer(128)
+    for _ in range(2):
+        ctypes.CDLL(None).pthread_mutex_lock(mutex)
+
+logging.basicConfig""",
+)
 
 
 @pytest.fixture
