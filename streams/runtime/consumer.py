@@ -250,9 +250,7 @@ class InputConsumer:
         self.client.incremental_assign([])  # else the client would begin by itself
 
     def _give(self, inputs: list[tuple[str, int]]) -> None:
-        self.resume(
-            inputs
-        )  # a pause outlasts the assignment: if they come back, none would be read
+        self.resume(inputs)  # a pause outlasts the assignment, and would hold if they came back
         self.client.incremental_unassign(
             [TopicPartition(*at) for at in inputs if at in self._begun]
         )
