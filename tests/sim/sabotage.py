@@ -164,7 +164,7 @@ def inputs_uncommitted(patch: Any) -> None:
 def offsets_are_not_waited_for(patch: Any) -> None:
     """A new owner takes the offsets as they stand, though a transaction may yet move them.
 
-    One world in 300 notices, or fewer: test_scenarios tells it.
+    About one world in 500 notices: test_scenarios tells it.
     """
     find = tasks.TaskStarter._find_offsets
 

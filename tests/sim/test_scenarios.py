@@ -168,6 +168,33 @@ def test_to_take_that_for_forgotten_offsets_is_noticed(
         overtaken(protocol)
 
 
+def died_in_a_batch(protocol: GroupProtocol) -> Told:
+    """A worker dies with records in an open transaction, and is started again at once."""
+    world = Told(protocol)
+    first, _ = world.slots
+    world.work(first)
+    world.write(applications.LINES)
+    world.work_up_to(first, ("send_offsets_to_transaction", Process.kill))
+    first.starts_at = 0.0
+    world.work(first)
+    world.settle()
+    return world
+
+
+@both_protocols
+def test_who_is_started_again_ends_what_it_left(protocol: GroupProtocol) -> None:
+    judge(died_in_a_batch(protocol))
+
+
+@both_protocols
+def test_to_go_on_in_that_transaction_is_noticed(
+    protocol: GroupProtocol, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sabotage.nobody_is_fenced(monkeypatch)
+    with pytest.raises(AssertionError, match="twice"):
+        judge(died_in_a_batch(protocol))
+
+
 def put_out(protocol: GroupProtocol, topic: str, call: str) -> Told:
     """A worker stalls in the end of a batch for longer than its session, ends it, and dies.
 
