@@ -37,11 +37,12 @@ THROUGHPUT = {  # workload: application, keys, records
     "count-100k": ("count", 100_000, 1_000_000),
     "regroup-1k": ("regroup", 1_000, 1_000_000),
 }
+MANY_PARTITIONS = 64
 RESTORE_RECORDS, RECORDS_PER_KEY = 3_000_000, 3
 START_RECORDS = 10_000
 # The tests' broker looks for logs to compact twice a second; one in production every 15 s.
 BROKER = {"log.cleaner.backoff.ms": "15000"}
-ALL = (*THROUGHPUT, "latency", "restore", "start")
+ALL = (*THROUGHPUT, "partitions", "latency", "restore", "start")
 
 Run = Callable[[Engine], Figures]
 console = Console(highlight=False)
@@ -104,18 +105,23 @@ def prepare(bench: Bench, workload: str, records: int | None) -> tuple[Run, dict
     """Fill what the runs of a workload share, and say how large it is."""
     if workload in THROUGHPUT:
         name, keys, size = THROUGHPUT[workload]
-        size = records or size
-        topic = f"bench-events-{keys}-{size}"
-        with console.status(f"{workload}: filling {topic}"):
-            source = bench.topics.input(topic, size, keys)
-        sizes = {"records": size, "keys": keys}
+        with console.status(f"{workload}: filling its input"):
+            source = bench.topics.input(records or size, keys)
+        sizes = {"records": source.records, "keys": keys}
         return lambda engine: workloads.throughput(bench, engine, name, source), sizes
+    if workload == "partitions":
+        _, keys, size = THROUGHPUT["count-1k"]
+        with console.status(f"{workload}: filling its inputs"):
+            few = bench.topics.input(records or size, keys)
+            many = bench.topics.input(records or size, keys, MANY_PARTITIONS)
+        sizes = {"records": few.records, "keys": keys}
+        return lambda engine: workloads.partitions(bench, engine, few, many), sizes
     if workload == "restore":
         size = records or RESTORE_RECORDS
         sizes = {"records": size, "keys": size // RECORDS_PER_KEY}
         return lambda engine: workloads.restore(bench, engine, *sizes.values()), sizes
     if workload == "start":
-        source = bench.topics.input("bench-events-waiting", START_RECORDS, START_RECORDS)
+        source = bench.topics.input(START_RECORDS, START_RECORDS)
         return lambda engine: workloads.start(bench, engine, source), {"records": START_RECORDS}
     sizes = {"records/s": workloads.LATENCY_RATE, "seconds": int(workloads.LATENCY_SECONDS)}
     return lambda engine: workloads.latency(bench, engine), sizes

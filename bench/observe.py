@@ -24,7 +24,7 @@ from confluent_kafka import (
 from confluent_kafka.admin import AdminClient
 
 from bench import RunFailedError
-from bench.topics import COUNT, PARTITIONS
+from bench.topics import COUNT
 
 OFFSETS_TOPIC = "__consumer_offsets"
 OFFSET_COMMIT_KEYS = (0, 1)  # versions of the key that hold a commit, not a member
@@ -104,19 +104,17 @@ def parse_commit_key(key: bytes) -> tuple[str, str, int] | None:
 
 def committed_records(admin: AdminClient, group: str, topic: str) -> int:
     """The records that a group has committed by now: for waiting, not for measuring."""
-    asked = ConsumerGroupTopicPartitions(
-        group, [TopicPartition(topic, partition) for partition in range(PARTITIONS)]
-    )
+    asked = ConsumerGroupTopicPartitions(group)
     try:
         answer = admin.list_consumer_group_offsets([asked])[group].result(10)
     except KafkaException:  # the group is not there yet, or its coordinator is loading
         return 0
-    return sum(max(found.offset, 0) for found in answer.topic_partitions)
+    return sum(max(at.offset, 0) for at in answer.topic_partitions if at.topic == topic)
 
 
 def read_to_end(brokers: str, topic: str, since: dict[int, int] | None = None) -> Iterator[Message]:
     """Every committed record of a topic, from the given offsets or its start to its end."""
-    starts = since or dict.fromkeys(range(PARTITIONS), 0)
+    starts = since or dict.fromkeys(end_offsets(brokers, topic), 0)
     consumer = Consumer({"bootstrap.servers": brokers, **READER})
     try:
         consumer.assign([TopicPartition(topic, p, start) for p, start in starts.items()])

@@ -1,7 +1,7 @@
 """Writes the latest results into README.md and chart.png: python -m bench.publish.
 
 The README is changed between its two markers only. The chart shows ratios ours/theirs against
-the gate: in the upper part more is better, in the lower part less.
+the gate, where more is better and where less is, and below them the ratios of ours alone.
 """
 
 from pathlib import Path
@@ -49,7 +49,7 @@ def provenance(found: list[Result]) -> str:
 
 
 def draw(rows: list[Row]) -> list[str]:
-    """Two panels of bars with the gate as a tick on each. Nothing without matplotlib."""
+    """Panels of bars with the gate as a tick on each. Nothing without matplotlib."""
     try:
         import matplotlib as mpl
     except ImportError:
@@ -58,18 +58,13 @@ def draw(rows: list[Row]) -> list[str]:
     mpl.use("agg")
     from matplotlib import pyplot
 
-    shown = [row for row in rows if row.ratio is not None]
-    panels = {
-        "more is better": [row for row in shown if row.gate.more],
-        "less is better": [row for row in shown if not row.gate.more],
-    }
-    panels = {title: part for title, part in panels.items() if part}
+    panels = sort_into_panels(rows)
     if not panels:
         print("No chart: a ratio needs both engines")
         return []
     figure, axes = pyplot.subplots(
         len(panels),
-        figsize=(8.5, 1.6 + 0.36 * len(shown)),
+        figsize=(8.5, 1.6 + 0.36 * sum(map(len, panels.values()))),
         height_ratios=[len(part) + 0.8 for part in panels.values()],
         squeeze=False,
         layout="constrained",
@@ -88,9 +83,20 @@ def draw(rows: list[Row]) -> list[str]:
     return ["bench/chart.png"]
 
 
+def sort_into_panels(rows: list[Row]) -> dict[str, list[Row]]:
+    """Bars that can be compared with each other, under what says how to read them."""
+    panels: dict[str, list[Row]] = {}
+    for row in sorted(rows, key=lambda row: (row.gate.alone, not row.gate.more)):
+        subject = "Penstock alone, " if row.gate.alone else ""
+        title = f"{subject}{'more' if row.gate.more else 'less'} is better"
+        if row.judged is not None:
+            panels.setdefault(title, []).append(row)
+    return panels
+
+
 def draw_panel(axis: Any, title: str, rows: list[Row]) -> None:
     places = range(len(rows))
-    ratios = [row.ratio or 0 for row in rows]
+    ratios = [row.judged or 0 for row in rows]
     reach = 0.0
     colors = [{True: REACHED, False: MISSED, None: FREE}[row.reached] for row in rows]
     axis.barh(places, ratios, height=0.62, color=colors)
@@ -100,10 +106,10 @@ def draw_panel(axis: Any, title: str, rows: list[Row]) -> None:
         if target is not None:
             axis.plot([target] * 2, [place - 0.42, place + 0.42], color=INK, linewidth=2)
         gate = f"   gate {row.gate.text}" if row.gate.text else ""
-        beyond = max(row.ratio or 0, target or 0)
+        beyond = max(row.judged or 0, target or 0)
         reach = max(reach, beyond)
         axis.annotate(
-            f"{row.ratio:.2f}x{gate}",
+            f"{row.judged:.2f}x{gate}",
             (beyond, place),
             (6, 0),
             textcoords="offset points",

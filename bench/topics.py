@@ -38,7 +38,8 @@ class Input:
 
     topic: str
     records: int
-    converted_cents: int = 0
+    partitions: int
+    converted_cents: int
 
 
 class Topics:
@@ -47,9 +48,9 @@ class Topics:
         self.admin = AdminClient({"bootstrap.servers": brokers, "log_level": 0})
         self._inputs: dict[str, Input] = {}
 
-    def create(self, name: str) -> str:
+    def create(self, name: str, partitions: int = PARTITIONS) -> str:
         config = {"retention.ms": "-1"}
-        made = self.admin.create_topics([NewTopic(name, PARTITIONS, 1, config=config)])
+        made = self.admin.create_topics([NewTopic(name, partitions, 1, config=config)])
         made[name].result(30)
         return name
 
@@ -59,16 +60,17 @@ class Topics:
             for done in self.admin.delete_topics(found).values():
                 done.result(30)
 
-    def input(self, topic: str, records: int, keys: int) -> Input:
-        """Fill a topic with events, unless it is there already."""
+    def input(self, records: int, keys: int, partitions: int = PARTITIONS) -> Input:
+        """A topic with so many events, filled unless it is there already."""
+        topic = f"bench-events-{keys}-{records}-{partitions}"
         if topic in self._inputs:
             return self._inputs[topic]
-        self.create(topic)
+        self.create(topic, partitions)
         pages = list(make_pages())
         send(self.brokers, topic, make_events(pages, records, keys))
         rounds, rest = divmod(records, PAGES)
         cents = [converted for _, converted in pages]
-        made = Input(topic, records, rounds * sum(cents) + sum(cents[:rest]))
+        made = Input(topic, records, partitions, rounds * sum(cents) + sum(cents[:rest]))
         return self._inputs.setdefault(topic, made)
 
 

@@ -169,6 +169,18 @@ def audit(app: Application, source: Input) -> None:
         raise RunFailedError(f"wrong output: found {found}, expected {expected}")
 
 
+def partitions(bench: Bench, engine: Engine, few: Input, many: Input) -> Figures:
+    """The same records in few partitions and in many: what each record costs more."""
+    figures: Figures = {}
+    for source in (few, many):
+        found = throughput(bench, engine, "count", source)
+        figures |= {f"{name}_{source.partitions}": value for name, value in found.items()}
+    for name in ("records_per_s", "cpu_s_per_million"):
+        base = figures[f"{name}_{few.partitions}"]
+        figures[f"{name}_ratio"] = figures[f"{name}_{many.partitions}"] / base
+    return figures
+
+
 def latency(bench: Bench, engine: Engine) -> Figures:
     source = bench.topics.create(f"bench-paced-{secrets.token_hex(4)}")
     seconds = LATENCY_WARM_UP_SECONDS + LATENCY_SECONDS
