@@ -22,7 +22,7 @@ from confluent_kafka import KafkaException
 from rich.console import Console
 from rich.table import Table
 
-from bench import RunFailedError, publish, results, workloads
+from bench import RunFailedError, publish, rebalance, results, workloads
 from bench.engines import ENGINES, Engine, UnavailableError
 from bench.results import Result
 from bench.topics import Topics
@@ -40,9 +40,14 @@ THROUGHPUT = {  # workload: application, keys, records
 MANY_PARTITIONS = 64
 RESTORE_RECORDS, RECORDS_PER_KEY = 3_000_000, 3
 START_RECORDS = 10_000
-# The tests' broker looks for logs to compact twice a second; one in production every 15 s.
-BROKER = {"log.cleaner.backoff.ms": "15000"}
-ALL = (*THROUGHPUT, "partitions", "latency", "restore", "start")
+SESSION_MS = 10_000  # Penstock's own; that of Kafka Streams is 45 s
+# The tests' broker is quicker than one in production at looking for logs to compact (twice a
+# second), and for transactions that are open for too long (once a second).
+BROKER = {
+    "log.cleaner.backoff.ms": "15000",
+    "transaction.abort.timed.out.transaction.cleanup.interval.ms": "10000",
+}
+ALL = (*THROUGHPUT, "partitions", "latency", "restore", "start", "rebalance")
 
 Run = Callable[[Engine], Figures]
 console = Console(highlight=False)
@@ -62,7 +67,9 @@ def main() -> int:
         )
         done = []
         for workload in options.only:
-            run, sizes = prepare(bench, workload, options.records)
+            run, sizes = prepare(
+                bench, workload, records=options.records, session_ms=options.session_ms
+            )
             result = Result(workload, command_line(), machine(), sizes)
             failures += measure(result, run, engines, options.runs)
             result.save()
@@ -86,6 +93,12 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--engines", type=partial(names, tuple(ENGINES)), default=list(ENGINES))
     parser.add_argument("--runs", type=int, default=3, help="runs per engine; medians are shown")
     parser.add_argument("--records", type=int, help="records per run, for a smoke test")
+    parser.add_argument(
+        "--session-ms",
+        type=int,
+        default=SESSION_MS,
+        help="both engines' session timeout in rebalance; 0 is each engine's own",
+    )
     parser.add_argument("--timeout", type=float, default=180, help="seconds per run")
     parser.add_argument("--publish", action="store_true", help="write README.md and chart.png")
     return parser.parse_args()
@@ -101,7 +114,9 @@ def available(names: list[str]) -> list[Engine]:
     return engines
 
 
-def prepare(bench: Bench, workload: str, records: int | None) -> tuple[Run, dict[str, int]]:
+def prepare(
+    bench: Bench, workload: str, *, records: int | None, session_ms: int
+) -> tuple[Run, dict[str, int]]:
     """Fill what the runs of a workload share, and say how large it is."""
     if workload in THROUGHPUT:
         name, keys, size = THROUGHPUT[workload]
@@ -123,6 +138,9 @@ def prepare(bench: Bench, workload: str, records: int | None) -> tuple[Run, dict
     if workload == "start":
         source = bench.topics.input(START_RECORDS, START_RECORDS)
         return lambda engine: workloads.start(bench, engine, source), {"records": START_RECORDS}
+    if workload == "rebalance":
+        sizes = {"records/s": rebalance.RATE, "keys": rebalance.KEYS, "ms of session": session_ms}
+        return lambda engine: rebalance.rebalance(bench, engine, session_ms or None), sizes
     sizes = {"records/s": workloads.LATENCY_RATE, "seconds": int(workloads.LATENCY_SECONDS)}
     return lambda engine: workloads.latency(bench, engine), sizes
 

@@ -3,7 +3,7 @@
 `bench/java/BenchStreams.java` holds the same three on Kafka Streams, with the same arguments:
 
     python -m bench.apps map|count|regroup --brokers B --in TOPIC --out TOPIC --app-id ID
-        --state-dir DIR
+        --state-dir DIR [--leave yes] [--session-ms MS]
 
 They run until SIGTERM. Nothing is measured here: bench/observe.py and bench/worker.py look at
 both engines from outside.
@@ -49,6 +49,11 @@ def declare_regroup(app: ps.App, source: str, sink: str) -> None:
 DECLARE = {"map": declare_map, "count": declare_count, "regroup": declare_regroup}
 
 
+def settings(*, leave: bool, session_ms: int | None) -> ps.Settings:
+    session = {} if session_ms is None else {"session_timeout_ms": session_ms}
+    return ps.Settings(kafka=ps.KafkaSettings(**session), worker=ps.WorkerSettings(leave=leave))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="bench.apps")
     parser.add_argument("workload", choices=DECLARE)
@@ -57,8 +62,15 @@ def main() -> None:
     parser.add_argument("--out", dest="sink", required=True)
     parser.add_argument("--app-id", required=True)
     parser.add_argument("--state-dir", type=Path, required=True)
+    parser.add_argument("--leave", choices=("yes", "no"), default="no")
+    parser.add_argument("--session-ms", type=int)
     options = parser.parse_args()
-    app = ps.App(options.app_id, brokers=options.brokers, state_dir=options.state_dir)
+    app = ps.App(
+        options.app_id,
+        brokers=options.brokers,
+        state_dir=options.state_dir,
+        settings=settings(leave=options.leave == "yes", session_ms=options.session_ms),
+    )
     DECLARE[options.workload](app, options.source, options.sink)
     app.run()
 

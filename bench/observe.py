@@ -3,10 +3,12 @@
 `committed()` reads the group's commits out of `__consumer_offsets` after the run: when the
 broker took each one, and how many input records it covers. Only commits of committed
 transactions show, and nothing is read while the engine works. `Tail` is a reader that stands at
-the end of a topic and sees what becomes visible; `audit` recounts an output.
+the end of a topic and sees what becomes visible, `Outputs` one that notes when; `audit`
+recounts an output.
 """
 
 import struct
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -152,6 +154,16 @@ class Cents(msgspec.Struct):
     cents: int
 
 
+@dataclass(frozen=True)
+class Seen:
+    """A record of an output, and when a reader saw it (monotonic seconds)."""
+
+    at: float
+    partition: int
+    key: bytes
+    value: bytes
+
+
 class Tail:
     """A read_committed reader at the end of a topic, ready before the worker starts.
 
@@ -162,6 +174,7 @@ class Tail:
     def __init__(self, brokers: str, topic: str) -> None:
         fast = {"fetch.wait.max.ms": 10, "fetch.queue.backoff.ms": 1, "fetch.error.backoff.ms": 10}
         ends = [TopicPartition(topic, p, end) for p, end in end_offsets(brokers, topic).items()]
+        self.partitions = len(ends)
         self._consumer = Consumer({"bootstrap.servers": brokers, **READER, **fast})
         self._consumer.list_topics(topic, timeout=10)  # else metadata may take its time
         self._consumer.assign(ends)
@@ -184,10 +197,38 @@ class Tail:
     def __exit__(self, *_: object) -> None:
         self._consumer.close()
 
-    def next(self) -> tuple[float, bytes, bytes] | None:
-        """The next record with the time it was seen (monotonic seconds), or None after 50 ms."""
+    def next(self) -> Seen | None:
+        """The next record, or None after 50 ms."""
         message = self._consumer.poll(0.05)
         now = time.monotonic()
         if message is None or message.error():
             return None
-        return now, message.key() or b"", message.value() or b""
+        return Seen(now, message.partition() or 0, message.key() or b"", message.value() or b"")
+
+
+class Outputs:
+    """Notes in the background when each partition of a topic brings something.
+
+    Attributes:
+        times: per partition, in order, monotonic seconds; they grow while it is open.
+    """
+
+    def __init__(self, brokers: str, topic: str) -> None:
+        self._tail = Tail(brokers, topic)
+        self.times: list[list[float]] = [[] for _ in range(self._tail.partitions)]
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._closed.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        with self._tail as tail:
+            while not self._closed.is_set():
+                if seen := tail.next():
+                    self.times[seen.partition].append(seen.at)

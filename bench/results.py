@@ -69,6 +69,11 @@ GATES = (
     Gate("restore", "restored_per_s", "records/s", 0, True, 0.9),
     Gate("restore", "full_start_s", "s to ready, start included", 2, False),
     Gate("start", "first_commit_s", "s to first commit", 2, False, 1 / 2),
+    Gate("rebalance", "leaves_s", "leaves, s without output", 2, False, 1 / 2),
+    Gate("rebalance", "joins_s", "joins, s without output", 2, False, 1 / 2),
+    Gate("rebalance", "restarts_s", "restarts, s without output", 2, False, 1 / 2),
+    Gate("rebalance", "crashes_s", "is killed and restarts, s without output", 2, False, 1 / 2),
+    Gate("rebalance", "dies_s", "is killed, s without output", 2, False),
 )
 
 

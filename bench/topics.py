@@ -9,6 +9,7 @@ import random
 import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from itertools import count
 
 from confluent_kafka import Producer
@@ -139,7 +140,11 @@ def make_changelog(records: int, keys: int) -> Iterator[tuple[str, bytes]]:
             return
 
 
+@cache
+def first_page() -> bytes:
+    return next(make_pages())[0]
+
+
 def event(i: int, user: str) -> bytes:
     """One event of the same size, for the runs that send their own."""
-    rest, _ = next(make_pages())
-    return b'{"id":"%08d","user":"%s"' % (i, user.encode()) + rest
+    return b'{"id":"%08d","user":"%s"' % (i, user.encode()) + first_page()

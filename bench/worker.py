@@ -80,15 +80,21 @@ class Worker:
 
     def __exit__(self, *_: object) -> None:
         self.usage.close()
-        if self._process.poll() is not None:
-            return
+        if self._process.poll() is None:
+            self.stop()
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+    def stop(self) -> None:
+        """Ask the process to end, and wait until it has."""
         self._process.send_signal(signal.SIGTERM)
         try:
             self._process.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
             print(f"worker {self._process.pid} ignored SIGTERM for {STOP_SECONDS} s: killed")
-            self._process.kill()
-            self._process.wait()
+            self.kill()
 
     def check(self, deadline: float, waiting_for: str, *, may_end: bool = False) -> None:
         """Raise if the process has ended or the deadline (monotonic seconds) has passed."""

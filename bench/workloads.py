@@ -64,9 +64,17 @@ class Application:
         return f"{self.id}-by-user-repartition"
 
     @contextmanager
-    def worker(self) -> Iterator[Worker]:
-        state = self.bench.folder / self.id / f"state-{secrets.token_hex(2)}"
-        state.mkdir(parents=True)
+    def worker(
+        self, place: str | None = None, *, leave: bool = False, session_ms: int | None = None
+    ) -> Iterator[Worker]:
+        """A worker with its state at a place that lasts as long as the application, or a fresh one.
+
+        `leave` says whether it leaves the group when it is stopped.
+        """
+        folder = self.bench.folder / self.id
+        run = secrets.token_hex(4)
+        state = folder / (place or run)
+        state.mkdir(parents=True, exist_ok=True)
         arguments = {
             "--brokers": self.bench.brokers,
             "--in": self.source,
@@ -74,8 +82,12 @@ class Application:
             "--app-id": self.id,
             "--state-dir": str(state),
         }
+        if leave:
+            arguments["--leave"] = "yes"
+        if session_ms is not None:
+            arguments["--session-ms"] = str(session_ms)
         flat = [part for pair in arguments.items() for part in pair]
-        log = state.with_name(f"{state.name}.log")
+        log = folder / f"{run}.log"
         with Worker([*self.engine.command, self.workload, *flat], log) as worker:
             yield worker
 
@@ -158,13 +170,14 @@ def rate(first: Commit, last: Commit) -> float:
 
 
 def audit(app: Application, source: Input) -> None:
-    brokers = app.bench.brokers
-    expected: tuple[int, ...] = (source.records,)
     if app.workload == "map":
-        found: tuple[int, ...] = observe.audit_map(brokers, app.sink)
-        expected = (source.records, source.converted_cents)
+        found = observe.audit_map(app.bench.brokers, app.sink)
+        expect(found, (source.records, source.converted_cents))
     else:
-        found = (observe.audit_counts(brokers, app.sink),)
+        expect(observe.audit_counts(app.bench.brokers, app.sink), source.records)
+
+
+def expect(found: object, expected: object) -> None:
     if found != expected:
         raise RunFailedError(f"wrong output: found {found}, expected {expected}")
 
@@ -181,27 +194,37 @@ def partitions(bench: Bench, engine: Engine, few: Input, many: Input) -> Figures
     return figures
 
 
+@contextmanager
+def paced(
+    bench: Bench, topic: str, rate: int, seconds: float, times: Path | None = None
+) -> Iterator[Worker]:
+    """A producer of its own process; when it sends is written to `times` at its end."""
+    command = [sys.executable, "-m", "bench.pacer", "--brokers", bench.brokers, "--topic", topic]
+    command += ["--rate", str(rate), "--seconds", str(seconds)]
+    command += [] if times is None else ["--times", str(times)]
+    with Worker(command, bench.folder / f"{topic}.log") as sender:
+        yield sender
+
+
 def latency(bench: Bench, engine: Engine) -> Figures:
     source = bench.topics.create(f"bench-paced-{secrets.token_hex(4)}")
     seconds = LATENCY_WARM_UP_SECONDS + LATENCY_SECONDS
     times = bench.folder / f"{source}.times"
-    command = [sys.executable, "-m", "bench.pacer", "--brokers", bench.brokers, "--topic", source]
-    command += ["--rate", str(LATENCY_RATE), "--seconds", str(seconds), "--times", str(times)]
     seen: dict[int, float] = {}
     try:
         with (
             application(bench, engine, "count", source) as app,
             observe.Tail(bench.brokers, app.sink) as tail,
             app.worker() as worker,
-            Worker(command, times.with_suffix(".log")) as sender,
+            paced(bench, source, LATENCY_RATE, seconds, times) as sender,
         ):
             while len(seen) < int(LATENCY_RATE * seconds):
                 deadline = worker.started + bench.timeout
                 worker.check(deadline, "all of the paced records' counts")
                 sender.check(deadline, "the paced producer", may_end=True)
                 while found := tail.next():
-                    now, key, value = found
-                    seen.setdefault(pacer.number(key, topics.COUNT.unpack(value)[0]), now)
+                    count = topics.COUNT.unpack(found.value)[0]
+                    seen.setdefault(pacer.number(found.key, count), found.at)
     finally:
         bench.topics.delete(source)
     sent = array("d", times.read_bytes())
@@ -246,11 +269,11 @@ def answer(app: Application) -> tuple[float, Figures]:
     left = set(PROBES)
     probes = ((name, topics.event(i, name[:6])) for i, name in enumerate(PROBES))
     topics.send(app.bench.brokers, app.source, probes, in_turn=True)
-    with observe.Tail(app.bench.brokers, app.sink) as tail, app.worker() as worker:
+    with observe.Tail(app.bench.brokers, app.sink) as tail, app.worker(leave=True) as worker:
 
         def all_answered() -> bool:
             if found := tail.next():
-                left.discard(found[1].decode())
+                left.discard(found.key.decode())
             return not left
 
         app.wait(worker, all_answered, f"an answer to {len(PROBES)} probes")

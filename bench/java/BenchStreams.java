@@ -3,6 +3,7 @@ import java.util.HashMap;
 import java.util.Map;
 import java.util.Properties;
 import java.util.concurrent.CountDownLatch;
+import org.apache.kafka.clients.consumer.ConsumerConfig;
 import org.apache.kafka.common.TopicPartition;
 import org.apache.kafka.common.serialization.Serdes;
 import org.apache.kafka.common.utils.Bytes;
@@ -24,9 +25,12 @@ import org.apache.kafka.streams.state.KeyValueStore;
  * per restored partition; the figures themselves are taken from outside, for both engines alike.
  *
  * <p>Usage: BenchStreams map|count|regroup --brokers B --in TOPIC --out TOPIC --app-id ID --state-dir DIR
+ *         [--leave yes] [--session-ms MS]
  */
 public final class BenchStreams {
-    private static final Duration CLOSE_TIMEOUT = Duration.ofSeconds(10);
+    private static final CloseOptions STAY = CloseOptions.timeout(Duration.ofSeconds(10));
+    private static final CloseOptions LEAVE = CloseOptions.timeout(Duration.ofSeconds(10))
+            .withGroupMembershipOperation(CloseOptions.GroupMembershipOperation.LEAVE_GROUP);
 
     public static void main(String[] arguments) throws InterruptedException {
         Map<String, String> options = options(arguments);
@@ -41,10 +45,8 @@ public final class BenchStreams {
             }
         });
         streams.setGlobalStateRestoreListener(new RestoreLines());
-        // Leaving the group changes no figure; it spares the next start a wait of 45 s.
-        Runtime.getRuntime().addShutdownHook(new Thread(() -> streams.close(
-                CloseOptions.timeout(CLOSE_TIMEOUT).withGroupMembershipOperation(
-                        CloseOptions.GroupMembershipOperation.LEAVE_GROUP))));
+        CloseOptions close = "yes".equals(options.get("--leave")) ? LEAVE : STAY;
+        Runtime.getRuntime().addShutdownHook(new Thread(() -> streams.close(close)));
         streams.start();
         stopped.await();
         if (streams.state() == KafkaStreams.State.ERROR) {
@@ -85,6 +87,10 @@ public final class BenchStreams {
         settings.put(StreamsConfig.STATE_DIR_CONFIG, options.get("--state-dir"));
         settings.put(StreamsConfig.PROCESSING_GUARANTEE_CONFIG, StreamsConfig.EXACTLY_ONCE_V2);
         settings.put(StreamsConfig.NUM_STREAM_THREADS_CONFIG, 1);
+        if (options.containsKey("--session-ms")) {
+            String session = StreamsConfig.consumerPrefix(ConsumerConfig.SESSION_TIMEOUT_MS_CONFIG);
+            settings.put(session, options.get("--session-ms"));
+        }
         return settings;
     }
 
