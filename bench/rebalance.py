@@ -64,15 +64,21 @@ class Team:
         self.figures[f"{name}_all_s"] = common_gap(self._outputs.times, begin, end)
 
     def settle(self, *, even: bool = True) -> None:
-        """Wait until the workers share all partitions, evenly or not, and every one flows."""
-        earliest = time.monotonic() + FLOW_SECONDS
+        """Wait until the workers share all partitions, evenly or not, and every one flows.
+
+        The flow is that of the time since they share: before, it may be a predecessor's.
+        """
         workers = len(self._workers)
+        since = time.monotonic()
 
         def settled() -> bool:
+            nonlocal since
             shares = self._shares()
             fair = not even or max(shares, default=0) == PARTITIONS // workers
-            shared = len(shares) == workers and sum(shares) == PARTITIONS and fair
-            return shared and time.monotonic() > earliest and self._flows()
+            now = time.monotonic()
+            if len(shares) != workers or sum(shares) != PARTITIONS or not fair:
+                since = now
+            return now - since > FLOW_SECONDS and self._flows(now)
 
         self._wait(settled, f"{workers} workers that share the partitions, all of which flow")
 
@@ -93,8 +99,7 @@ class Team:
                 worker.check(deadline, what)
             time.sleep(LOOK_SECONDS)
 
-    def _flows(self) -> bool:
-        now = time.monotonic()
+    def _flows(self, now: float) -> bool:
         return worst_gap(self._outputs.times, now - FLOW_SECONDS, now) < PAUSE_SECONDS
 
     def _shares(self) -> list[int]:
