@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from penstock.app import App
 
 DEFAULT_BROKERS = "localhost:9092"
+HEARTBEAT_MS = 1_000  # so long may pass until the others hear that a worker has left
 
 
 class ClientConfigs:
@@ -59,7 +60,9 @@ class ClientConfigs:
         }
         if kafka.protocol == "classic":
             # Three in a session; the client's own is one in 3 s, however short the session.
-            config.setdefault("heartbeat.interval.ms", min(3_000, kafka.session_timeout_ms // 3))
+            config.setdefault(
+                "heartbeat.interval.ms", min(HEARTBEAT_MS, kafka.session_timeout_ms // 3)
+            )
             config |= {
                 "session.timeout.ms": kafka.session_timeout_ms,
                 "partition.assignment.strategy": "cooperative-sticky",

@@ -74,6 +74,7 @@ class InputConsumer:
         self._leads: list[str] = []
         self._callbacks: dict[str, Any] = {}
         self._rejoins = 0
+        self._cooperative = config.get("group.protocol") == "classic"
         self._with_headers = with_headers
 
     def subscribe(self, topics: Sequence[str], membership: Membership, timeout_s: float) -> None:
@@ -115,6 +116,16 @@ class InputConsumer:
         with suppress(KafkaException):  # what is wrong with the client, `fetch` says
             for topics in ([*self._leads, f"{NO_TOPIC}{self._rejoins})"], self._leads):
                 self.client.subscribe(topics, **self._callbacks)
+
+    def ask_for_more(self) -> None:
+        """Join again as a newcomer that has got nothing: others give some of theirs back now.
+
+        They give it to nobody at first, and who is to have it hears of that by a heartbeat, and
+        may join once a second only: it would be nobody's for one to three seconds. Who
+        subscribes again joins at once: 5 ms.
+        """
+        if self._cooperative:
+            self.rejoin()
 
     def fetch(self, timeout_s: float, limit: int) -> list[Fetched]:
         """Return what there is, waiting at most timeout_s for a first record.

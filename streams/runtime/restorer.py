@@ -103,18 +103,25 @@ class Restorer:
         if dropped and self._client:
             self._client.incremental_unassign([TopicPartition(topic, partition)])
 
-    def work(self, slice_ms: int) -> None:
-        """Restore for about slice_ms.
+    def work(self, slice_ms: int, wait_s: float = WAIT_S) -> bool:
+        """Restore for about slice_ms, or until nothing has come for wait_s.
+
+        Returns:
+            whether something has come.
 
         Raises:
             BrokerError: if a changelog cannot be read.
             StateError: if a store cannot be written.
         """
         if not self._at:
-            return
+            return False
+        came = False
         until = self._clients.now() + slice_ms / 1000
         while self._at and self._client and self._clients.now() < until:
-            messages = cast("list[Message]", self._client.consume(RECORDS_PER_READ, WAIT_S))
+            messages = cast("list[Message]", self._client.consume(RECORDS_PER_READ, wait_s))
+            if not messages:
+                break
+            came = True
             for run in runs(messages, [(m.topic(), m.partition()) for m in messages]):
                 restoring = self._at.get((str(run[0].topic()), run[0].partition()))
                 if restoring:
@@ -122,6 +129,7 @@ class Restorer:
             for at in [at for at, restoring in self._at.items() if restoring.state.done]:
                 self.drop(*at)
         self._tell()
+        return came
 
     def close(self) -> None:
         """Let go of the consumer."""

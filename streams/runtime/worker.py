@@ -96,6 +96,8 @@ class Worker:
         )
         self._tasks: dict[tuple[str, int], OwnedTask] = {}
         self._all_run = True
+        self._restoring = False
+        self._restore_next = 0.0
         self._intake = Intake(consumer)
         self._batches = 0
         self._batch = self._new_batch()
@@ -109,6 +111,7 @@ class Worker:
         self._commit_began = 0.0
         self._flushed = self._purged = now()
         self._polled = now()
+        self._newcomer: bool | None = None
         self._failures = 0
         self._stopping = False
         self._error: Exception | None = None
@@ -168,6 +171,9 @@ class Worker:
         if fetched is not None:
             self._process(fetched)
         self._raise_from_callback()
+        if self._newcomer:
+            self._newcomer = False
+            self._consumer.ask_for_more()
         self._advance_tasks()
         if self._transaction.state is State.IDLE:
             self._settle()
@@ -184,9 +190,9 @@ class Worker:
         self._polled = self._now()
 
     def _wait_s(self) -> float:
-        if self._restorer.busy:
+        if self._restorer.busy and self._restoring:
             return 0.0
-        if self._intake.holds:
+        if self._restorer.busy or self._intake.holds:
             return HELD_WAIT_S
         if self._transaction.state is State.OPEN:
             return self._pace.poll_ms(self._batch, self._now() * 1000) / 1000
@@ -504,12 +510,20 @@ class Worker:
         if self._all_run:
             return
         if self._restorer.busy:
-            running = any(owned.phase is Phase.RUNNING for owned in self._tasks.values())
-            slice_ms = self._settings.state.restore_slice_ms
-            self._restorer.work(slice_ms if running else 4 * slice_ms)
+            self._restore()
         starting = [owned for owned in self._tasks.values() if owned.phase is not Phase.RUNNING]
         self._starter.advance(starting)
         self._all_run = all(owned.phase is Phase.RUNNING for owned in starting)
+
+    def _restore(self) -> None:
+        """Restore for a slice of time; as long again belongs to the tasks that run."""
+        slice_ms, began = self._settings.state.restore_slice_ms, self._now()
+        if not any(owned.phase is Phase.RUNNING for owned in self._tasks.values()):
+            self._restoring = self._restorer.work(4 * slice_ms)
+        elif began >= self._restore_next:
+            self._restoring = self._restorer.work(slice_ms, 0)
+            now = self._now()
+            self._restore_next = now + (now - began)
 
     def _settle(self) -> None:
         """Commit the offsets of tasks that have none, or whose last commit is long ago."""
@@ -552,6 +566,7 @@ class Worker:
 
     def _assigned(self, found: list[tuple[str, int]]) -> None:
         self._idle.joined()
+        self._newcomer = self._newcomer is None and not found
         self._all_run = False
         self._orphans.rebalanced(self._now() * 1000)
         taken: list[tuple[str, int]] = []

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from penstock.engine.transaction import Event
-from penstock.runtime import intake, orphans, producer, tasks, worker
+from penstock.runtime import consumer, intake, orphans, producer, tasks, worker
 from penstock.runtime.client_configs import ClientConfigs
 from penstock.state.store import Position
 from penstock.testing.sim.coordinator_consumer import ConsumerCoordinator
@@ -258,8 +258,13 @@ def what_was_given_up_is_rewound(patch: Any) -> None:
 
 
 def nobody_looks_for_orphans(patch: Any) -> None:
-    """What a rebalance has left to nobody stays nobody's."""
+    """What a rebalance has left to nobody stays nobody's: test_scenarios tells it."""
     patch.setattr(orphans.OrphanWatch, "check", lambda _watch, _now_ms: None)
+
+
+def newcomers_wait(patch: Any) -> None:
+    """A newcomer waits for the next heartbeat to hear what it is to have."""
+    patch.setattr(consumer.InputConsumer, "ask_for_more", lambda _: None)
 
 
 SABOTAGES: list[Patch] = [
@@ -277,7 +282,6 @@ SABOTAGES: list[Patch] = [
     inputs_uncommitted,
     purged_before_the_commit,
     what_a_fetch_still_brings_is_kept,
-    nobody_looks_for_orphans,
 ]
 
 

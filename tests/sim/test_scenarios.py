@@ -112,6 +112,37 @@ def test_rewinding_it_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
         judge(lost_and_found())
 
 
+def nobodys() -> Told:
+    """A worker dies when it is to give something back, and is there again at once."""
+    world = Told()
+    first, second = world.slots
+    world.work(first)
+    world.work(second, steps=5)
+    world.work_up_to(first, ("incremental_unassign", Process.kill))
+    first.starts_at = 0.0
+    world.work(first, steps=5)
+    for topic in (applications.WORDS, applications.LINES):
+        world.write(topic)
+    world.settle()
+    return world
+
+
+@pytest.mark.parametrize("without", [sabotage.newcomers_wait, sabotage.nobody_looks_for_orphans])
+def test_what_a_rebalance_leaves_to_nobody_is_found(
+    without: sabotage.Patch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the newcomer, or by whoever looks for orphans: each is enough."""
+    without(monkeypatch)
+    judge(nobodys())
+
+
+def test_not_to_look_for_it_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    sabotage.newcomers_wait(monkeypatch)
+    sabotage.nobody_looks_for_orphans(monkeypatch)
+    with pytest.raises(AssertionError, match="not drained"):
+        nobodys()
+
+
 def overtaken(protocol: GroupProtocol) -> Told:
     """A worker stalls in its first restore; another does the work, commits, and has state.
 
@@ -120,7 +151,7 @@ def overtaken(protocol: GroupProtocol) -> Told:
     """
     work = Restorer.work
 
-    def stall(restorer: Restorer, slice_ms: int) -> None:
+    def stall(restorer: Restorer, *args: float) -> bool:
         patch.undo()
         (process,) = world.lives
         process.stopped = True
@@ -129,7 +160,7 @@ def overtaken(protocol: GroupProtocol) -> Told:
         while world.lag():
             world.work(second, steps=1)
         process.stopped = False
-        work(restorer, slice_ms)
+        return work(restorer, *args)
 
     world = Told(protocol)
     first, second = world.slots
