@@ -42,6 +42,7 @@ COMMITTED_TIMEOUT_S = 0.5
 DEFAULT_DELETE_RETENTION_MS = 86_400_000
 LOCK_PAUSE_S = 0.1
 WRITE_BEHIND_KEYS = 50_000
+REDATE_MS = 3_600_000
 CLEANUP_S = 60.0  # by the first time, a worker holds what is its own
 
 
@@ -63,6 +64,7 @@ class OpenStore:
     restore: Restore
     topic_id: str
     was_empty: bool
+    dated_ms: int
 
 
 @dataclass
@@ -187,6 +189,8 @@ class TaskStarter:
         for name, opened in owned.stores.items():
             if owned.task:
                 owned.task.overlays[name].write()
+                if self._now_ms() - opened.dated_ms > REDATE_MS:
+                    self._redate(opened)
                 opened.store.flush()
 
     def grow(self, partitions: Mapping[str, int]) -> None:
@@ -314,7 +318,8 @@ class TaskStarter:
         first = position.offset if position else log_range[0]
         restore = Restore(definition.name, topic, partition, first, log_range[1])
         was_empty = next(store.scan(), None) is None
-        return OpenStore(definition, store, lock, restore, topic_id, was_empty)
+        dated_ms = position.written_ms if position else self._now_ms()
+        return OpenStore(definition, store, lock, restore, topic_id, was_empty, dated_ms)
 
     def _lock(self, place: Place, wait: Callable[[], bool]) -> tuple[Place, Held]:
         """Lock a store's place, or take one of our own where its holder does not let go."""
@@ -427,14 +432,20 @@ class TaskStarter:
             latest=self._consumer.latest,
         )
 
+    def _redate(self, opened: OpenStore) -> None:
+        """Note that a store is as it should be: an old one is not believed when it is opened."""
+        opened.dated_ms = self._now_ms()
+        position = opened.store.position()
+        if position:
+            dated = Position(position.offset, position.topic_id, opened.dated_ms)
+            opened.store.write([], dated)
+
     def _close_store(self, opened: OpenStore, overlay: Overlay | None) -> None:
         try:
             if overlay:
                 overlay.write()
-            position = opened.store.position()
-            if position and opened.restore.done:
-                renewed = Position(position.offset, position.topic_id, self._now_ms())
-                opened.store.write([], renewed)
+            if opened.restore.done:
+                self._redate(opened)
             opened.store.close()
         except StateError as error:
             log.warning("%s It is restored from its changelog at the next start.", error)

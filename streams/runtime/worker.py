@@ -140,6 +140,8 @@ class Worker:
         membership = Membership(self._assigned, self._revoked, self._lost)
         timeout_s = self._settings.kafka.request_timeout_ms / 1000
         self._consumer.subscribe(self._prepared.leads.topics, membership, timeout_s)
+        if self._settings.kafka.protocol == "consumer":
+            self._idle.joined()  # who is given nothing is told nothing there
 
     @contextmanager
     def ending(self) -> Generator[None]:

@@ -80,10 +80,12 @@ def test_workers_end_with_a_supervisor_that_is_killed(
         assert run.said("Stopped in order.") == 2
 
 
+@pytest.mark.parametrize("protocol", ["classic", "consumer"])
 def test_more_workers_than_partitions_idle_and_say_so_once(
-    topic: TopicFactory, penstock_run: RunFactory
+    protocol: str, topic: TopicFactory, penstock_run: RunFactory
 ) -> None:
-    run = penstock_run("map", topic("words", partitions=1), topic("upper"), kafka=SHORT)
+    kafka = SHORT | {"protocol": protocol}
+    run = penstock_run("map", topic("words", partitions=1), topic("upper"), kafka=kafka)
     feed(run.servers, run.inputs[0], words(100))
     run.start()
     run.wait_drained()

@@ -112,6 +112,22 @@ def test_rewinding_it_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
         judge(lost_and_found())
 
 
+def test_a_store_that_is_only_kept_is_dated_every_hour() -> None:
+    """Or its owner's heir would not believe it after half of the tombstones' time."""
+    world = Told()
+    (worker, _) = world.slots
+    world.work(worker)
+    world.feeder.write_some()
+    world.work(worker)
+    for _ in range(2_000):
+        world.broker.advance(2)
+        world.step(worker)
+    now_ms = world.broker.clock.now_ms()
+    dated = [files.position.written_ms for files in worker.disk.files.values() if files.position]
+    assert dated
+    assert all(now_ms - at < 3_700_000 for at in dated)
+
+
 def nobodys() -> Told:
     """A worker dies when it is to give something back, and is there again at once."""
     world = Told()
