@@ -84,7 +84,7 @@ def test_workers_end_with_a_supervisor_that_is_killed(
 def test_more_workers_than_partitions_idle_and_say_so_once(
     protocol: str, topic: TopicFactory, penstock_run: RunFactory
 ) -> None:
-    kafka = SHORT | {"protocol": protocol}
+    kafka = workers.SHORT | {"protocol": protocol}
     run = penstock_run("map", topic("words", partitions=1), topic("upper"), kafka=kafka)
     feed(run.servers, run.inputs[0], words(100))
     run.start()
