@@ -72,7 +72,7 @@ class InputConsumer:
         self.put_out = False
         self._begun: set[tuple[str, int]] = set()
         self._leads: list[str] = []
-        self._callbacks: dict[str, Any] = {}
+        self._membership: Membership | None = None
         self._rejoins = 0
         self._cooperative = config.get("group.protocol") == "classic"
         self._with_headers = with_headers
@@ -87,13 +87,8 @@ class InputConsumer:
             # Without it about half of the starts wait 1.0 s for metadata.
             for topic in sorted(self._topics):
                 self.client.list_topics(topic, timeout_s)
-            self._leads = list(topics)
-            self._callbacks = {
-                "on_assign": lambda _, found: self._accept(membership, _pairs(found)),
-                "on_revoke": lambda _, found: self._give(membership.revoked(_pairs(found))),
-                "on_lost": lambda _, found: self._give(membership.lost(_pairs(found))),
-            }
-            self.client.subscribe(self._leads, **self._callbacks)
+            self._leads, self._membership = list(topics), membership
+            self._subscribe(self._leads, membership)
         except KafkaException as error:
             raise _failed("Joining the group", error) from error
 
@@ -110,12 +105,12 @@ class InputConsumer:
         long as the topic is not there, the client would look it up again and never join. (A
         pattern that matches nothing does it once in a quarter of an hour only.)
         """
-        if self.member_id is None:  # it joins already, and the client would abort the process
-            return
-        self._rejoins += 1  # a name that was refused is not looked up again
+        if self._membership is None or self.member_id is None:
+            return  # it joins already; the client would end the process on an assertion
+        self._rejoins += 1  # a name that this user may not look up would be remembered
         with suppress(KafkaException):  # what is wrong with the client, `fetch` says
             for topics in ([*self._leads, f"{NO_TOPIC}{self._rejoins})"], self._leads):
-                self.client.subscribe(topics, **self._callbacks)
+                self._subscribe(topics, self._membership)
 
     def ask_for_more(self) -> None:
         """Join again as a newcomer that has got nothing: others give some of theirs back now.
@@ -255,6 +250,14 @@ class InputConsumer:
     def close(self) -> None:
         """Leave; a static member keeps its partitions until its session ends."""
         self.client.close()
+
+    def _subscribe(self, topics: list[str], membership: Membership) -> None:
+        self.client.subscribe(
+            topics,
+            on_assign=lambda _, found: self._accept(membership, _pairs(found)),
+            on_revoke=lambda _, found: self._give(membership.revoked(_pairs(found))),
+            on_lost=lambda _, found: self._give(membership.lost(_pairs(found))),
+        )
 
     def _accept(self, membership: Membership, found: list[tuple[str, int]]) -> None:
         membership.assigned(found)

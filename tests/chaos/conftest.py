@@ -9,9 +9,9 @@ import pytest
 
 from penstock.testing.kafka_server import PORTS, KafkaServer
 from tests.chaos.proxy import Proxy
-from tests.kafka.conftest import application, kafka
+from tests.kafka.conftest import application, kafka, topic
 
-__all__ = ["application", "kafka"]  # fixtures
+__all__ = ["application", "kafka", "topic"]  # fixtures
 
 
 @pytest.fixture(params=["classic", "consumer"])

@@ -90,7 +90,7 @@ def test_a_rolling_restart_of_four_leaves_everything_exact(
 ) -> None:
     workers = team(application, protocol, size=4)
     with workers.load():
-        workers.start()  # until all share: see the known holes in docs/guarantees.md
+        workers.start()  # until all share
         for worker in workers.workers:
             workers.wait_for_progress()
             worker.stop()

@@ -137,9 +137,7 @@ class Cluster:
         """Look up who has what."""
         config = {"bootstrap.servers": "simulated", **self.config}
         admin = Admin(config, timeout_ms=10_000, client=lambda _: self.admin)
-        asked = admin.owners(group)
-        self.wait_until(asked.done, "an answer")
-        return asked.result()
+        return admin.owners(group).result()
 
     def close(self) -> None:
         for consumer in self._made:

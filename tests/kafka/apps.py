@@ -26,6 +26,7 @@ from confluent_kafka import Consumer
 
 import penstock as ps
 from penstock.engine.transaction import Command, Event
+from penstock.runtime.consumer import InputConsumer
 from penstock.runtime.producer import Offsets, TransactionalProducer
 from penstock.runtime.worker import Worker
 
@@ -316,9 +317,14 @@ def unfence() -> None:
 
 
 # Workers that are broken on purpose: checkers have to find what they do.
+def let_newcomers_wait() -> None:
+    InputConsumer.ask_for_more = lambda _: None  # type: ignore[method-assign]
+
+
 SABOTAGE: dict[str, Callable[[], None]] = {
     "guess-aborted": lambda: guess(Event.FOUND_ABORTED),
     "guess-committed": lambda: guess(Event.FOUND_COMMITTED),
+    "newcomers-wait": let_newcomers_wait,
     "unfence": unfence,
 }
 

@@ -25,7 +25,7 @@ SELDOM = {"produce": 0.1}  # there are many of them
 FAVOUR = 20
 DECISIVE = ("commit_transaction", "poll", "send_offsets_to_transaction")
 # What may be lost: the request alone, where doing it and not saying so would be the same.
-ASKING = ("committed", "describe_configs", "flush", "list_offsets")
+ASKING = ("committed", "describe_configs", "describe_consumer_groups", "flush", "list_offsets")
 DOING = ("create_topics", "delete_records", "init_transactions")
 ENDING = ("abort_transaction", "commit_transaction", "send_offsets_to_transaction")
 LOSABLE = (
