@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from penstock.app import App
 
 DEFAULT_BROKERS = "localhost:9092"
-HEARTBEAT_MS = 1_000  # so long may pass until the others hear that a worker has left
+HEARTBEAT_MS = 300  # so long may pass until the others hear that a worker has left
 
 
 class ClientConfigs:
