@@ -29,6 +29,8 @@ from penstock.runtime.message import Message
 Inputs = Iterable[tuple[str, int]]
 
 MOST_RUNS = 16
+AWAKE_S = 1.0
+WAKE_TIMEOUT_S = 0.2
 NO_TOPIC = "(rejoin "
 
 
@@ -74,6 +76,8 @@ class InputConsumer:
         self._leads: list[str] = []
         self._membership: Membership | None = None
         self._rejoins = 0
+        self._shared_anew = False
+        self._sought = -AWAKE_S
         self._cooperative = config.get("group.protocol") == "classic"
         self._with_headers = with_headers
 
@@ -134,6 +138,9 @@ class InputConsumer:
             BrokerError: if an input cannot be read, or its position is gone.
         """
         first = self.client.poll(timeout_s)
+        if self._shared_anew:
+            self._shared_anew = False
+            self._wake()
         if first is None:
             return []
         fetched = [first, *self.client.consume(limit, 0)] if limit else [first]
@@ -206,6 +213,7 @@ class InputConsumer:
         try:
             for (topic, partition), offset in positions.items():
                 if (topic, partition) in self._begun:
+                    self._sought = self._now()
                     self.client.seek(TopicPartition(topic, partition, offset))
         except KafkaException as error:
             raise _failed("Seeking", error) from error
@@ -259,11 +267,23 @@ class InputConsumer:
             on_lost=lambda _, found: self._give(membership.lost(_pairs(found))),
         )
 
+    def _wake(self) -> None:
+        """Let the client read on: a rebalance right behind a seek lets it sleep for a second.
+
+        Any request to the brokers of the inputs wakes the threads that sleep.
+        """
+        if self._begun and self._now() - self._sought < AWAKE_S:
+            asked = [TopicPartition(*at, 0) for at in sorted(self._begun)]
+            with suppress(KafkaException):
+                self.client.offsets_for_times(asked, WAKE_TIMEOUT_S)
+
     def _accept(self, membership: Membership, found: list[tuple[str, int]]) -> None:
+        self._shared_anew = True
         membership.assigned(found)
         self.client.incremental_assign([])  # else the client would begin by itself
 
     def _give(self, inputs: list[tuple[str, int]]) -> None:
+        self._shared_anew = True
         self.resume(inputs)  # a pause outlasts the assignment, and would hold if they came back
         self.client.incremental_unassign(
             [TopicPartition(*at) for at in inputs if at in self._begun]

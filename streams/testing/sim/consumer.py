@@ -137,6 +137,13 @@ class SimConsumer:
         found = self._find(position)
         found.position, found.told_end, found.failed = position.offset, -1, False
 
+    def offsets_for_times(
+        self, positions: Iterable[TopicPartition], timeout: float = -1
+    ) -> list[TopicPartition]:
+        """Ask for offsets: what matters here is that it is asked for."""
+        self._process.call("offsets_for_times")
+        return list(positions)
+
     def pause(self, positions: Iterable[TopicPartition]) -> None:
         """Fetch no more of these partitions for the moment."""
         for at in positions:
