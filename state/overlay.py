@@ -15,6 +15,8 @@ Rule 3: what is committed may wait in memory, up to `write_behind` keys, and is 
         back, and a key that changes in every batch is written once.
 Rule 4: savepoint, then touch and put, then `rollback` or the next savepoint. `discard`
         forgets the batch, `commit` makes it the clean cache.
+Rule 5: what is flushed after a savepoint can still be rolled back, if everything before it was
+        flushed too: so a record is undone whose changes break a step behind the store.
 """
 
 from collections.abc import Collection
@@ -66,6 +68,7 @@ class Overlay:
         self._entries: dict[bytes, Entry | None] = {}
         self._pending: dict[bytes, Entry] = {}
         self._dirty: dict[bytes, Entry] = {}
+        self._flushing: dict[bytes, bytes | None] = {}
         self._flushed: dict[bytes, bytes | None] = {}
         self._unwritten: dict[bytes, bytes | None] = {}
         self._position: Position | None = None
@@ -105,32 +108,35 @@ class Overlay:
     def savepoint(self) -> None:
         """Accept all changes so far into the batch; `rollback` returns to here."""
         self._dirty = _merged(self._dirty, self._pending)
-        self._pending = {}
+        self._flushed = _merged(self._flushed, self._flushing)
+        self._pending, self._flushing = {}, {}
 
     def rollback(self) -> None:
         """Undo all changes since the savepoint."""
         self._forget(self._pending)
+        self._forget(self._flushing)
         self._entries.update({k: self._dirty[k] for k in self._pending if k in self._dirty})
-        self._pending = {}
+        self._pending, self._flushing = {}, {}
 
     def flush(self) -> Changes:
         """Return what changed since the last flush, each key once, in order of first change."""
-        self.savepoint()
-        keys = list(self._dirty)
-        entries = self._dirty.values()
+        changed = _merged(self._dirty, self._pending)
+        keys = list(changed)
+        entries = changed.values()
         values = [value for value, _ in entries]
         timestamps = [timestamp for _, timestamp in entries]
         serde = self.definition.value
         encoded = encode_column(serde, values)
-        # A value that has no bytes leaves all as it was, for `discard` to forget.
-        self._flushed = _merged(self._flushed, stored(keys, encoded, timestamps))
-        self._dirty = {}
+        # A value that has no bytes leaves all as it was, to be undone.
+        self._flushing = _merged(self._flushing, stored(keys, encoded, timestamps))
+        self._dirty, self._pending = {}, {}
         if self._mutable:
             values = decode_column(serde, encoded)
         return Changes(keys, values, encoded, timestamps)
 
     def commit(self, position: Position) -> None:
         """Take what was flushed as committed, its transaction is; write it when it is much."""
+        self.savepoint()
         self._unwritten = _merged(self._unwritten, self._flushed)
         self._position = position
         if self._mutable:
@@ -152,14 +158,14 @@ class Overlay:
 
     def discard(self) -> None:
         """Forget the batch: its transaction was aborted."""
-        for keys in (self._flushed, self._dirty, self._pending):
+        for keys in (self._flushed, self._flushing, self._dirty, self._pending):
             self._forget(keys)
-        self._flushed, self._dirty, self._pending = {}, {}, {}
+        self._flushed, self._flushing, self._dirty, self._pending = {}, {}, {}, {}
 
     @property
     def changed(self) -> bool:
         """Whether the batch has changed anything."""
-        return bool(self._flushed or self._dirty or self._pending)
+        return bool(self._flushed or self._flushing or self._dirty or self._pending)
 
     def copy(self, value: Any) -> Any:
         """Return a value that shares nothing with this one."""
@@ -179,7 +185,7 @@ class Overlay:
         # A key of bytes that its serde refuses must not become state.
         decode_column(self.definition.key, keys)
         found = self.store.get_all(keys)
-        for newer in (self._unwritten, self._flushed):
+        for newer in (self._unwritten, self._flushed, self._flushing):
             if newer:
                 found = [newer.get(key, data) for key, data in zip(keys, found, strict=True)]
         if not any(found):

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from penstock.errors import StateError as StateError
     from penstock.errors import TopologyError as TopologyError
     from penstock.grouped import Grouped as Grouped
+    from penstock.operators.on_error import DeadLetter as DeadLetter
+    from penstock.operators.on_error import dead_letter as dead_letter
     from penstock.operators.record import Record as Record
     from penstock.query.progress import Progress as Progress
     from penstock.query.query import Query as Query
@@ -48,6 +50,7 @@ _HOMES = {
     "BugError": "penstock.errors",
     "CommitSettings": "penstock.runtime.settings",
     "DataError": "penstock.errors",
+    "DeadLetter": "penstock.operators.on_error",
     "Duration": "penstock.durations",
     "Grouped": "penstock.grouped",
     "KafkaSettings": "penstock.runtime.settings",
@@ -65,6 +68,7 @@ _HOMES = {
     "Topic": "penstock.topics.topic",
     "TopologyError": "penstock.errors",
     "WorkerSettings": "penstock.runtime.settings",
+    "dead_letter": "penstock.operators.on_error",
 }
 
 _NAMES = [*_HOMES, "__version__", "serde"]

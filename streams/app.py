@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, overload
 from typing_extensions import TypeVar
 
 from penstock.errors import TopologyError
+from penstock.operators.on_error import OnError, check_on_error
 from penstock.operators.source import Source, Start, Unit, timestamp_extractor
 from penstock.runtime.settings import Guarantee, Settings
 from penstock.serde.types import Spec
@@ -37,8 +38,9 @@ class App:
         brokers: bootstrap servers, `host:port` separated by commas. Left out, it is the
             environment's PENSTOCK_BROKERS, or localhost:9092.
         guarantee: "exactly_once", or "at_least_once" for a plain idempotent producer.
-        on_error: what happens to a record that cannot be processed: "fail" stops the
-            application with the record's coordinates.
+        on_error: what becomes of a record that cannot be decoded, processed or encoded:
+            "fail" stops the application with its coordinates, "skip" drops it with a warning,
+            `dead_letter("topic")` writes it there.
         state_dir: folder for local state; `$XDG_STATE_HOME/penstock` if left out.
         settings: everything else.
 
@@ -52,7 +54,7 @@ class App:
         *,
         brokers: str | None = None,
         guarantee: Guarantee = "exactly_once",
-        on_error: Literal["fail"] = "fail",
+        on_error: OnError = "fail",
         state_dir: str | Path | None = None,
         settings: Settings | None = None,
     ) -> None:
@@ -61,18 +63,21 @@ class App:
             raise TopologyError(
                 f"guarantee={guarantee!r} is unknown. Use 'exactly_once' or 'at_least_once'."
             )
-        if on_error != "fail":
-            raise TopologyError(f"on_error={on_error!r} is unknown. Use 'fail'.")
         self.brokers = brokers
         self.guarantee: Guarantee = guarantee
+        self.on_error: OnError = check_on_error(on_error)
         self.state_dir = None if state_dir is None else Path(state_dir)
         self.settings = settings or Settings()
         self._declaration = Declaration(id)
 
     @overload
-    def stream(self, source: Topic[K, V], *, start: Start = "earliest") -> Stream[K, V]: ...
+    def stream(
+        self, source: Topic[K, V], *, start: Start = "earliest", on_error: OnError | None = None
+    ) -> Stream[K, V]: ...
     @overload
-    def stream(self, source: Names, *, start: Start = "earliest") -> Stream[bytes | None, Any]: ...
+    def stream(
+        self, source: Names, *, start: Start = "earliest", on_error: OnError | None = None
+    ) -> Stream[bytes | None, Any]: ...
     @overload
     def stream(
         self,
@@ -82,6 +87,7 @@ class App:
         timestamp: str | Callable[[V], int] | None = None,
         unit: Unit = "ms",
         start: Start = "earliest",
+        on_error: OnError | None = None,
     ) -> Stream[bytes | None, V]: ...
     @overload
     def stream(
@@ -93,6 +99,7 @@ class App:
         timestamp: str | Callable[[V], int] | None = None,
         unit: Unit = "ms",
         start: Start = "earliest",
+        on_error: OnError | None = None,
     ) -> Stream[K, V]: ...
     def stream(
         self,
@@ -103,6 +110,7 @@ class App:
         timestamp: Any = None,
         unit: Any = "ms",
         start: Start = "earliest",
+        on_error: OnError | None = None,
     ) -> Stream[Any, Any]:
         """Read a topic, several, or all whose name matches a pattern, as a stream.
 
@@ -116,17 +124,24 @@ class App:
             unit: unit of the event time: "s", "ms", "us", "ns" or "iso".
             start: where to begin where nothing is committed yet: "earliest", "latest", or
                 a datetime.
+            on_error: what becomes of records of this input that fail; left out, what the
+                application says, as it does for everything behind a repartition topic.
 
         Raises:
             TopologyError: if a type has no serde, a field does not exist, or another
                 stream of the application reads the topic with other types.
         """
-        node = self._source(source, key, value, timestamp, unit, start)
+        node = self._source(source, key, value, timestamp, unit, start, on_error)
         return Stream(self._declaration, node)
 
     @overload
     def table(
-        self, source: Topic[K, V], *, name: str, start: Start = "earliest"
+        self,
+        source: Topic[K, V],
+        *,
+        name: str,
+        start: Start = "earliest",
+        on_error: OnError | None = None,
     ) -> Table[K, V]: ...
     @overload
     def table(
@@ -139,6 +154,7 @@ class App:
         timestamp: str | Callable[[V], int] | None = None,
         unit: Unit = "ms",
         start: Start = "earliest",
+        on_error: OnError | None = None,
     ) -> Table[K, V]: ...
     def table(
         self,
@@ -150,6 +166,7 @@ class App:
         timestamp: Any = None,
         unit: Any = "ms",
         start: Start = "earliest",
+        on_error: OnError | None = None,
     ) -> Table[Any, Any]:
         """Read a topic as a table: the latest value of each key; a null value deletes it.
 
@@ -161,13 +178,14 @@ class App:
             timestamp: event time, as for `stream`.
             unit: its unit.
             start: where to begin where nothing is committed yet.
+            on_error: what becomes of records that fail, as for `stream`.
 
         Raises:
             TopologyError: if a type has no serde, or the topic is read as something else too.
         """
         return add_table(
             self._declaration,
-            self._source(source, key, value, timestamp, unit, start, table=True),
+            self._source(source, key, value, timestamp, unit, start, on_error, table=True),
             name,
         )
 
@@ -177,7 +195,7 @@ class App:
         Raises:
             TopologyError: if nothing is declared, or two stores have one name.
         """
-        return make_topology(self.id, self._declaration.nodes)
+        return make_topology(self.id, self._declaration.nodes, self.on_error)
 
     def describe(self, *, format: Literal["text", "mermaid"] = "text") -> str:
         """Describe the topology: sub-topologies, steps, stores and internal topics.
@@ -196,6 +214,7 @@ class App:
         timestamp: Any,
         unit: Any,
         start: Start,
+        on_error: OnError | None,
         *,
         table: bool = False,
     ) -> Node:
@@ -213,6 +232,7 @@ class App:
                 extract,
                 _start(start),
                 keep_nulls=table,
+                on_error=None if on_error is None else check_on_error(on_error),
             ),
             key=topic.key_type,
             value=topic.value_type,

@@ -2,8 +2,10 @@
 
 Rule 1: outputs of a chunk wait until the chunk has finished. A chunk that fails leaves
         nothing behind: its stores are rolled back and its outputs dropped.
-Rule 2: a failed chunk is rerun record by record, flushed after each one, so that the error
-        names its record whatever raised: serde, function, or a step behind a store.
+Rule 2: where a step tells which records of its chunk failed, the chunk is run again without
+        them. Where it cannot, the chunk is run record by record, flushed after each one, so
+        that the error names its record whatever raised, a step behind a store too. A record
+        that fails leaves nothing in stores, clocks and outputs, and goes by its policy.
 Rule 3: at flush, stateful steps hand on what changed, parents first, one changelog record
         and at most one change per key.
 Rule 4: where ways of one input meet again, a chunk is taken in slices without a repeated key,
@@ -14,11 +16,14 @@ Not here: offsets, transactions and restoring. The task sees chunks and stores o
 
 import copy
 from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
-from penstock.errors import DataError, PenstockError
+from penstock.engine.failures import Failure, Guard, dead_letters
 from penstock.operators.chunk import Chunk
 from penstock.operators.count import Count
+from penstock.operators.each import NOT_DATA, EachFailed
+from penstock.operators.on_error import DeadLetter
 from penstock.operators.operator import OpenOperator
 from penstock.operators.sink import Destinations, Outgoing, Sink, check_size
 from penstock.operators.source import Fetched
@@ -26,6 +31,12 @@ from penstock.serde.types import is_canonical, is_immutable
 from penstock.state.overlay import Changes, Overlay
 from penstock.topology.graph import SubTopology, Topology
 from penstock.topology.node import Node
+
+_NO_CHUNK = Chunk([], [])
+
+
+class FlushFailed(Exception):
+    """What a batch has changed cannot be handed on, and nobody knows whose record it was."""
 
 
 class Task:
@@ -35,6 +46,7 @@ class Task:
         outputs: encoded records of the finished chunks, to be produced and cleared.
         clocks: the largest timestamp that each store's operator has seen, in milliseconds.
         overlays: the stores of the task by name.
+        failures: records that the batch has let go.
     """
 
     def __init__(
@@ -52,9 +64,12 @@ class Task:
         self.clocks: dict[str, int] = {}
         self._topology = topology
         self._destinations = destinations
+        self.failures: list[Failure] = []
         self._waiting: list[Outgoing] = []
+        self._accepted_clocks: dict[str, int] = {}
         self._nulls = self._dropped = 0
         self._at: Node = part.nodes[0]
+        self._chunk: Chunk | Fetched = _NO_CHUNK
         self._in_slices = topology.interleaves(part)
         self._keeps_keys = all(map(_keeps_keys, part.nodes))
         self._open = {node: self._open_operator(node) for node in part.nodes}
@@ -63,28 +78,40 @@ class Task:
             topic: [node for node in part.sources if node.source and topic in node.source.topics]
             for topic in part.topics
         }
+        policies = {topic: topology.on_error_of(topic) for topic in part.topics}
+        self._guards = {
+            topic: Guard(policy)
+            for topic, policy in policies.items()
+            if isinstance(policy, DeadLetter)
+        }
 
-    def process(self, fetched: Fetched, *, careful: bool = False) -> None:
+    def process(
+        self,
+        fetched: Fetched,
+        *,
+        careful: bool = False,
+        refused: Mapping[int, Exception] = MappingProxyType({}),
+    ) -> None:
         """Process records of one input; their outputs are then in `outputs`.
 
         Args:
             fetched: the records, in the order of their offsets.
             careful: one record at a time, flushed after each.
+            refused: records that fail whatever the steps say, by offset: the cluster has not
+                taken what they turn into.
 
         Raises:
-            DataError: if a record cannot be processed; it names the record and the step.
+            DataError: if a record fails, and the input's policy is to stop; or if too many do.
+            FlushFailed: if what the batch has changed before cannot be handed on.
             PenstockError: what is no record's fault, such as a store that fails.
         """
-        if careful:
-            self._process_carefully(fetched)
-            return
-        try:
-            self._run(fetched)
-        except Exception:  # noqa: BLE001 - a user's function raises what it likes
-            self._rollback()
-            self._process_carefully(fetched)
-        else:
-            self._accept()
+        failures = self._refused(fetched, refused)
+        rest = fetched.without({failure.offset for failure in failures}) if failures else fetched
+        failures += self._process_carefully(rest) if careful else self._process_whole(rest)
+        if failures:
+            self._let_go(failures)
+        if guard := self._guards.get(fetched.topic):
+            guard.look(fetched, failures)
 
     def event_times(self, fetched: Fetched) -> Sequence[int]:
         """Return a timestamp for each record of an input, in milliseconds."""
@@ -95,16 +122,24 @@ class Task:
         """Hand on what changed in the stores; changelog and sink records are in `outputs`.
 
         Raises:
-            Exception: whatever a step behind a store raises; the batch has to be aborted and
-                rerun in careful mode to name the record.
+            FlushFailed: if a step behind a store raises; the batch has to be aborted and run
+                again carefully, which names the record.
         """
+        try:
+            self._flush_stores()
+        except NOT_DATA:
+            raise
+        except Exception as error:
+            raise FlushFailed(f"{type(error).__name__}: {error}") from error
+        self._accept()
+
+    def _flush_stores(self) -> None:
         for node in self.part.stateful:
             overlay = self._overlay(node)
             self._at = node
             changes = overlay.flush()
             if changes.keys:
                 self._hand_on(node, changes)
-        self._accept()
 
     def discard(self, clocks: Mapping[str, int]) -> None:
         """Forget everything since the last commit."""
@@ -113,7 +148,14 @@ class Task:
         self.outputs, self._waiting = [], []
         self._count_drops(0)
         self._dropped = 0
+        self.failures = []
         self.clocks = dict(clocks)
+        self._accepted_clocks = dict(clocks)
+
+    def take_failures(self) -> list[Failure]:
+        """Return the records that the batch has let go, and begin anew."""
+        taken, self.failures = self.failures, []
+        return taken
 
     def take_dropped(self) -> int:
         """Return how many records without key or value the batch has dropped, and begin anew."""
@@ -131,9 +173,10 @@ class Task:
 
     def _run_slice(self, fetched: Fetched) -> None:
         for node in self._sources[fetched.topic]:
-            self._at = node
+            self._at, self._chunk = node, fetched
             if node.source:
-                chunk = node.source.decode(fetched)
+                self._chunk = chunk = node.source.decode(fetched)
+                chunk = node.source.in_event_time(chunk)
                 self._nulls += len(fetched.values) - len(chunk)
                 self._push(node, chunk)
 
@@ -141,7 +184,7 @@ class Task:
         if not len(chunk):
             return
         for child in self._topology.children[node]:
-            self._at = child
+            self._at, self._chunk = child, chunk
             operator = self._open[child]
             if isinstance(operator, Sink):
                 self._waiting += operator.encode(chunk, self._destinations)
@@ -179,40 +222,120 @@ class Task:
             )
             self._push(node, chunk)
 
-    def _process_carefully(self, fetched: Fetched) -> None:
-        for index, offset in enumerate(fetched.offsets):
+    def _process_whole(self, fetched: Fetched) -> list[Failure]:
+        """Run records as one chunk; where some of them fail, run the others again."""
+        failures: list[Failure] = []
+        while fetched.offsets:
+            try:
+                self._run(fetched)
+            except EachFailed as failed:
+                self._rollback()
+                found = self._found(failed, fetched)
+                if not found or self._topology.on_error_of(fetched.topic) == "fail":
+                    # Before all stops because of them, they are tried once more, alone.
+                    return failures + self._process_carefully(fetched)
+                failures += found
+                fetched = fetched.without({failure.offset for failure in found})
+            except NOT_DATA:
+                raise
+            except Exception:  # noqa: BLE001 - a user's function raises what it likes
+                self._rollback()
+                return failures + self._process_carefully(fetched)
+            else:
+                self._accept()
+                break
+        return failures
+
+    def _process_carefully(self, fetched: Fetched) -> list[Failure]:
+        """Run records one by one, each flushed: whatever fails is its own doing."""
+        self.flush()
+        failures: list[Failure] = []
+        for index in range(len(fetched.offsets)):
             try:
                 self._run(fetched.part(index, index + 1))
-                self.flush()
-            except Exception as error:
-                if isinstance(error, PenstockError) and not isinstance(error, DataError):
-                    raise  # the disk's fault, the cluster's or ours, not the record's
+                self._flush_stores()
+            except NOT_DATA:
+                raise
+            except Exception as error:  # noqa: BLE001 - a user's function raises what it likes
                 self._rollback()
-                raise self._culprit(error, fetched, offset) from error
+                failures.append(self._failure(fetched, index, error))
+                self._check_policy(failures)
+            else:
+                self._accept()
+        return failures
 
-    def _culprit(self, error: Exception, fetched: Fetched, offset: int) -> PenstockError:
-        step = f"{self._topology.labels[self._at]} {self._at.detail}".rstrip()
-        return DataError(
-            f"{step} failed on {fetched.topic}/{fetched.partition} offset {offset}:"
-            f" {type(error).__name__}: {error}. The batch is not committed; correct the"
-            " function or the record and start again, it continues at this record's batch.",
-            topic=fetched.topic,
-            partition=fetched.partition,
-            offset=offset,
-            operator=self._topology.labels[self._at],
-            store=self._at.store.name if self._at.store else None,
+    def _found(self, failed: EachFailed, fetched: Fetched) -> list[Failure]:
+        """Return the records of an input that failed in the chunk of a step.
+
+        Behind a store the chunk does not say which they are: then none.
+        """
+        at = self._chunk.offsets
+        if at is None:
+            return []
+        errors: dict[int, Exception] = {}
+        for index, error in failed.errors.items():
+            errors.setdefault(at[index], error)
+        return self._failures_at(fetched, errors)
+
+    def _failures_at(self, fetched: Fetched, errors: Mapping[int, Exception]) -> list[Failure]:
+        return [
+            self._failure(fetched, index, errors[offset])
+            for index, offset in enumerate(fetched.offsets)
+            if offset in errors
+        ]
+
+    def _failure(self, fetched: Fetched, index: int, error: Exception) -> Failure:
+        if isinstance(error, EachFailed):
+            error = next(iter(error.errors.values()))
+        return Failure(
+            fetched.topic,
+            fetched.partition,
+            fetched.offsets[index],
+            fetched.keys[index],
+            fetched.values[index],
+            fetched.timestamps[index],
+            fetched.headers_at(index),
+            error,
+            f"{self._topology.labels[self._at]} {self._at.detail}".rstrip(),
+            self._at.store.name if self._at.store else None,
         )
+
+    def _refused(self, fetched: Fetched, errors: Mapping[int, Exception]) -> list[Failure]:
+        if not errors:
+            return []
+        self._at = self._sources[fetched.topic][0]
+        return self._failures_at(fetched, errors)
+
+    def _check_policy(self, failures: Sequence[Failure]) -> None:
+        first = failures[0]
+        if self._topology.on_error_of(first.topic) == "fail":
+            raise first.as_error(
+                "The batch is not committed; correct the function or the record and start"
+                " again, it continues at this record's batch. To let such records go:"
+                " on_error='skip', or dead_letter('topic')."
+            ) from first.error
+
+    def _let_go(self, failures: Sequence[Failure]) -> None:
+        self._check_policy(failures)
+        self.failures += failures
+        policy = self._topology.on_error_of(failures[0].topic)
+        if isinstance(policy, DeadLetter):
+            self.outputs.append(
+                dead_letters(failures, policy, self._topology.application, self._destinations)
+            )
 
     def _accept(self) -> None:
         self.outputs += self._waiting
         self._waiting = []
         self._dropped = self._count_drops(self._dropped)
+        self._accepted_clocks = dict(self.clocks)
         for overlay in self.overlays.values():
             overlay.savepoint()
 
     def _rollback(self) -> None:
         self._waiting = []
         self._count_drops(0)
+        self.clocks = dict(self._accepted_clocks)
         for overlay in self.overlays.values():
             overlay.rollback()
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from penstock.operators.chunk import Chunk
+from penstock.operators.each import each
 from penstock.operators.operator import NOTHING
 
 
@@ -25,13 +26,13 @@ class Route:
 
     def process(self, chunk: Chunk) -> Chunk:
         """Tag the column of values."""
-        return chunk.with_values([(self._branch(value), value) for value in chunk.values])
+        return chunk.with_values(each(self._tagged, chunk.values))
 
-    def _branch(self, value: Any) -> int:
+    def _tagged(self, value: Any) -> tuple[int, Any]:
         for number, predicate in enumerate(self.predicates):
             if predicate(value):
-                return number
-        return -1
+                return number, value
+        return -1, value
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import compress
 from typing import Any, TypeAlias
 
-from penstock.serde.columns import decode_column, encode_column
+from penstock.operators.each import decode_each, encode_each
 from penstock.serde.types import Serde, is_canonical
 
 Headers: TypeAlias = list[tuple[str, bytes | None]] | None
@@ -75,7 +75,7 @@ class Chunk:
             elif serde is None:
                 self._keys = raw
             else:
-                self._keys = decode_column(serde, raw)
+                self._keys = decode_each(serde, raw)
         return self._keys
 
     def encoded_keys(self, serde: Serde[Any] | None) -> Sequence[bytes | None]:
@@ -84,13 +84,13 @@ class Chunk:
             return self.keys
         if self.raw_keys is not None and self.key_serde is serde and is_canonical(serde):
             return self.raw_keys
-        return encode_column(serde, self.keys)
+        return encode_each(serde, self.keys)
 
     def encoded_values(self, serde: Serde[Any]) -> Sequence[bytes | None]:
         """The values as bytes of a serde, taken over where they were encoded by it before."""
         if self.raw_values is not None and self.value_serde is serde:
             return self.raw_values
-        return encode_column(serde, self.values)
+        return encode_each(serde, self.values)
 
     def with_values(self, values: Sequence[Any]) -> "Chunk":
         """The same records with other values."""

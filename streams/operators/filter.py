@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from penstock.operators.chunk import Chunk
+from penstock.operators.each import each
 from penstock.operators.operator import NOTHING
 
 
@@ -21,4 +22,4 @@ class Filter:
 
     def process(self, chunk: Chunk) -> Chunk:
         """Select the records."""
-        return chunk.select(list(map(self.predicate, chunk.values)))
+        return chunk.select(each(self.predicate, chunk.values))

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from penstock.operators.chunk import Chunk
+from penstock.operators.each import each
 from penstock.operators.operator import NOTHING
 
 
@@ -21,4 +22,4 @@ class Map:
 
     def process(self, chunk: Chunk) -> Chunk:
         """Map the column of values."""
-        return chunk.with_values(list(map(self.function, chunk.values)))
+        return chunk.with_values(each(self.function, chunk.values))

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from penstock.operators.chunk import Chunk
+from penstock.operators.each import each
 from penstock.operators.operator import EVERYTHING
 from penstock.operators.record import Record
 
@@ -22,7 +23,7 @@ class MapRecord:
 
     def process(self, chunk: Chunk) -> Chunk:
         """Map keys and values."""
-        pairs = list(map(self.function, records(chunk)))
+        pairs = each(self.function, list(records(chunk)))
         return chunk.with_records([key for key, _ in pairs], [value for _, value in pairs])
 
 

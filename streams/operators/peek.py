@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from penstock.operators.chunk import Chunk
+from penstock.operators.each import each
 from penstock.operators.operator import NOTHING
 
 
@@ -24,6 +25,5 @@ class Peek:
 
     def process(self, chunk: Chunk) -> Chunk:
         """Show the values."""
-        for value in chunk.values:
-            self.function(value)
+        each(self.function, chunk.values)
         return chunk

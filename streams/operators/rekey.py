@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from penstock.operators.chunk import Chunk
+from penstock.operators.each import EachFailed, each
 from penstock.operators.operator import NOTHING
 
 
@@ -23,9 +24,10 @@ class Rekey:
         """Replace the column of keys.
 
         Raises:
-            ValueError: if a key comes out as None: it would belong to no partition.
+            EachFailed: if a key comes out as None: it would belong to no partition.
         """
-        keys = list(map(self.select, chunk.values))
+        keys = each(self.select, chunk.values)
         if None in keys:
-            raise ValueError("the new key is None; filter such records out before")
+            error = ValueError("the new key is None; filter such records out before")
+            raise EachFailed({at: error for at, key in enumerate(keys) if key is None})
         return chunk.with_records(keys, chunk.values)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from penstock.operators.chunk import Chunk
+from penstock.operators.each import each
 from penstock.operators.operator import NOTHING
 
 
@@ -23,6 +24,8 @@ class Select:
     def process(self, chunk: Chunk) -> Chunk:
         """Build the column of values."""
         into, fields = self.into, tuple(self.fields.items())
-        return chunk.with_values(
-            [into(**{name: get(value) for name, get in fields}) for value in chunk.values]
-        )
+
+        def build(value: Any) -> Any:
+            return into(**{name: get(value) for name, get in fields})
+
+        return chunk.with_values(each(build, chunk.values))

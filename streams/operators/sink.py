@@ -4,12 +4,13 @@ The sink encodes, chooses partitions and checks sizes; the records wait in the t
 their chunk has finished, then the runtime produces them in the batch's transaction.
 """
 
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Any, NamedTuple, Protocol
 
 from penstock.operators.chunk import Chunk, Headers
+from penstock.operators.each import EachFailed, each
 from penstock.operators.operator import Column
 from penstock.serde.types import DataType
 
@@ -64,18 +65,19 @@ class Sink:
         """Encode a chunk, one block of records per topic.
 
         Raises:
-            Exception: whatever a serde or the topic function raises.
-            ValueError: if a record is larger than its topic takes.
+            EachFailed: if some have no bytes or no topic, or are larger than theirs takes.
         """
         if isinstance(self.topic, str):
             return [self._encode_for(self.topic, chunk, destinations)]
-        topics = list(map(self.topic, chunk.values))
-        masks: dict[str, list[bool]] = defaultdict(list)
+        topics = each(self.topic, chunk.values)
+        found: list[Outgoing] = []
         for name in dict.fromkeys(topics):
-            masks[name] = [topic == name for topic in topics]
-        return [
-            self._encode_for(name, chunk.select(mask), destinations) for name, mask in masks.items()
-        ]
+            mask = [topic == name for topic in topics]
+            try:
+                found.append(self._encode_for(name, chunk.select(mask), destinations))
+            except EachFailed as failed:
+                raise failed.moved([at for at, mine in enumerate(mask) if mine]) from None
+        return found
 
     def _encode_for(self, topic: str, chunk: Chunk, destinations: Destinations) -> Outgoing:
         keys = chunk.encoded_keys(self.key.serde)
@@ -101,21 +103,33 @@ def check_size(
 ) -> None:
     """Refuse records that are larger than a topic takes: they would fail the whole commit.
 
-    The longest key, value and headers of a chunk are taken together, which costs least. Where
-    that is too much, the chunk runs again record by record, and what fits alone passes.
+    The longest key, value and headers of a chunk are taken together first, which costs least.
 
     Raises:
-        ValueError: naming the topic and its limit.
+        EachFailed: naming the topic and its limit.
     """
     size = _longest(values) + _longest(keys)
     if headers is not None:
         size += max(map(_headers_size, headers), default=0)
-    if size + _OVERHEAD > limit:
-        raise ValueError(
+    if size + _OVERHEAD <= limit:
+        return
+    sizes = list(map(record_size, keys, values, headers or repeat(None)))
+    errors: dict[int, Exception] = {
+        at: ValueError(
             f"a record of {size} bytes is larger than topic {topic} takes"
             f" (max.message.bytes={limit}): raise the topic's max.message.bytes, or make"
             " the record smaller"
         )
+        for at, size in enumerate(sizes)
+        if size > limit
+    }
+    if errors:
+        raise EachFailed(errors)
+
+
+def record_size(key: bytes | None, value: bytes | None, headers: Headers) -> int:
+    """How much of a topic's max.message.bytes a record takes."""
+    return len(key or b"") + len(value or b"") + _headers_size(headers) + _OVERHEAD
 
 
 def _longest(column: Sequence[bytes | None]) -> int:

@@ -1,18 +1,21 @@
 """Source: what was fetched from a topic, decoded into a chunk.
 
-Decoding is where undecodable records show: whatever a serde raises leaves here unchanged,
-and the engine reruns the chunk record by record to name the culprit.
+Decoding is where undecodable records show: it tells which they are, and the engine runs the
+rest of them again.
 """
 
 import datetime
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, TypeAlias
+from itertools import compress
+from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 
 from penstock.errors import TopologyError
 from penstock.operators.chunk import Chunk, Headers
+from penstock.operators.each import EachFailed, decode_each, each
 from penstock.operators.fields import compile_selector, type_name
+from penstock.operators.on_error import OnError
 from penstock.serde.columns import decode_column
 from penstock.serde.primitives import BYTES
 from penstock.serde.types import DataType
@@ -23,12 +26,21 @@ Start: TypeAlias = Literal["earliest", "latest"] | datetime.datetime
 _NONE = type(None)
 
 
+class HasHeaders(Protocol):
+    """A record of a client."""
+
+    def headers(self) -> Headers:
+        """Return the headers."""
+        ...
+
+
 class Fetched(NamedTuple):
     """Records of one topic partition as they came from the broker, as columns of bytes.
 
     Attributes:
         headers: None where no operator reads them.
         next_offset: the offset behind the last record.
+        messages: what they were taken from, where dead letters need the rest of it.
     """
 
     topic: str
@@ -39,6 +51,7 @@ class Fetched(NamedTuple):
     offsets: Sequence[int]
     headers: Sequence[Headers] | None
     next_offset: int
+    messages: Sequence[HasHeaders] | None = None
 
     def part(self, start: int, stop: int) -> "Fetched":
         """The records from index start to before stop."""
@@ -52,7 +65,26 @@ class Fetched(NamedTuple):
             offsets=self.offsets[at],
             headers=self.headers[at] if self.headers else None,
             next_offset=self.offsets[at][-1] + 1,
+            messages=self.messages[at] if self.messages else None,
         )
+
+    def without(self, offsets: Container[int]) -> "Fetched":
+        """The records but those at some offsets."""
+        kept = [at not in offsets for at in self.offsets]
+        return self._replace(
+            keys=list(compress(self.keys, kept)),
+            values=list(compress(self.values, kept)),
+            timestamps=list(compress(self.timestamps, kept)),
+            offsets=list(compress(self.offsets, kept)),
+            headers=list(compress(self.headers, kept)) if self.headers else None,
+            messages=list(compress(self.messages, kept)) if self.messages else None,
+        )
+
+    def headers_at(self, index: int) -> Headers:
+        """The headers of a record, also where no operator reads them."""
+        if self.headers is not None:
+            return self.headers[index]
+        return self.messages[index].headers() if self.messages else None
 
 
 def total_bytes(column: Sequence[bytes | None]) -> int:
@@ -68,6 +100,7 @@ class Source:
         topics: the names, or one pattern in `pattern`, resolved when the application starts.
         keep_nulls: whether null values mean something here: deletions, as in a table.
         internal: whether it reads a repartition topic.
+        on_error: what becomes of records that fail; None for what the application says.
         extract: event time in milliseconds of a value; None takes the record's timestamp.
     """
 
@@ -79,17 +112,18 @@ class Source:
     start: Start = "earliest"
     keep_nulls: bool = False
     internal: bool = False
+    on_error: OnError | None = None
 
     def decode(self, fetched: Fetched) -> Chunk:
         """Decode the values; keys wait until somebody wants them.
 
         Raises:
-            Exception: whatever the serde or the timestamp function raises.
+            EachFailed: if some cannot be decoded, or have no key where one is declared.
         """
         self._check_keys(fetched.keys)
         serde: Any = self.value.serde
         raw = serde is BYTES
-        values = fetched.values if raw else decode_column(serde, fetched.values)
+        values = fetched.values if raw else decode_each(serde, fetched.values)
         chunk = Chunk(
             values,
             fetched.timestamps,
@@ -103,8 +137,16 @@ class Source:
         if not raw and not self.keep_nulls and not all(fetched.values):
             # Null values mean nothing in a stream; an empty value is none of them.
             chunk = chunk.select([value is not None for value in fetched.values])
+        return chunk
+
+    def in_event_time(self, chunk: Chunk) -> Chunk:
+        """Give each record of a decoded chunk the time that its value says.
+
+        Raises:
+            EachFailed: if some have none.
+        """
         if self.extract is not None:
-            chunk.timestamps = list(map(self.extract, chunk.values))
+            chunk.timestamps = each(self.extract, chunk.values)
         return chunk
 
     def event_times(self, fetched: Fetched) -> Sequence[int]:
@@ -127,10 +169,11 @@ class Source:
 
     def _check_keys(self, keys: Sequence[bytes | None]) -> None:
         if self.key.serde is not BYTES and not all(keys) and None in keys:
-            raise ValueError(
+            error = ValueError(
                 f"the key is null, declared is key={type_name(self.key.type)}; leave key= out"
                 " to accept records without keys"
             )
+            raise EachFailed({at: error for at, key in enumerate(keys) if key is None})
 
 
 def timestamp_extractor(

@@ -54,6 +54,7 @@ class InputConsumer:
         config: librdkafka settings, `group.id` among them.
         topics: all inputs.
         with_headers: those whose headers somebody reads.
+        with_messages: those of which all that a record has may be needed later.
         clients: the Kafka client's classes, and time.
 
     Attributes:
@@ -66,6 +67,7 @@ class InputConsumer:
         *,
         topics: frozenset[str],
         with_headers: frozenset[str],
+        with_messages: frozenset[str] = frozenset(),
         clients: Clients,
     ) -> None:
         self.client: Consumer = clients.consumer(dict(config))
@@ -80,6 +82,7 @@ class InputConsumer:
         self._sought = -AWAKE_S
         self._cooperative = config.get("group.protocol") == "classic"
         self._with_headers = with_headers
+        self._with_messages = with_messages
 
     def subscribe(self, topics: Sequence[str], membership: Membership, timeout_s: float) -> None:
         """Join the group.
@@ -332,6 +335,7 @@ class InputConsumer:
             _offsets(messages),
             [m.headers() for m in messages] if topic in self._with_headers else None,
             last.offset() + 1,
+            messages if topic in self._with_messages else None,
         )
 
 

@@ -11,9 +11,23 @@ from contextlib import contextmanager
 
 from confluent_kafka import KafkaError, KafkaException
 
+ABOUT_DATA = (
+    KafkaError.INVALID_RECORD,
+    KafkaError.INVALID_TIMESTAMP,
+    KafkaError.MSG_SIZE_TOO_LARGE,
+)
+
 
 class Abortable(Exception):
-    """The transaction has failed and can be aborted; the producer stays usable."""
+    """The transaction has failed and can be aborted; the producer stays usable.
+
+    Attributes:
+        about_data: whether the broker does not take one of the records.
+    """
+
+    def __init__(self, message: str, *, about_data: bool = False) -> None:
+        super().__init__(message)
+        self.about_data = about_data
 
 
 class Unknown(Exception):
@@ -49,7 +63,7 @@ def _sorted(error: KafkaException) -> Abortable | Unknown:
     problem: KafkaError = error.args[0]
     text = f"{problem.name()}: {problem.str()}"
     if problem.txn_requires_abort() and not problem.fatal():
-        return Abortable(text)
+        return Abortable(text, about_data=problem.code() in ABOUT_DATA)
     return Unknown(text, code=problem.code())
 
 

@@ -129,25 +129,28 @@ def _max_message_bytes(config: Mapping[str, str]) -> int:
     return int(config.get("max.message.bytes", DEFAULT_MAX_MESSAGE_BYTES))
 
 
-def _named_sinks(topology: Topology) -> set[str]:
+def _named_sinks(topology: Topology) -> frozenset[str]:
     sinks = [node.sink.topic for node in topology if node.sink and not node.sink.internal]
-    return {topic for topic in sinks if isinstance(topic, str)}
+    return topology.dead_letter_topics.union(t for t in sinks if isinstance(t, str))
 
 
 def _check_topics(topology: Topology, existing: Mapping[str, int]) -> None:
+    needed: list[tuple[str, str]] = []
     for node in topology:
         names = node.source.topics if node.source else ()
         if node.sink and isinstance(node.sink.topic, str):
             names = (node.sink.topic,)
-        for name in names:
-            if name not in existing and name not in topology.repartitions:
-                raise TopologyError(
-                    f"The topic {name} does not exist; {topology.labels[node]} needs it. Found"
-                    f" are {len(existing)} other topics. Create it: kafka-topics.sh"
-                    f" --bootstrap-server ... --create --topic {name} --partitions 4",
-                    topic=name,
-                    operator=topology.labels[node],
-                )
+        needed += [(name, topology.labels[node]) for name in names]
+    needed += [(name, "dead_letter") for name in sorted(topology.dead_letter_topics)]
+    for name, step in needed:
+        if name not in existing and name not in topology.repartitions:
+            raise TopologyError(
+                f"The topic {name} does not exist; {step} needs it. Found"
+                f" are {len(existing)} other topics. Create it: kafka-topics.sh"
+                f" --bootstrap-server ... --create --topic {name} --partitions 4",
+                topic=name,
+                operator=step,
+            )
 
 
 def _changelogs(topology: Topology, leads: LeadMap) -> list[InternalTopic]:

@@ -15,7 +15,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, Topi
 from penstock.errors import BrokerError
 from penstock.operators.sink import Outgoing
 from penstock.runtime.clients import Clients
-from penstock.runtime.faults import Abortable, Unknown, sorted_out
+from penstock.runtime.faults import ABOUT_DATA, Abortable, Unknown, sorted_out
 from penstock.runtime.message import Message
 
 Offsets = Mapping[tuple[str, int], tuple[int, str]]
@@ -261,7 +261,7 @@ class IdempotentProducer(TransactionalProducer):
 
     def __init__(self, config: Mapping[str, Any], **options: Any) -> None:
         super().__init__({**config, "on_delivery": self._report}, **options)
-        self._failures: list[str] = []
+        self._failures: list[KafkaError] = []
 
     def init(self, wait_ms: int, stopped: Callable[[], bool] = lambda: False) -> None:
         """Do nothing: there is nobody to fence."""
@@ -278,7 +278,10 @@ class IdempotentProducer(TransactionalProducer):
         """
         super().flush()
         if self._failures:
-            raise Abortable(f"{len(self._failures)} records failed: {self._failures[0]}")
+            raise Abortable(
+                f"{len(self._failures)} records failed: {self._failures[0]}",
+                about_data=any(failed.code() in ABOUT_DATA for failed in self._failures),
+            )
 
     def send_offsets(self, offsets: Offsets, consumer: Consumer) -> None:
         """Commit offsets with their metadata to the group.
@@ -303,4 +306,4 @@ class IdempotentProducer(TransactionalProducer):
 
     def _report(self, error: Any, _message: Message) -> None:
         if error is not None:
-            self._failures.append(str(error))
+            self._failures.append(error)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from confluent_kafka import KafkaException
 
 from penstock.errors import BugError, DataError, PenstockError, TopologyError
+from penstock.operators.on_error import DeadLetter
 from penstock.query.query import Query
 from penstock.runtime.client_configs import ClientConfigs
 from penstock.runtime.clients import Clients
@@ -171,6 +172,7 @@ class Running:
                 self._configs.inputs(identity, prepared.leads),
                 topics=_topics(prepared.topology),
                 with_headers=_topics(prepared.topology, reading="headers"),
+                with_messages=_with_dead_letters(prepared.topology),
                 clients=self._clients,
             )
 
@@ -318,6 +320,12 @@ def _topics(topology: Topology, *, reading: str | None = None) -> frozenset[str]
         if node.source and (reading is None or topology.reads(node, reading))
         for topic in node.source.topics
     )
+
+
+def _with_dead_letters(topology: Topology) -> frozenset[str]:
+    """Return the input topics whose records may become dead letters."""
+    policies = {topic: topology.on_error_of(topic) for topic in topology.readers}
+    return frozenset(topic for topic, found in policies.items() if isinstance(found, DeadLetter))
 
 
 @contextmanager

@@ -16,10 +16,13 @@ from typing import TypeVar
 
 from penstock.engine.batch import Batch, Pace
 from penstock.engine.metadata import BatchId, Metadata, decode, short_hash
+from penstock.engine.narrowing import Narrowing
+from penstock.engine.task import FlushFailed
 from penstock.engine.transaction import Command, Event, State, Transaction
 from penstock.errors import BrokerError, DataError, PenstockError
 from penstock.operators.source import Fetched, total_bytes
 from penstock.runtime.consumer import InputConsumer, Membership
+from penstock.runtime.failure_log import FailureLog
 from penstock.runtime.faults import Abortable, Unknown
 from penstock.runtime.idling import IdleNote
 from penstock.runtime.intake import Intake
@@ -104,6 +107,8 @@ class Worker:
         self._watch = watch
         self._orphans = orphans
         self._grown: dict[str, int] = {}
+        self._narrowing = Narrowing()
+        self._failure_log = FailureLog(prepared.topology)
         self._touched: dict[int, OwnedTask] = {}
         self._careful: dict[tuple[str, int], int] = {}
         self._slow: dict[tuple[str, int], int] = {}  # up to where one of the records is too slow
@@ -179,9 +184,7 @@ class Worker:
         self._advance_tasks()
         if self._transaction.state is State.IDLE:
             self._settle()
-        if self._transaction.state is State.OPEN and self._pace.due(
-            self._batch, self._now() * 1000, drained=drained
-        ):
+        if self._transaction.state is State.OPEN and self._due(drained=drained):
             self._drive(Event.DUE)
         self._maintain()
 
@@ -216,15 +219,19 @@ class Worker:
         if not fetched.offsets:
             self._reach_end(owned, fetched)
             return
-        limit = 1 if self._is_suspect(fetched) else self._chunk_records()
+        if self._transaction.state is State.IDLE:
+            self._open_batch()
+        most = 1 if self._is_suspect(fetched) else self._chunk_records()
+        limit = self._narrowing.room(self._batch, most)
         if len(fetched.offsets) > limit:
             self._intake.put_back(fetched.part(limit, len(fetched.offsets)))
             fetched = fetched.part(0, limit)
-        if self._transaction.state is State.IDLE:
-            self._open_batch()
         started = self._now()
         try:
             self._run_task(owned, fetched)
+        except FlushFailed as error:
+            self._drive(self._flush_failed(error))
+            return
         except DataError as error:
             self._drive(Event.FAILED)
             raise error
@@ -249,7 +256,11 @@ class Worker:
             return
         at = (fetched.topic, fetched.partition)
         self._touched[id(owned)] = owned
-        task.process(fetched, careful=fetched.offsets[0] < self._careful.get(at, -1))
+        task.process(
+            fetched,
+            careful=fetched.offsets[0] < self._careful.get(at, -1),
+            refused=self._narrowing.found_in(at),
+        )
         self._batch.add(at, fetched.offsets[0], fetched.next_offset, len(fetched.offsets))
         self._batch.bytes_in += total_bytes(fetched.values)
 
@@ -306,6 +317,10 @@ class Worker:
 
     # The transaction
 
+    def _due(self, *, drained: bool) -> bool:
+        due = self._pace.due(self._batch, self._now() * 1000, drained=drained)
+        return due or self._narrowing.full(self._batch)
+
     def _open_batch(self) -> None:
         self._batch = self._new_batch()
         self._touched = {}
@@ -353,7 +368,7 @@ class Worker:
                 continue
             try:
                 owned.task.flush()
-            except Exception as error:  # noqa: BLE001 - a step behind a store raises what it likes
+            except FlushFailed as error:
                 return self._flush_failed(error)
             self._produce(owned)
         self._producer.flush()
@@ -399,9 +414,12 @@ class Worker:
             )
             owned.settled, owned.committed_ms = True, now_ms
             self._apply_stores(owned, now_ms)
+            if owned.task:
+                self._failure_log.tell(owned.task.take_failures(), self._now())
         self._reporter.phase("stateCommit", self._now())
         self._batches += 1
         self._failures, self._careful = 0, {}
+        self._narrowing.committed(self._settings.commit.max_batch_records)
         self._pace.committed(self._commit_began * 1000, self._now() * 1000)
         self._reporter.committed(
             self._batch, list(self._touched.values()), self._consumer.latest, self._now()
@@ -496,6 +514,9 @@ class Worker:
             "Batch %d fails while %s: %s.", self._batches, self._transaction.state.value, fault
         )
         self._error = fault
+        refused = isinstance(fault, Abortable) and fault.about_data
+        if refused and self._narrowing.refused(self._batch, fault):
+            self._failures = -1  # a step forward, not a failure again
 
     def _count_failure(self) -> None:
         self._failures += 1

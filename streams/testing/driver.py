@@ -19,12 +19,12 @@ from typing_extensions import TypeVar
 
 from penstock.app import App
 from penstock.durations import Duration, milliseconds
-from penstock.engine.task import Task
+from penstock.engine.task import FlushFailed, Task
 from penstock.errors import TopologyError
 from penstock.operators.sink import Outgoing
 from penstock.operators.source import Fetched
 from penstock.query.store import Store
-from penstock.serde.types import DataType
+from penstock.serde.types import RAW, DataType
 from penstock.state.changelog import stored
 from penstock.state.memory import MemoryStore
 from penstock.state.overlay import Overlay
@@ -96,6 +96,10 @@ class TestTopic(Generic[K, V]):
         """Return the timestamps of all committed records, in milliseconds."""
         return [row[2] for row in self._driver._committed(self._name)]
 
+    def read_headers(self) -> list[dict[str, bytes | None]]:
+        """Return the headers of all committed records; of equal names the last."""
+        return [dict(row[3] or []) for row in self._driver._committed(self._name)]
+
 
 class TestDriver:
     """Drive an application record by record.
@@ -158,6 +162,8 @@ class TestDriver:
                 return TestTopic(self, topic, node.source.key, node.source.value)
             if node.sink and (node.sink.topic == topic or callable(node.sink.topic)):
                 return TestTopic(self, topic, node.sink.key, node.sink.value)
+        if topic in self._topology.dead_letter_topics:
+            return TestTopic(self, topic, RAW, RAW)
         raise TopologyError(f"The application neither reads nor writes the topic {topic!r}.")
 
     def store(self, table: Table[K, V]) -> Store[K, V]:
@@ -252,11 +258,11 @@ class TestDriver:
 
     def _process(self, task: Task, found: Sequence[Fetched]) -> None:
         clocks = dict(task.clocks)
-        for fetched in found:
-            task.process(fetched)
         try:
+            for fetched in found:
+                task.process(fetched)
             task.flush()
-        except Exception:  # noqa: BLE001 - a step behind a store: the rerun names the record
+        except FlushFailed:  # what is run again carefully names the record
             task.discard(clocks)
             for fetched in found:
                 task.process(fetched, careful=True)
@@ -286,7 +292,8 @@ class TestDriver:
 def _topics(topology: Topology) -> set[str]:
     read = {topic for node in topology if node.source for topic in node.source.topics}
     written = {node.sink.topic for node in topology if node.sink}
-    return read | {topic for topic in written if isinstance(topic, str)}
+    named = {topic for topic in written if isinstance(topic, str)}
+    return read | named | topology.dead_letter_topics
 
 
 def _encode(of: DataType, value: Any) -> bytes | None:

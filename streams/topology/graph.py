@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from penstock.errors import TopologyError
+from penstock.operators.on_error import DeadLetter, OnError
 from penstock.state.definition import StoreDefinition
 from penstock.topology.node import Node
 from penstock.topology.repartition import topic_name, with_repartition_topics
@@ -57,10 +58,12 @@ class Topology:
     Attributes:
         application: the application id.
         nodes: the steps, parents first.
+        on_error: what becomes of records that fail, where their stream says nothing else.
     """
 
     application: str
     nodes: tuple[Node, ...]
+    on_error: OnError = "fail"
 
     @cached_property
     def children(self) -> dict[Node, tuple[Node, ...]]:
@@ -86,6 +89,17 @@ class Topology:
         return {
             str(node.sink.topic): node for node in self.nodes if node.sink and node.sink.internal
         }
+
+    @cached_property
+    def dead_letter_topics(self) -> frozenset[str]:
+        """Where dead letters go."""
+        policies = {self.on_error, *(self.on_error_of(topic) for topic in self.readers)}
+        return frozenset(found.topic for found in policies if isinstance(found, DeadLetter))
+
+    def on_error_of(self, topic: str) -> OnError:
+        """What becomes of records of an input that fail."""
+        source = self.readers[topic][0].source
+        return source.on_error if source and source.on_error else self.on_error
 
     @cached_property
     def sub_topologies(self) -> tuple[SubTopology, ...]:
@@ -172,7 +186,7 @@ class Topology:
         return iter(self.nodes)
 
 
-def make_topology(application: str, nodes: Sequence[Node]) -> Topology:
+def make_topology(application: str, nodes: Sequence[Node], on_error: OnError = "fail") -> Topology:
     """Return the topology of declared steps.
 
     Raises:
@@ -189,7 +203,9 @@ def make_topology(application: str, nodes: Sequence[Node]) -> Topology:
     _check_repartitions(application, nodes)
     nodes = with_repartition_topics(application, nodes)
     _check_sources(nodes)
-    return Topology(application, nodes)
+    topology = Topology(application, nodes, on_error)
+    _check_dead_letters(topology)
+    return topology
 
 
 def _check_store_names(nodes: Iterable[Node]) -> None:
@@ -247,16 +263,27 @@ def _check_sources(nodes: Iterable[Node]) -> None:
             other = readers.setdefault(topic, node)
             if _read(other) != _read(node):
                 raise TopologyError(
-                    f"Two streams read the topic {topic} with different types, serdes or start"
-                    " positions. Read it once and use that stream twice, or declare a Topic and"
-                    " pass it to both.",
+                    f"Two streams read the topic {topic} with different types, serdes, start"
+                    " positions or on_error. Read it once and use that stream twice, or declare a"
+                    " Topic and pass it to both.",
                     operator=node.kind,
                     topic=topic,
                 )
 
 
 def _read(node: Node) -> tuple[object, ...]:
-    return node.key, node.value, node.source.start if node.source else None
+    source = node.source
+    return (node.key, node.value, source.start, source.on_error) if source else ()
+
+
+def _check_dead_letters(topology: Topology) -> None:
+    for topic in topology.dead_letter_topics:
+        if topic in topology.readers:
+            raise TopologyError(
+                f"The application reads {topic}, where its own dead letters go: each of them"
+                " would come back. Send them to a topic of their own.",
+                topic=topic,
+            )
 
 
 def _topics(node: Node) -> tuple[str, ...]:

@@ -31,7 +31,7 @@ def resolve(topology: Topology, topics: Sequence[str], *, missing_ok: bool = Fal
             operator = _match(node.source, topology.application, topics, missing_ok=missing_ok)
         parents = tuple(replaced[parent] for parent in node.parents)
         replaced[node] = dataclasses.replace(node, operator=operator, parents=parents)
-    return make_topology(topology.application, tuple(replaced.values()))
+    return make_topology(topology.application, tuple(replaced.values()), topology.on_error)
 
 
 def _match(source: Source, application: str, topics: Sequence[str], *, missing_ok: bool) -> Source:

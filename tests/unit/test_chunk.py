@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from penstock.operators.chunk import Chunk, concatenate, newest
+from penstock.operators.each import EachFailed
 from penstock.serde.json_serde import JsonSerde
 from penstock.serde.primitives import BYTES, INT, STR
 
@@ -60,7 +61,7 @@ def test_canonical_keys_are_taken_over():
     one = chunk(raw_keys=[b"a", None, b""])
     assert one.encoded_keys(STR) is one.raw_keys
     assert one.encoded_keys(None) == ["a", None, ""]
-    with pytest.raises(TypeError):
+    with pytest.raises(EachFailed):
         one.encoded_keys(BYTES)
 
 

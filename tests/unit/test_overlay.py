@@ -148,6 +148,7 @@ class AgainstDicts(RuleBasedStateMachine):
         self.saved: dict[bytes, Any] = {}
         self.committed: dict[bytes, Any] = {}
         self.flushed = True
+        self.pending = self.dirty = False
         self.offset = 0
 
     @rule(
@@ -160,22 +161,28 @@ class AgainstDicts(RuleBasedStateMachine):
         assert list(map(there, found)) == [there(self.now.get(key)) for key in keys]
         self.one.put(dict.fromkeys(keys, (value, timestamp)))
         self.now |= dict.fromkeys(keys, (value, timestamp))
-        self.flushed = False
+        self.flushed, self.pending = False, True
 
     @rule()
     def savepoint(self) -> None:
         self.one.savepoint()
         self.saved = dict(self.now)
+        self.dirty, self.pending = self.dirty or self.pending, False
 
     @rule()
     def rollback(self) -> None:
+        """Undo what came after the savepoint, flushed or not."""
         self.one.rollback()
         self.now = dict(self.saved)
+        self.pending = False
 
     @rule()
     def flush(self) -> None:
         changes = self.one.flush()
-        self.saved, self.flushed = dict(self.now), True
+        if self.dirty:  # what was accepted before is flushed with it: there is no way back
+            self.one.savepoint()
+            self.saved = dict(self.now)
+        self.flushed, self.pending, self.dirty = True, False, False
         for key, value, timestamp in zip(*changes[:2], changes.timestamps, strict=True):
             assert self.now[key] == (value, timestamp)
 
@@ -194,7 +201,7 @@ class AgainstDicts(RuleBasedStateMachine):
     def discard(self) -> None:
         self.one.discard()
         self.now, self.saved = dict(self.committed), dict(self.committed)
-        self.flushed = True
+        self.flushed, self.pending, self.dirty = True, False, False
 
     @invariant()
     def entries_are_what_the_batch_did(self) -> None:

@@ -22,6 +22,8 @@ PENSTOCK = {
     "BugError",
     "CommitSettings",
     "DataError",
+    "DeadLetter",
+    "dead_letter",
     "Duration",
     "Grouped",
     "KafkaSettings",

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from penstock.errors import TopologyError
+from penstock.operators.each import EachFailed
 from penstock.operators.source import Fetched, Source, timestamp_extractor
 from penstock.serde.primitives import INT, STR
 from penstock.serde.types import RAW, UNKNOWN, DataType, data_type
@@ -111,8 +112,9 @@ def test_a_source_decodes_values_and_leaves_keys():
     assert chunk.values == [1, 2]
     assert list(chunk.raw_keys) == [b"a", b"\xff"]
     assert (chunk.topic, chunk.partition, list(chunk.offsets)) == ("in", 3, [0, 1])
-    with pytest.raises(UnicodeDecodeError):
+    with pytest.raises(EachFailed) as caught:
         chunk.keys  # noqa: B018 - decoding is what it does
+    assert {at: type(error) for at, error in caught.value.errors.items()} == {1: UnicodeDecodeError}
 
 
 def test_typed_streams_drop_null_values():
@@ -132,8 +134,11 @@ def test_raw_streams_keep_null_values():
 def test_a_null_key_of_a_declared_type_is_an_error():
     """With key= a null key is refused and the way out named; an empty key is a key."""
     source = Source(("in",), TEXT, TEXT)
-    with pytest.raises(ValueError, match="leave key= out"):
+    with pytest.raises(EachFailed) as caught:
         source.decode(fetched((b"a", b"x"), (None, b"x")))
+    ((at, error),) = caught.value.errors.items()
+    assert at == 1
+    assert "leave key= out" in str(error)
     assert list(source.decode(fetched((b"", b"x"))).keys) == [""]
     assert Source(("in",), RAW, TEXT).decode(fetched((None, b"x"))).keys == [None]
 
@@ -142,7 +147,8 @@ def test_event_time_replaces_the_records_time():
     """The timestamp is the value's where one is declared, of the records that are left."""
     source = Source(("in",), TEXT, DataType(int, INT), extract=same)
     chunk = source.decode(fetched((b"a", INT.encode(5)), (b"a", None), (b"a", INT.encode(3))))
-    assert list(chunk.timestamps) == [5, 3]
+    assert list(chunk.timestamps) == [7, 7]
+    assert list(source.in_event_time(chunk).timestamps) == [5, 3]
     assert list(Source(("in",), TEXT, TEXT).decode(fetched((b"a", b"x"))).timestamps) == [7]
 
 

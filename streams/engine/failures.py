@@ -1,0 +1,169 @@
+"""Records that failed: what is told of them, their dead letters, and when it is too many.
+
+A failure is a record of an input with what a step raised on it. Whichever step it is, the
+record is judged by the policy of its input, and leaves nothing else behind.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from penstock.errors import DataError
+from penstock.operators.chunk import Headers
+from penstock.operators.on_error import DeadLetter
+from penstock.operators.sink import Destinations, Outgoing, record_size
+from penstock.operators.source import Fetched
+
+PREFIX = "__penstock.error."
+LOOKED_AT = 10_000  # records, of which the share of failures is taken
+JUDGED_FROM = 1_000
+MOST_MESSAGE = 1_000  # characters
+
+
+class Failure(NamedTuple):
+    """A record that failed.
+
+    Attributes:
+        error: what was raised.
+        step: the step that raised it, as describe() calls it.
+        store: the store of the step, if it has one.
+    """
+
+    topic: str
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    timestamp: int
+    headers: Headers
+    error: Exception
+    step: str
+    store: str | None
+
+    def __str__(self) -> str:
+        return (
+            f"{self.step} failed on {self.topic}/{self.partition} offset {self.offset}:"
+            f" {type(self.error).__name__}: {self.error}"
+        )
+
+    def as_error(self, what_now: str) -> DataError:
+        """The error that stops the application."""
+        return DataError(
+            f"{self}. {what_now}",
+            topic=self.topic,
+            partition=self.partition,
+            offset=self.offset,
+            operator=self.step.partition(" ")[0],
+            store=self.store,
+        )
+
+
+def dead_letters(
+    failures: Sequence[Failure],
+    policy: DeadLetter,
+    application: str,
+    destinations: Destinations,
+) -> Outgoing:
+    """Return the dead letters of records: their bytes, and headers that tell what happened."""
+    limit = destinations.max_message_bytes(policy.topic)
+    keys = [failure.key if policy.payload else None for failure in failures]
+    values = [failure.value if policy.payload else None for failure in failures]
+    headers = [_headers(failure, application) for failure in failures]
+    for at, (key, value) in enumerate(zip(keys, values, strict=True)):
+        if record_size(key, value, headers[at]) > limit:
+            values[at] = None
+            headers[at] = [(PREFIX + "omitted", b"value"), *(headers[at] or [])]
+        if record_size(key, values[at], headers[at]) > limit:
+            keys[at] = None
+            headers[at] = [
+                (PREFIX + "omitted", b"key, value, headers"),
+                *_told(failures[at], application),
+            ]
+    return Outgoing(
+        policy.topic,
+        keys,
+        values,
+        destinations.partitions(policy.topic, keys),
+        [failure.timestamp for failure in failures],
+        headers,
+    )
+
+
+def _headers(failure: Failure, application: str) -> Headers:
+    own = [pair for pair in failure.headers or [] if not pair[0].startswith(PREFIX)]
+    return [*own, *_told(failure, application)]
+
+
+def _told(failure: Failure, application: str) -> list[tuple[str, bytes | None]]:
+    told = {
+        "class": type(failure.error).__name__,
+        "message": str(failure.error)[:MOST_MESSAGE],
+        "topic": failure.topic,
+        "partition": failure.partition,
+        "offset": failure.offset,
+        "operator": failure.step,
+        "application": application,
+    }
+    return [(PREFIX + name, str(value).encode(errors="replace")) for name, value in told.items()]
+
+
+class Guard:
+    """Watch how many records of one input fail.
+
+    What was looked at before is not counted again: an aborted batch is run once more.
+    """
+
+    def __init__(self, policy: DeadLetter) -> None:
+        self._policy = policy
+        self._behind = -1
+        self._run = 0
+        self._recent = self._before = (0, 0)  # records, failures
+
+    def look(self, fetched: Fetched, failures: Sequence[Failure]) -> None:
+        """Count records and those of them that failed.
+
+        Raises:
+            DataError: if they are too many.
+        """
+        offsets: Sequence[int] = fetched.offsets
+        if offsets[0] < self._behind:
+            offsets = [offset for offset in offsets if offset >= self._behind]
+        if not offsets:
+            return
+        self._behind = offsets[-1] + 1
+        failed = {failure.offset for failure in failures}.intersection(offsets)
+        longest = self._longest_run(offsets, failed)
+        records, bad = self._recent
+        self._recent = (records + len(offsets), bad + len(failed))
+        if failed:
+            self._judge(failures[-1], longest)
+        if self._recent[0] >= LOOKED_AT // 2:
+            self._before, self._recent = self._recent, (0, 0)
+
+    def _longest_run(self, offsets: Sequence[int], failed: set[int]) -> int:
+        if not failed:
+            self._run = 0
+            return 0
+        longest = 0
+        for offset in offsets:
+            self._run = self._run + 1 if offset in failed else 0
+            longest = max(longest, self._run)
+        return longest
+
+    def _judge(self, last: Failure, longest: int) -> None:
+        policy = self._policy
+        if policy.max_run is not None and longest > policy.max_run:
+            raise last.as_error(
+                f"That makes {longest} records in a row, more than max_run={policy.max_run} of"
+                f" dead_letter({policy.topic!r}): more likely the application is wrong than the"
+                " records. Nothing of this batch is committed. Correct it, or raise max_run,"
+                " and start again."
+            )
+        records = self._before[0] + self._recent[0]
+        bad = self._before[1] + self._recent[1]
+        if records >= JUDGED_FROM and bad > records * policy.max_ratio:
+            raise last.as_error(
+                f"{bad} of the last {records} records have failed, more than"
+                f" max_ratio={policy.max_ratio:g} of dead_letter({policy.topic!r}): more likely"
+                " the application is wrong than the records. Nothing of this batch is"
+                " committed. Correct it, or raise max_ratio, and start again."
+            )
