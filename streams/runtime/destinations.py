@@ -28,20 +28,22 @@ class ClusterDestinations:
 
     Args:
         partitions: partition counts of the topics that are known.
-        max_bytes: looks up the largest record that a topic takes.
+        max_bytes: the largest record that each topic takes which is known.
+        look_up_max: looks it up for another one.
         look_up: looks up the partition counts of all topics again.
     """
 
     def __init__(
         self,
         partitions: Mapping[str, int],
-        max_bytes: Callable[[str], int],
+        max_bytes: Mapping[str, int],
+        look_up_max: Callable[[str], int],
         look_up: Callable[[], Mapping[str, int]],
     ) -> None:
         self._partitions = dict(partitions)
-        self._look_up_max = max_bytes
+        self._look_up_max = look_up_max
         self._look_up = look_up
-        self._max_bytes: dict[str, int] = {}
+        self._max_bytes = dict(max_bytes)
         self._memos: dict[str, _Memo] = {}
         self._chunks = count()
 

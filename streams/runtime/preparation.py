@@ -37,6 +37,7 @@ class Prepared:
         partitions: partition counts of all topics.
         ids: identity of each topic whose name is known.
         recommit_ms: offsets have to be committed again this often, or they expire.
+        max_bytes: the largest record that each topic takes whose name is known.
         batch_bytes: the largest batch of records that every topic takes whose name is known:
             the broker holds max.message.bytes against batches, and the client does not split.
     """
@@ -46,6 +47,7 @@ class Prepared:
     partitions: Mapping[str, int]
     ids: Mapping[str, str]
     recommit_ms: int
+    max_bytes: Mapping[str, int]
     batch_bytes: int
 
 
@@ -79,17 +81,16 @@ def prepare(
     internal = [topic.name for topic in needed]
     configs = admin.configs({*internal, *_named_sinks(topology)})
     _warn_of_risks({name: configs[name] for name in internal})
-    limits = [_max_message_bytes(config) for config in configs.values()]
-    batch_bytes = min(limits, default=DEFAULT_MAX_MESSAGE_BYTES)
+    limits = {name: _max_message_bytes(config) for name, config in configs.items()}
+    batch_bytes = min(limits.values(), default=DEFAULT_MAX_MESSAGE_BYTES)
     named = {
         *internal,
         *_named_sinks(topology),
         *(t for lead in leads.leads.values() for t in lead.partitions),
     }
     counts |= {topic.name: topic.partitions for topic in needed}
-    return Prepared(
-        topology, leads, counts, admin.topic_ids(sorted(named)), recommit_ms(settings), batch_bytes
-    )
+    ids = admin.topic_ids(sorted(named))
+    return Prepared(topology, leads, counts, ids, recommit_ms(settings), limits, batch_bytes)
 
 
 def check_version(settings: Mapping[str, str]) -> None:

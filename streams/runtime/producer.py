@@ -6,7 +6,7 @@ partition, whose offset the store has to know: a commit fails if any record of i
 """
 
 from collections.abc import Callable, Generator, Iterable, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import islice, repeat
 from typing import Any
 
@@ -214,7 +214,8 @@ class TransactionalProducer:
 
     def close(self) -> None:
         """Let go of the producer; an open transaction is aborted."""
-        self._producer.flush(0)
+        with suppress(KafkaException, SystemError):  # whatever it still had to say, it is over
+            self._producer.flush(0)
 
     @contextmanager
     def _sorted_out(self) -> Generator[None]:

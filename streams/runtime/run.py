@@ -242,7 +242,10 @@ class Running:
             admin=admin,
             restorer=restorer,
             destinations=ClusterDestinations(
-                prepared.partitions, lambda topic: max_message_bytes(admin, topic), admin.topics
+                prepared.partitions,
+                prepared.max_bytes,
+                lambda topic: max_message_bytes(admin, topic),
+                admin.topics,
             ),
             disk=disk,
             slot=identity,

@@ -30,7 +30,7 @@ class Cluster:
 def make(known=None):
     """Destinations that know some topics at the start."""
     cluster = Cluster()
-    return cluster, ClusterDestinations(known or {}, cluster.max_bytes, cluster.look_up)
+    return cluster, ClusterDestinations(known or {}, {}, cluster.max_bytes, cluster.look_up)
 
 
 def test_keys_have_the_clients_partitions():

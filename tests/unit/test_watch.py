@@ -22,7 +22,7 @@ def prepared() -> Prepared:
     app.stream("single", key=str, value=str).to("out")
     topology = app.topology()
     ids = {topic: f"id-{topic}" for topic in COUNTS}
-    return Prepared(topology, LeadMap(topology, COUNTS), COUNTS, ids, 1, 1)
+    return Prepared(topology, LeadMap(topology, COUNTS), COUNTS, ids, 1, {}, 1)
 
 
 def found(**changed: Description | None) -> dict[str, Description | None]:
