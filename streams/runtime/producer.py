@@ -23,6 +23,7 @@ Offsets = Mapping[tuple[str, int], tuple[int, str]]
 FULL_QUEUE_WAIT_S = 0.05
 RETRY_PAUSE_S = 0.2
 INIT_SLICE_S = 2.0  # a stop waits for two of them at most
+FLUSH_SLICE_S = 0.5
 OVERRUN_S = 1.0
 _FENCED = (KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH)
 # The client calls these final where it asks for metadata; brokers come back.
@@ -164,13 +165,29 @@ class TransactionalProducer:
             Unknown: if the producer is unusable.
         """
         self._alive()
-        with self._sorted_out():
-            left = self._producer.flush(self._transaction_timeout_s)
-        if left:
-            raise Abortable(
-                f"{left} records were not acknowledged within"
-                f" {self._transaction_timeout_s:g} s (transaction_timeout_ms)"
-            )
+        deadline = self._clients.now() + self._transaction_timeout_s
+        while True:
+            with self._sorted_out():
+                left = self._producer.flush(FLUSH_SLICE_S)
+                if not left:
+                    return
+                self._raise_failure()
+            if self._clients.now() > deadline:
+                raise Abortable(
+                    f"{left} records were not acknowledged within"
+                    f" {self._transaction_timeout_s:g} s (transaction_timeout_ms)"
+                )
+
+    def _raise_failure(self) -> None:
+        """Raise what has made the transaction fail: nothing more of it is sent then.
+
+        The client tells it to who asks for what cannot be: to begin another one.
+        """
+        try:
+            self._producer.begin_transaction()
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError._STATE:
+                raise
 
     def send_offsets(self, offsets: Offsets, consumer: Consumer) -> None:
         """Put offsets with their metadata into the transaction, with fresh group metadata."""
@@ -270,6 +287,9 @@ class IdempotentProducer(TransactionalProducer):
     def begin(self) -> None:
         """Forget the failures of the batch before."""
         self._failures = []
+
+    def _raise_failure(self) -> None:
+        """Do nothing: what failed is reported."""
 
     def flush(self) -> None:
         """Wait until the broker has acknowledged every record.

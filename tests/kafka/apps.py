@@ -30,7 +30,7 @@ from penstock.runtime.consumer import InputConsumer
 from penstock.runtime.producer import Offsets, TransactionalProducer
 from penstock.runtime.worker import Worker
 
-BAD = "bad"  # `failing` raises at this value
+BAD = "bad"  # `failing` and the picky ones raise at values that begin so
 STALL = "stall"  # `stalling` and `stalling_flush` stop here for good
 STALLED = "stalled for good"  # and say so
 NAP = "nap:"  # `napping` sleeps for the seconds that stand behind it
@@ -65,7 +65,7 @@ def longest(one: str, other: str) -> str:
 
 
 def fragile(text: str) -> str:
-    if text == BAD:
+    if text.startswith(BAD):
         raise ZeroDivisionError("no such luck")
     return text.upper()
 
@@ -193,6 +193,29 @@ def failing(app: ps.App, inputs: Inputs, out: list[str], args: argparse.Namespac
     app.stream(inputs, key=str, value=str).map(fragile).to(out[0])
 
 
+def dead_letter(topic: str) -> Any:
+    return ps.dead_letter(topic, max_ratio=1, max_run=None)
+
+
+def picky(app: ps.App, inputs: Inputs, out: list[str], args: argparse.Namespace) -> None:
+    words = app.stream(inputs, key=str, value=str, on_error=dead_letter(out[1]))
+    words.map(fragile).to(out[0])
+
+
+def guarded(app: ps.App, inputs: Inputs, out: list[str], args: argparse.Namespace) -> None:
+    policy = ps.dead_letter(out[1], max_run=20)
+    app.stream(inputs, key=str, value=str, on_error=policy).map(fragile).to(out[0])
+
+
+def picky_count(app: ps.App, inputs: Inputs, out: list[str], args: argparse.Namespace) -> None:
+    words = app.stream(inputs, key=str, value=str, on_error=dead_letter(out[1])).map(fragile)
+    words.group_by(ending, key=str, name="by-ending").count(name="counts").to(out[0])
+
+
+def picky_raw(app: ps.App, inputs: Inputs, out: list[str], args: argparse.Namespace) -> None:
+    app.stream(inputs, on_error=dead_letter(out[1])).filter(lambda _: True).to(out[0])
+
+
 def stalling(app: ps.App, inputs: Inputs, out: list[str], args: argparse.Namespace) -> None:
     app.stream(inputs, key=str, value=str).map(stall).to(out[0])
 
@@ -237,6 +260,10 @@ APPS: dict[str, Build] = {
     "raw": raw,
     "text": text,
     "failing": failing,
+    "guarded": guarded,
+    "picky": picky,
+    "picky-count": picky_count,
+    "picky-raw": picky_raw,
     "stalling": stalling,
     "napping": napping,
     "stalling-flush": stalling_flush,
