@@ -159,7 +159,7 @@ def test_a_record_is_blamed_for_a_topic_that_it_has_named():
     """Nothing but the record knows of it, so the error names both."""
     app = ps.App("app")
     app.stream("in", key=str, value=int).to(lambda n: f"out-{n}")
-    cluster = ClusterDestinations({"out-1": 1}, lambda _: 1_000, lambda: {"out-1": 1})
+    cluster = ClusterDestinations({"out-1": 1}, {}, lambda _: 1_000, lambda: {"out-1": 1})
     with pytest.raises(DataError, match=r"in/3 offset 11.*out-2") as caught:
         task_of(app, cluster).process(fetched(1, 2))
     assert (caught.value.topic, caught.value.offset) == ("in", 11)
