@@ -1,5 +1,6 @@
 """A topology as text and as a Mermaid diagram."""
 
+from penstock.operators.on_error import DeadLetter, OnError
 from penstock.topology.graph import SubTopology, Topology
 from penstock.topology.node import Node
 
@@ -7,6 +8,8 @@ from penstock.topology.node import Node
 def as_text(topology: Topology) -> str:
     """Describe a topology: sub-topologies, steps in order with their parents, stores, topics."""
     lines = [f"Application {topology.application}"]
+    if topology.on_error != "fail":
+        lines.append(f"  Records that fail: {_policy(topology.on_error)}")
     for part in topology.sub_topologies:
         lines += ["", f"  Sub-topology {part.number}"]
         lines += [f"    {_line(topology, node)}" for node in part.nodes]
@@ -34,7 +37,13 @@ def as_mermaid(topology: Topology) -> str:
 def _line(topology: Topology, node: Node) -> str:
     parents = ", ".join(topology.labels[parent] for parent in node.parents)
     line = f"{topology.labels[node]} {node.detail}".rstrip()
+    if node.source and node.source.on_error:
+        line += f" (records that fail: {_policy(node.source.on_error)})"
     return f"{line} <- {parents}" if parents else line
+
+
+def _policy(found: OnError) -> str:
+    return f"dead letters to {found.topic}" if isinstance(found, DeadLetter) else found
 
 
 def _stores(topology: Topology, part: SubTopology) -> list[str]:

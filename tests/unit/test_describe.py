@@ -96,3 +96,12 @@ def test_what_is_wrong_is_not_described():
     """A topology that is refused raises instead of showing something."""
     with pytest.raises(TopologyError):
         ps.App("app").describe()
+
+
+def test_what_becomes_of_bad_records_is_said():
+    """Where it is not that the application stops."""
+    app = ps.App("app", on_error=ps.dead_letter("dead"))
+    app.stream("in", value=int, on_error="skip").to("out")
+    text = app.describe()
+    assert "  Records that fail: dead letters to dead\n" in text
+    assert "stream-0 in (records that fail: skip)\n" in text

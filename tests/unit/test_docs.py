@@ -10,9 +10,9 @@ import pytest
 DOCS = Path(__file__).parents[2] / "docs"
 
 
-def test_the_topology_in_concepts_is_described_as_it_is() -> None:
-    """The program there prints the block behind it."""
-    text = (DOCS / "concepts.md").read_text()
+@pytest.mark.parametrize("page", ["concepts.md", "errors.md"])
+def test_programs_print_what_stands_behind_them(page: str) -> None:
+    text = (DOCS / page).read_text()
     program, shown = re.findall(r"```(?:python)?\n(.*?)```", text, re.DOTALL)
     said = io.StringIO()
     with redirect_stdout(said):
