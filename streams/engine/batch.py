@@ -35,6 +35,7 @@ class Batch:
         rows_in: records read, by (topic, partition).
         bytes_in: bytes of their values.
         rows_out: records written to topics, changelogs not counted.
+        rows_failed: records that failed and were let go.
     """
 
     id: BatchId
@@ -44,6 +45,7 @@ class Batch:
     rows_in: PerInput = field(default_factory=PerInput)
     bytes_in: int = 0
     rows_out: int = 0
+    rows_failed: int = 0
 
     def add(self, source: tuple[str, int], first: int, next_offset: int, rows: int) -> None:
         """Note records that were processed."""

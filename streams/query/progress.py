@@ -88,6 +88,7 @@ class Progress(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
         sink: all outputs together.
         observed_metrics: empty so far.
         num_dropped_rows: records without key or value that the batch has dropped.
+        num_failed_rows: records that failed and were skipped, or are dead letters.
     """
 
     id: uuid.UUID
@@ -106,6 +107,7 @@ class Progress(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     sink: SinkProgress
     observed_metrics: Mapping[str, Any] = msgspec.field(default_factory=dict[str, Any])
     num_dropped_rows: int = 0
+    num_failed_rows: int = 0
 
     def to_json(self) -> str:
         """Return the progress as JSON with Spark's names."""

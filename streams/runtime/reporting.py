@@ -73,6 +73,7 @@ class Reporter:
                 sink=SinkProgress(
                     description=", ".join(self._sinks()), num_output_rows=batch.rows_out
                 ),
+                num_failed_rows=batch.rows_failed,
                 num_dropped_rows=sum(owned.task.take_dropped() for owned in tasks if owned.task),
             )
         )

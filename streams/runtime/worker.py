@@ -414,8 +414,9 @@ class Worker:
             )
             owned.settled, owned.committed_ms = True, now_ms
             self._apply_stores(owned, now_ms)
-            if owned.task:
-                self._failure_log.tell(owned.task.take_failures(), self._now())
+            failures = owned.task.take_failures() if owned.task else []
+            self._batch.rows_failed += len(failures)
+            self._failure_log.tell(failures, self._now())
         self._reporter.phase("stateCommit", self._now())
         self._batches += 1
         self._failures, self._careful = 0, {}

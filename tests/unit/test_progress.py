@@ -63,7 +63,7 @@ SPARK_SOURCE = [
     "metrics",
 ]
 SPARK_SINK = ["description", "numOutputRows", "metrics"]
-OURS = ["numDroppedRows"]
+OURS = ["numDroppedRows", "numFailedRows"]
 
 
 def progress() -> dict[str, Any]:
