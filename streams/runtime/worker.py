@@ -22,6 +22,7 @@ from penstock.engine.transaction import Command, Event, State, Transaction
 from penstock.errors import BrokerError, DataError, PenstockError
 from penstock.operators.source import Fetched, total_bytes
 from penstock.runtime.consumer import InputConsumer, Membership
+from penstock.runtime.cost import RecordCost
 from penstock.runtime.failure_log import FailureLog
 from penstock.runtime.faults import Abortable, Unknown
 from penstock.runtime.idling import IdleNote
@@ -45,7 +46,6 @@ UNASSIGNED_WAIT_S = 0.01  # an assignment comes inside `fetch`, which then waits
 RESOLVE_TRIES = 60
 SAME_FAILURES = 5
 KEEPALIVE_S = 1.0
-FIRST_CHUNK = 100  # until the cost of a record is known, it may be high
 
 
 class Worker:
@@ -111,8 +111,7 @@ class Worker:
         self._failure_log = FailureLog(prepared.topology)
         self._touched: dict[int, OwnedTask] = {}
         self._careful: dict[tuple[str, int], int] = {}
-        self._slow: dict[tuple[str, int], int] = {}  # up to where one of the records is too slow
-        self._cost_s = 0.0
+        self._cost = RecordCost(settings)
         self._commit_began = 0.0
         self._flushed = self._purged = now()
         self._polled = now()
@@ -172,7 +171,7 @@ class Worker:
             self._fetch(0, 0)
         fetched = self._intake.next(self._now() * 1000)
         if fetched is None:
-            self._fetch(self._wait_s(), self._chunk_records())
+            self._fetch(self._wait_s(), self._cost.records())
             fetched = self._intake.next(self._now() * 1000)
         drained = fetched is None
         if fetched is not None:
@@ -205,13 +204,6 @@ class Worker:
             return 0.0
         return IDLE_WAIT_S if self._tasks else UNASSIGNED_WAIT_S
 
-    def _chunk_records(self) -> int:
-        """So many records that processing them takes about `chunk_ms`."""
-        commit = self._settings.commit
-        if not self._cost_s:
-            return FIRST_CHUNK
-        return max(1, min(commit.chunk_records, int(commit.chunk_ms / 1000 / self._cost_s)))
-
     def _process(self, fetched: Fetched) -> None:
         owned = self._intake.owner(fetched)
         if owned is None or owned.task is None:
@@ -221,8 +213,7 @@ class Worker:
             return
         if self._transaction.state is State.IDLE:
             self._open_batch()
-        most = 1 if self._is_suspect(fetched) else self._chunk_records()
-        limit = self._narrowing.room(self._batch, most)
+        limit = self._narrowing.room(self._batch, self._cost.records_of(fetched))
         if len(fetched.offsets) > limit:
             self._intake.put_back(fetched.part(limit, len(fetched.offsets)))
             fetched = fetched.part(0, limit)
@@ -236,7 +227,7 @@ class Worker:
             self._drive(Event.FAILED)
             raise error
         seconds = self._now() - started
-        self._attempt(lambda: self._measure(seconds, fetched))
+        self._attempt(lambda: self._cost.measured(fetched, seconds))
         self._attempt(lambda: self._produce(owned))  # nothing, where that took too long
 
     def _reach_end(self, owned: OwnedTask, end: Fetched) -> None:
@@ -272,48 +263,6 @@ class Worker:
             self._producer.produce(out)
             if out.store is None and out.topic not in self._prepared.topology.repartitions:
                 self._batch.rows_out += len(out.values)
-
-    def _is_suspect(self, fetched: Fetched) -> bool:
-        """Whether records took too long before, together with others or alone."""
-        return fetched.offsets[0] < self._slow.get((fetched.topic, fetched.partition), -1)
-
-    def _measure(self, seconds: float, fetched: Fetched) -> None:
-        """Note what a record costs, and find those that outlast the transaction.
-
-        The first time that may be anything: the process may have been stopped (SIGSTOP, a
-        suspended machine) meanwhile. So the records are run again, one by one, and one that is
-        too slow then is to blame.
-
-        Raises:
-            Abortable: the first time.
-            DataError: the second time.
-        """
-        records = len(fetched.offsets)
-        cost = seconds / records
-        self._cost_s = cost if not self._cost_s else 0.8 * self._cost_s + 0.2 * cost
-        limit_s = self._settings.kafka.transaction_timeout_ms / 1000
-        if seconds < limit_s / 2:
-            return
-        self._cost_s = max(self._cost_s, cost)
-        at = f"{fetched.topic}/{fetched.partition} from offset {fetched.offsets[0]}"
-        took = f"Processing {records} records of {at} took {seconds:.1f} s"
-        if seconds <= limit_s:
-            log.warning("%s, of %g s that a transaction may be open.", took, limit_s)
-            return
-        took = f"{took}, longer than the transaction may be open ({limit_s:g} s)"
-        if self._is_suspect(fetched):
-            raise DataError(
-                f"{took}, again. Make the function faster, or raise"
-                " KafkaSettings.transaction_timeout_ms (and max_poll_interval_ms above it).",
-                topic=fetched.topic,
-                partition=fetched.partition,
-                offset=fetched.offsets[0],
-            )
-        self._slow[fetched.topic, fetched.partition] = fetched.next_offset
-        raise Abortable(
-            f"{took}: a function is too slow, or the process was stopped. The records are run"
-            " again one by one, and one that takes as long again is to blame"
-        )
 
     # The transaction
 
