@@ -115,7 +115,7 @@ class Worker:
         self._commit_began = 0.0
         self._flushed = self._purged = now()
         self._polled = now()
-        self._newcomer: bool | None = None
+        self._newcomer: bool | None = None  # until the group has given it something, or nothing
         self._failures = 0
         self._stopping = False
         self._error: Exception | None = None
@@ -555,6 +555,7 @@ class Worker:
         return self._give_up(found)
 
     def _lost(self, found: list[tuple[str, int]]) -> list[tuple[str, int]]:
+        self._newcomer = None
         self._in_callback(self._discard)
         return self._give_up(found)
 

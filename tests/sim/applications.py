@@ -1,4 +1,8 @@
-"""The application under simulation: a map, a count, and a count behind a new key; a map apart."""
+"""The application under simulation: a map, a count, and a count behind a new key; a map apart.
+
+The maps refuse some records, which are to leave nothing but a dead letter, though the counts
+have taken them already.
+"""
 
 import penstock as ps
 from penstock.runtime.settings import (
@@ -14,7 +18,9 @@ from penstock.topology.node import Emit
 ID = "sim"
 WORDS, UPPER, COUNTS, LETTERS = "words", "upper", "counts", "letters"
 LINES, LOUD = "lines", "loud"
-INPUTS, OUTPUTS = (WORDS, LINES), (UPPER, COUNTS, LOUD)
+DEAD = "dead"
+INPUTS, OUTPUTS = (WORDS, LINES), (UPPER, COUNTS, LOUD, DEAD)
+BAD = "bad"
 STORES = ("per-key", "per-letter")
 
 SESSION_MS = 3_000
@@ -29,6 +35,8 @@ COMMIT = CommitSettings(purge_interval_ms=400)
 
 
 def upper(text: str) -> str:
+    if text.startswith(BAD):
+        raise ValueError("a bad one")
     return text.upper()
 
 
@@ -46,11 +54,12 @@ def make_app(emit: Emit, guarantee: Guarantee, protocol: GroupProtocol) -> ps.Ap
         max_poll_interval_ms=10_000,
     )
     settings = Settings(kafka=kafka, state=STATE, commit=COMMIT)
-    app = ps.App(ID, settings=settings, guarantee=guarantee)
+    dead = ps.dead_letter(DEAD, max_ratio=1, max_run=None)
+    app = ps.App(ID, settings=settings, guarantee=guarantee, on_error=dead)
     words = app.stream(WORDS, key=str, value=str)
-    words.map(upper).to(UPPER)
     words.group_by_key().count(name="per-key", emit=emit).to(COUNTS)
     by_letter = words.group_by(last_letter, key=str, name="by-letter")
     by_letter.count(name="per-letter", emit=emit).to(LETTERS)
+    words.map(upper).to(UPPER)
     app.stream(LINES, key=str, value=str).map(upper).to(LOUD)
     return app

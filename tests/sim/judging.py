@@ -30,6 +30,8 @@ def _judge_exact(world: World) -> None:
     words, lines, upper, loud, counts, letters = _topics(world.broker)
     checking.check_mapped(words, upper, bytes.upper)
     checking.check_mapped(lines, loud, bytes.upper)
+    found = sorted(letter.value or b"" for letter in read(world.broker, applications.DEAD))
+    assert found == bad_ones(world.broker), "the dead letters are not the bad records"
     every = world.plan.emit == "every_update"
     check_counts(words, counts, every=every)
     check_counts(by_letter(words), letters, every=every)
@@ -43,6 +45,9 @@ def _judge_lossless(world: World) -> None:
             (r.key, r.value) for r in outputs
         }
         assert not lost, f"{len(lost)} records are lost, such as {min(lost)}"
+    dead = {letter.value for letter in read(world.broker, applications.DEAD)}
+    lost = set(bad_ones(world.broker)) - dead
+    assert not lost, f"{len(lost)} dead letters are lost, such as {min(lost)}"
     for inputs, outputs in ((words, counts), (by_letter(words), letters)):
         last = {record.key: record.value or b"" for record in outputs}
         for key, states in checking.counted(inputs).items():
@@ -50,8 +55,20 @@ def _judge_lossless(world: World) -> None:
 
 
 def _topics(broker: SimBroker) -> list[list[Record]]:
+    """Read the topics, without the records that are refused."""
     a = applications
-    return [read(broker, t) for t in (a.WORDS, a.LINES, a.UPPER, a.LOUD, a.COUNTS, a.LETTERS)]
+    topics = (a.WORDS, a.LINES, a.UPPER, a.LOUD, a.COUNTS, a.LETTERS)
+    return [[r for r in read(broker, topic) if not is_bad(r)] for topic in topics]
+
+
+def bad_ones(broker: SimBroker) -> list[bytes]:
+    """Return what is to be a dead letter."""
+    rows = [record for topic in applications.INPUTS for record in read(broker, topic)]
+    return sorted(row.value or b"" for row in rows if is_bad(row))
+
+
+def is_bad(record: Record) -> bool:
+    return (record.value or b"").startswith(applications.BAD.encode())
 
 
 def by_letter(words: Iterable[Record]) -> list[Record]:

@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 
+from penstock.engine import task
 from penstock.engine.transaction import Event
 from penstock.runtime import consumer, intake, orphans, producer, tasks, worker
 from penstock.runtime.client_configs import ClientConfigs
+from penstock.state import overlay
 from penstock.state.store import Position
 from penstock.testing.sim.coordinator_consumer import ConsumerCoordinator
 from penstock.testing.sim.transactions import Session
@@ -262,6 +264,29 @@ def nobody_looks_for_orphans(patch: Any) -> None:
     patch.setattr(orphans.OrphanWatch, "check", lambda _watch, _now_ms: None)
 
 
+def bad_records_leave_state(patch: Any) -> None:
+    """What a record has changed before it failed stays."""
+    patch.setattr(overlay.Overlay, "rollback", lambda _: None)
+
+
+def dead_letters_go_apart(patch: Any) -> None:
+    """They are taken for written before their transaction is committed: nothing is, if it fails."""
+    process = task.Task.process
+
+    def told_twice(self: Any, fetched: Any, **options: Any) -> None:
+        process(self, fetched, **options)
+        letters = [out for out in self.outputs if out.topic == "dead"]
+        seen = self.__dict__.setdefault("_seen", set())
+        for out in letters:
+            self.outputs.remove(out)
+            told = {(out.keys[0], out.values[0])}
+            if not told <= seen:
+                self.outputs.append(out)
+            seen |= told
+
+    patch.setattr(task.Task, "process", told_twice)
+
+
 def newcomers_wait(patch: Any) -> None:
     """A newcomer waits for the next heartbeat to hear what it is to have."""
     patch.setattr(consumer.InputConsumer, "ask_for_more", lambda _: None)
@@ -282,6 +307,8 @@ SABOTAGES: list[Patch] = [
     inputs_uncommitted,
     purged_before_the_commit,
     what_a_fetch_still_brings_is_kept,
+    bad_records_leave_state,
+    dead_letters_go_apart,
 ]
 
 

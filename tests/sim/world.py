@@ -370,7 +370,8 @@ class Feeder:
     def _write(self, producer: SimProducer) -> None:
         for _ in range(self._draw.randint(1, 5)):
             self._number += 1
-            value = f"{self._number}-{self._draw.choice('abcd')}"
+            bad = f"{applications.BAD}-" if self._number % 13 == 0 else ""
+            value = f"{bad}{self._number}-{self._draw.choice('abcd')}"
             topic = self._draw.choice((applications.WORDS, applications.WORDS, applications.LINES))
             partition = self._draw.randrange(self._partitions)
             # A key stays in its partition, as a partitioner would have it.
