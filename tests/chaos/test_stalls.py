@@ -1,9 +1,11 @@
 """A worker stalls in a function of the user's until another one has its tasks, and goes on.
 
 Its process lives on, and so do the threads of its Kafka client: they notice that nobody polls, and
-let its membership go. The watchdog, which would end it before, is off. What then fences
-what it still has in hand depends on its transaction, so there are three of them:
+let its membership go. The watchdog, which would end it before, is off. What it still has in hand it
+drops by itself, because its records have outlasted the transaction. Where it does not notice that,
+it is fenced, and by whom depends on its transaction, so there are four of them:
 
+itself: it notices.
 before: it stalls with nothing written yet; its transaction begins when another one has its tasks,
     with a timeout as good as new. Only the group's generation refuses it.
 open: some of its batch is written, and the broker is so slow in aborting what has timed out that
@@ -29,8 +31,14 @@ from tests.kafka.workers import SHORT, Application
 pytestmark = [pytest.mark.kafka, pytest.mark.chaos]
 
 CHUNK = 100
-WRITTEN = {"before": 0, "open": 5 * CHUNK, "aborted": 5 * CHUNK}  # records of its batch
+WRITTEN = {
+    "itself": 0,
+    "before": 0,
+    "open": 5 * CHUNK,
+    "aborted": 5 * CHUNK,
+}  # records of its batch
 FENCES = {
+    "itself": "longer than the transaction may be open",
     "before": r"UNKNOWN_MEMBER_ID|ILLEGAL_GENERATION|STALE_MEMBER_EPOCH",
     "open": r"UNKNOWN_MEMBER_ID|ILLEGAL_GENERATION|STALE_MEMBER_EPOCH",
     "aborted": r"FENCED|INVALID_PRODUCER_EPOCH",
@@ -46,14 +54,15 @@ def patient_kafka() -> Iterator[KafkaServer]:
 
 
 @pytest.mark.parametrize(
-    "transaction", ["before", "open", pytest.param("aborted", marks=pytest.mark.full)]
+    "transaction", ["itself", "before", "open", pytest.param("aborted", marks=pytest.mark.full)]
 )
 def test_a_stalled_worker_goes_on_when_another_has_its_tasks(
     transaction: str, protocol: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     broker = request.getfixturevalue("patient_kafka" if transaction == "open" else "kafka")
     with applications(broker.bootstrap_servers, tmp_path) as make:
-        workers = team(make, protocol)
+        unnoticed = {} if transaction == "itself" else {"sabotage": "forget-time"}
+        workers = team(make, protocol, **unnoticed)
         workers.start()
         stall(workers, WRITTEN[transaction])
         opened = workers.open_transactions()

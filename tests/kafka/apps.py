@@ -27,6 +27,7 @@ from confluent_kafka import Consumer
 import penstock as ps
 from penstock.engine.transaction import Command, Event
 from penstock.runtime.consumer import InputConsumer
+from penstock.runtime.cost import RecordCost
 from penstock.runtime.producer import Offsets, TransactionalProducer
 from penstock.runtime.worker import Worker
 
@@ -329,8 +330,14 @@ def guess(outcome: Event) -> None:
     Worker._COMMANDS[Command.RESOLVE] = resolve
 
 
+def forget_time() -> None:
+    """Let it not notice that its records have outlasted the transaction."""
+    RecordCost.measured = lambda *_: None  # type: ignore[method-assign]
+
+
 def unfence() -> None:
-    """Let it commit its offsets as nobody's, whatever has become of its membership."""
+    """Let it commit its offsets as nobody's too, whatever has become of its membership."""
+    forget_time()
     send_offsets = TransactionalProducer.send_offsets
 
     def send(self: TransactionalProducer, offsets: Offsets, consumer: Consumer) -> None:
@@ -351,6 +358,7 @@ def let_newcomers_wait() -> None:
 SABOTAGE: dict[str, Callable[[], None]] = {
     "guess-aborted": lambda: guess(Event.FOUND_ABORTED),
     "guess-committed": lambda: guess(Event.FOUND_COMMITTED),
+    "forget-time": forget_time,
     "newcomers-wait": let_newcomers_wait,
     "unfence": unfence,
 }
