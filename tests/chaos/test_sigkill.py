@@ -16,7 +16,7 @@ from tests.chaos.load import end, load, map_and_count
 from tests.kafka import checking
 from tests.kafka.conftest import ApplicationFactory, applications
 from tests.kafka.feeding import feed, words
-from tests.kafka.workers import QUICK, Application
+from tests.kafka.workers import QUICK, WAIT_S, Application
 
 pytestmark = [pytest.mark.kafka, pytest.mark.chaos]
 
@@ -34,20 +34,31 @@ def test_ten_kills_under_load_leave_everything_exact(
     application: ApplicationFactory, draw: random.Random
 ) -> None:
     app = map_and_count(application)
-    hits = 0
     with load(app):
-        for _ in range(KILLS):
+        for number in range(KILLS):
             app.start()
             if draw.random() < 0.8:  # the others while they start
                 app.wait_for_progress()
             time.sleep(draw.uniform(0, 0.5))
+            if number % 3 == 0:
+                stop_in_a_transaction(app)
             app.kill()
-            hits += has_open_transaction(app)
             app.check_store("counts", complete=False)
         app.start()
-    print(f"{hits} of {KILLS} kills hit an open transaction")
-    assert hits, "no kill hit an open transaction: that was no test"
     end(app)
+
+
+def stop_in_a_transaction(app: Application) -> None:
+    """Stop a worker where it has written something that is not committed yet."""
+    app.wait_for("runs from")
+    deadline = time.monotonic() + WAIT_S
+    while True:
+        app.signal(signal.SIGSTOP)
+        if has_open_transaction(app):
+            return
+        app.signal(signal.SIGCONT)
+        assert time.monotonic() < deadline, "no transaction was found open"
+        time.sleep(0.01)
 
 
 def test_a_worker_that_was_stopped_past_its_timeouts_goes_on(

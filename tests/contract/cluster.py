@@ -98,12 +98,14 @@ class Cluster:
     def member(self, group: str, topics: str | Sequence[str], **config: Any) -> "Member":
         """Let a member with short timeouts join a group.
 
-        Those of the consumer protocol are the broker's to set: a session of 6 s.
+        Under the consumer protocol the session is the broker's to set: 6 s, whatever is asked for.
         """
         timeouts = {"group.protocol": self.protocol, "max.poll.interval.ms": 5_000}
         if self.protocol == "classic":
             timeouts |= {"session.timeout.ms": 3_000, "heartbeat.interval.ms": 300}
             timeouts |= {"partition.assignment.strategy": "cooperative-sticky"}
+        else:
+            config.pop("session.timeout.ms", None)
         consumer = self.consumer(group, **{**timeouts, **config})
         return Member(self, consumer, [topics] if isinstance(topics, str) else list(topics))
 

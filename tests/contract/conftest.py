@@ -1,13 +1,19 @@
 """The clusters that hold one contract: SimBroker and Apache Kafka."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from penstock.testing.kafka_server import KafkaServer
 from tests.contract.cluster import Cluster, RealCluster, SimulatedCluster
-from tests.kafka.conftest import kafka
 
-__all__ = ["kafka"]  # a fixture
+
+@pytest.fixture(scope="session")
+def kafka() -> Iterator[KafkaServer]:
+    """A broker with the times of the simulated one."""
+    with KafkaServer() as server:
+        yield server
 
 
 @pytest.fixture(params=["sim", pytest.param("kafka", marks=pytest.mark.kafka)])
