@@ -51,6 +51,7 @@ def check_shared(heir: Application, other: Application) -> None:
     heir.check_ends()
 
 
+@pytest.mark.full
 def test_without_a_look_they_stay_nobodys(
     kafka: KafkaServer, topic: TopicFactory, application: ApplicationFactory
 ) -> None:

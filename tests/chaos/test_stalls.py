@@ -54,7 +54,8 @@ def patient_kafka() -> Iterator[KafkaServer]:
 
 
 @pytest.mark.parametrize(
-    "transaction", ["itself", "before", "open", pytest.param("aborted", marks=pytest.mark.full)]
+    "transaction",
+    ["itself", "before", *(pytest.param(of, marks=pytest.mark.full) for of in ("open", "aborted"))],
 )
 def test_a_stalled_worker_goes_on_when_another_has_its_tasks(
     transaction: str, protocol: str, tmp_path: Path, request: pytest.FixtureRequest

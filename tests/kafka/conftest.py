@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
 
 from penstock.testing.kafka_server import KafkaServer
 from tests.kafka.workers import Application
@@ -86,5 +87,16 @@ def create_topic(servers: str, name: str, partitions: int, **config: object) -> 
 
 
 def _has_leaders(admin: AdminClient, name: str, partitions: int) -> bool:
+    """Whether brokers are known to lead the partitions, and know it themselves."""
     metadata = admin.list_topics(name, timeout=10).topics[name].partitions
-    return len(metadata) == partitions and all(p.leader >= 0 for p in metadata.values())
+    if len(metadata) != partitions or any(p.leader < 0 for p in metadata.values()):
+        return False
+    asked = {TopicPartition(name, number): OffsetSpec.latest() for number in metadata}
+    try:
+        for found in admin.list_offsets(asked).values():
+            found.result(timeout=10)
+    except KafkaException as error:
+        if error.args[0].code() == KafkaError.NOT_LEADER_FOR_PARTITION:
+            return False
+        raise
+    return True
