@@ -62,8 +62,12 @@ def check_on_error(found: Any) -> OnError:
     Raises:
         TopologyError: if it is none.
     """
-    if found == "fail" or found == "skip" or isinstance(found, DeadLetter):
+    if isinstance(found, DeadLetter):
         return found
+    if found == "fail":
+        return "fail"
+    if found == "skip":
+        return "skip"
     raise TopologyError(
         f"on_error={found!r} is unknown. Use 'fail', 'skip' or dead_letter('topic')."
     )
