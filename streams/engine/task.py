@@ -66,7 +66,6 @@ class Task:
         self._destinations = destinations
         self.failures: list[Failure] = []
         self._waiting: list[Outgoing] = []
-        self._accepted_clocks: dict[str, int] = {}
         self._nulls = self._dropped = 0
         self._at: Node = part.nodes[0]
         self._chunk: Chunk | Fetched = _NO_CHUNK
@@ -150,7 +149,6 @@ class Task:
         self._dropped = 0
         self.failures = []
         self.clocks = dict(clocks)
-        self._accepted_clocks = dict(clocks)
 
     def take_failures(self) -> list[Failure]:
         """Return the records that the batch has let go, and begin anew."""
@@ -225,11 +223,12 @@ class Task:
     def _process_whole(self, fetched: Fetched) -> list[Failure]:
         """Run records as one chunk; where some of them fail, run the others again."""
         failures: list[Failure] = []
+        clocks = dict(self.clocks)
         while fetched.offsets:
             try:
                 self._run(fetched)
             except EachFailed as failed:
-                self._rollback()
+                self._rollback(clocks)
                 found = self._found(failed, fetched)
                 if not found or self._topology.on_error_of(fetched.topic) == "fail":
                     # Before all stops because of them, they are tried once more, alone.
@@ -239,7 +238,7 @@ class Task:
             except NOT_DATA:
                 raise
             except Exception:  # noqa: BLE001 - a user's function raises what it likes
-                self._rollback()
+                self._rollback(clocks)
                 return failures + self._process_carefully(fetched)
             else:
                 self._accept()
@@ -251,13 +250,14 @@ class Task:
         self.flush()
         failures: list[Failure] = []
         for index in range(len(fetched.offsets)):
+            clocks = dict(self.clocks)
             try:
                 self._run(fetched.part(index, index + 1))
                 self._flush_stores()
             except NOT_DATA:
                 raise
             except Exception as error:  # noqa: BLE001 - a user's function raises what it likes
-                self._rollback()
+                self._rollback(clocks)
                 failures.append(self._failure(fetched, index, error))
                 self._check_policy(failures)
             else:
@@ -328,14 +328,13 @@ class Task:
         self.outputs += self._waiting
         self._waiting = []
         self._dropped = self._count_drops(self._dropped)
-        self._accepted_clocks = dict(self.clocks)
         for overlay in self.overlays.values():
             overlay.savepoint()
 
-    def _rollback(self) -> None:
+    def _rollback(self, clocks: Mapping[str, int]) -> None:
         self._waiting = []
         self._count_drops(0)
-        self.clocks = dict(self._accepted_clocks)
+        self.clocks = dict(clocks)
         for overlay in self.overlays.values():
             overlay.rollback()
 

@@ -263,6 +263,23 @@ def test_a_fault_of_the_cluster_is_no_fault_of_the_record() -> None:
         driver.topic("in").send(1)
 
 
+def test_a_bad_record_leaves_the_clocks_that_were_committed() -> None:
+    """Also where it is in the first chunk of a task that has been at work before."""
+    app = ps.App("app", on_error="skip")
+    app.stream("in", key=str, value=int).group_by_key().reduce(lambda a, b: picky(b), name="n").to(
+        "out"
+    )
+    with TestDriver(app) as driver:
+        driver.topic("in").send(1, key="a", at=500)
+        (task,) = driver._tasks
+        task.discard({"n": 7_000})
+        driver.topic("in").send(POISON, key="a", at=9_000)
+        assert task.clocks == {"n": 7_000}
+        task.clocks = {"n": 8_000}  # as a worker sets them at the start
+        driver.topic("in").send(POISON, key="a", at=9_000)
+        assert task.clocks == {"n": 8_000}
+
+
 # Too many
 
 
