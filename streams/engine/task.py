@@ -77,11 +77,10 @@ class Task:
             topic: [node for node in part.sources if node.source and topic in node.source.topics]
             for topic in part.topics
         }
-        policies = {topic: topology.on_error_of(topic) for topic in part.topics}
         self._guards = {
             topic: Guard(policy)
-            for topic, policy in policies.items()
-            if isinstance(policy, DeadLetter)
+            for topic in part.topics
+            if isinstance(policy := topology.on_error_of(topic), DeadLetter)
         }
 
     def process(

@@ -67,11 +67,7 @@ def encode_each(serde: Serde[Any], values: Sequence[Any]) -> list[bytes | None]:
     Raises:
         EachFailed: if some values have no bytes.
     """
-    try:
-        return encode_column(serde, values)
-    except Exception:
-        each(lambda value: None if value is None else serde.encode(value), values)
-        raise
+    return _whole_or_each(encode_column, serde.encode, serde, values)
 
 
 def decode_each(serde: Serde[Any], column: Sequence[bytes | None]) -> list[Any]:
@@ -80,8 +76,17 @@ def decode_each(serde: Serde[Any], column: Sequence[bytes | None]) -> list[Any]:
     Raises:
         EachFailed: if some bytes are no value.
     """
+    return _whole_or_each(decode_column, serde.decode, serde, column)
+
+
+def _whole_or_each(
+    whole: Callable[[Serde[Any], Sequence[Any]], list[Any]],
+    one: Callable[[Any], Any],
+    serde: Serde[Any],
+    column: Sequence[Any],
+) -> list[Any]:
     try:
-        return decode_column(serde, column)
+        return whole(serde, column)
     except Exception:
-        each(lambda data: None if data is None else serde.decode(data), column)
+        each(lambda item: None if item is None else one(item), column)
         raise

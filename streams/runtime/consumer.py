@@ -79,6 +79,8 @@ class InputConsumer:
         self._membership: Membership | None = None
         self._rejoins = 0
         self._shared_anew = False
+        self._newcomer = True
+        self._empty_handed = False
         self._sought = -AWAKE_S
         self._cooperative = config.get("group.protocol") == "classic"
         self._with_headers = with_headers
@@ -144,6 +146,9 @@ class InputConsumer:
         if self._shared_anew:
             self._shared_anew = False
             self._wake()
+        if self._empty_handed:
+            self._empty_handed = False
+            self.ask_for_more()
         if first is None:
             return []
         fetched = [first, *self.client.consume(limit, 0)] if limit else [first]
@@ -267,7 +272,7 @@ class InputConsumer:
             topics,
             on_assign=lambda _, found: self._accept(membership, _pairs(found)),
             on_revoke=lambda _, found: self._give(membership.revoked(_pairs(found))),
-            on_lost=lambda _, found: self._give(membership.lost(_pairs(found))),
+            on_lost=lambda _, found: self._lose(membership.lost(_pairs(found))),
         )
 
     def _wake(self) -> None:
@@ -282,8 +287,13 @@ class InputConsumer:
 
     def _accept(self, membership: Membership, found: list[tuple[str, int]]) -> None:
         self._shared_anew = True
+        self._newcomer, self._empty_handed = False, self._newcomer and not found
         membership.assigned(found)
         self.client.incremental_assign([])  # else the client would begin by itself
+
+    def _lose(self, inputs: list[tuple[str, int]]) -> None:
+        self._newcomer = True
+        self._give(inputs)
 
     def _give(self, inputs: list[tuple[str, int]]) -> None:
         self._shared_anew = True

@@ -115,7 +115,6 @@ class Worker:
         self._commit_began = 0.0
         self._flushed = self._purged = now()
         self._polled = now()
-        self._newcomer: bool | None = None  # until the group has given it something, or nothing
         self._failures = 0
         self._stopping = False
         self._error: Exception | None = None
@@ -177,9 +176,6 @@ class Worker:
         if fetched is not None:
             self._process(fetched)
         self._raise_from_callback()
-        if self._newcomer:
-            self._newcomer = False
-            self._consumer.ask_for_more()
         self._advance_tasks()
         if self._transaction.state is State.IDLE:
             self._settle()
@@ -539,7 +535,6 @@ class Worker:
 
     def _assigned(self, found: list[tuple[str, int]]) -> None:
         self._idle.joined()
-        self._newcomer = self._newcomer is None and not found
         self._all_run = False
         self._orphans.rebalanced(self._now() * 1000)
         taken: list[tuple[str, int]] = []
@@ -555,7 +550,6 @@ class Worker:
         return self._give_up(found)
 
     def _lost(self, found: list[tuple[str, int]]) -> list[tuple[str, int]]:
-        self._newcomer = None
         self._in_callback(self._discard)
         return self._give_up(found)
 

@@ -363,15 +363,21 @@ def test_only_members_put_offsets_into_a_transaction(cluster: Cluster) -> None:
     producer.commit_transaction(CALL_S)
 
 
-@both_protocols
-def test_an_older_generation_is_refused(cluster: Cluster) -> None:
-    """For what is another member's since."""
+def shared_since(cluster: Cluster) -> tuple[str, Member, Member, Any]:
+    """Let two members share a topic, and return what the first one was known by before."""
     topic, group = cluster.topic(2), cluster.unique("group")
     first = cluster.member(group, topic)
     poll_until(cluster, [first], lambda: shared([first], 2), "it has all")
     metadata = first.consumer.consumer_group_metadata()
     second = cluster.member(group, topic)
     poll_until(cluster, [first, second], lambda: shared([first, second], 2), "they share")
+    return topic, first, second, metadata
+
+
+@both_protocols
+def test_an_older_generation_is_refused(cluster: Cluster) -> None:
+    """For what is another member's since."""
+    topic, _, second, metadata = shared_since(cluster)
     problem = try_offsets(cluster, metadata, topic, *second.owned)
     assert problem
     assert problem.code() == KafkaError.ILLEGAL_GENERATION
@@ -382,12 +388,7 @@ def test_an_epoch_is_good_for_what_one_has_had_since(cluster: Cluster, protocol:
 
     Who comes with the latest epoch is not asked at all: it could commit what is another's.
     """
-    topic, group = cluster.topic(2), cluster.unique("group")
-    first = cluster.member(group, topic)
-    poll_until(cluster, [first], lambda: shared([first], 2), "it has all")
-    metadata = first.consumer.consumer_group_metadata()
-    second = cluster.member(group, topic)
-    poll_until(cluster, [first, second], lambda: shared([first, second], 2), "they share")
+    topic, first, second, metadata = shared_since(cluster)
     kept = try_offsets(cluster, metadata, topic, *first.owned)
     assert (kept is None) == (protocol == "consumer")
     latest = first.consumer.consumer_group_metadata()
