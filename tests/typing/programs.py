@@ -289,6 +289,8 @@ def serdes() -> ps.App:
     assert_type(lines.value, ps.Serde[list[Line]])
     stream = app.stream(lines)
     assert_type(stream, ps.Stream[Item, list[Line]])
+    assert_type(ps.serde.avro(Item, limits=ps.serde.AvroLimits(max_depth=5)), ps.Serde[Item])
+    assert_type(ps.serde.avro({"type": "string"}), ps.Serde[Any])
     stream.to("copy")
     keyed = app.stream("orders", key=ORDERS.key, value=ORDERS.value)
     assert_type(keyed, ps.Stream[str, Order])

@@ -20,6 +20,15 @@ def test_programs_print_what_stands_behind_them(page: str) -> None:
     assert said.getvalue().strip() == shown.strip()
 
 
+def test_the_programs_about_avro_run() -> None:
+    """One after the other, as a reader would type them."""
+    names: dict[str, object] = {"__name__": "orders"}
+    blocks = re.findall(r"```python\n(.*?)```", (DOCS / "avro.md").read_text(), re.DOTALL)
+    assert len(blocks) == 2
+    for block in blocks:
+        exec(compile(block, "avro.md", "exec"), names)
+
+
 @pytest.mark.parametrize("page", sorted(DOCS.glob("*.md")), ids=lambda page: page.name)
 def test_links_lead_somewhere(page: Path) -> None:
     """Every relative link names a file that exists."""

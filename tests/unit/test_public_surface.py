@@ -44,7 +44,7 @@ PENSTOCK = {
     "__version__",
     "serde",
 }
-SERDE = {"Serde", "json"}
+SERDE = {"AvroLimits", "Serde", "avro", "json"}
 TESTING = {"KafkaServer", "TestDriver", "TestTopic"}
 PURE = [
     f"{package.__name__}.{info.name}"
