@@ -87,6 +87,8 @@ def _whole_or_each(
 ) -> list[Any]:
     try:
         return whole(serde, column)
+    except NOT_DATA:
+        raise
     except Exception:
         each(lambda item: None if item is None else one(item), column)
         raise

@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 
 from penstock.errors import TopologyError
 from penstock.operators.chunk import Chunk, Headers
-from penstock.operators.each import EachFailed, decode_each, each
+from penstock.operators.each import NOT_DATA, EachFailed, decode_each, each
 from penstock.operators.fields import compile_selector, type_name
 from penstock.operators.on_error import OnError
 from penstock.serde.columns import decode_column
@@ -164,6 +164,8 @@ class Source:
                 own if value is None else extract(value)
                 for value, own in zip(values, fetched.timestamps, strict=True)
             ]
+        except NOT_DATA:
+            raise
         except Exception:  # noqa: BLE001 - a serde or a user's function raises what it likes
             return fetched.timestamps
 

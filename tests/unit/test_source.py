@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock.errors import TopologyError
-from penstock.operators.each import EachFailed
+from penstock.errors import BrokerError, TopologyError
+from penstock.operators.each import EachFailed, encode_each
 from penstock.operators.source import Fetched, Source, timestamp_extractor
 from penstock.serde.primitives import INT, STR
 from penstock.serde.types import RAW, UNKNOWN, DataType, data_type
@@ -166,3 +166,24 @@ def test_parts_are_the_whole(size, data):
     assert [part.next_offset for part in parts][-1] == whole.next_offset
     for part, following in pairwise(parts):
         assert part.next_offset == following.offsets[0]
+
+
+class Unreachable:
+    """A serde that depends on something that is down."""
+
+    def encode(self, value):
+        raise BrokerError("down")
+
+    decode = encode
+
+
+def test_what_is_no_records_fault_is_not_taken_for_one():
+    """Neither where records are decoded nor where they are only ordered: it is said at once."""
+    values = DataType(View, Unreachable())
+    source = Source(("in",), RAW, values, extract=lambda view: view.at)
+    with pytest.raises(BrokerError, match="down"):
+        source.decode(fetched((b"k", b"v")))
+    with pytest.raises(BrokerError, match="down"):
+        source.event_times(fetched((b"k", b"v")))
+    with pytest.raises(BrokerError, match="down"):
+        encode_each(values.serde, [View(1)])
