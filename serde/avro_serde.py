@@ -2,6 +2,7 @@
 
 The bytes say nothing of their schema, so both sides have it in code. A change of it changes the
 format, and a store that was written under another one is refused at the start, not misread.
+With a schema registry it may evolve: `registry_serde`.
 
 Rule 1. Bytes are held against limits before fastavro sees them (`avro_guard`), and all of them
         have to belong to the value.
@@ -13,7 +14,7 @@ import copy
 import datetime
 import decimal
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from io import BytesIO
 from types import GenericAlias
 from typing import Any, Generic, Literal, TypeAlias, TypeVar, overload
@@ -30,6 +31,7 @@ from penstock.serde.types import Serde
 
 T = TypeVar("T")
 Schema: TypeAlias = str | dict[str, Any] | list[Any]
+Subject: TypeAlias = Literal["topic", "record", "topic_record"]
 
 _LIMITS = AvroLimits()
 _AS_THEY_ARE = (bytes, datetime.datetime, datetime.date, datetime.time, uuid.UUID, decimal.Decimal)
@@ -200,6 +202,9 @@ def avro(
     /,
     *,
     schema: Schema | None = None,
+    registry: str | Mapping[str, Any] | None = None,
+    subject: Subject = "topic",
+    auto_register: bool = True,
     limits: AvroLimits = _LIMITS,
 ) -> Serde[T]: ...
 @overload
@@ -207,6 +212,9 @@ def avro(
     spec: Schema,
     /,
     *,
+    registry: str | Mapping[str, Any] | None = None,
+    subject: Subject = "topic",
+    auto_register: bool = True,
     limits: AvroLimits = _LIMITS,
 ) -> Serde[Any]: ...
 def avro(
@@ -214,6 +222,9 @@ def avro(
     /,
     *,
     schema: Schema | None = None,
+    registry: str | Mapping[str, Any] | None = None,
+    subject: Subject = "topic",
+    auto_register: bool = True,
     limits: AvroLimits = _LIMITS,
 ) -> Any:
     """Make an Avro serde of a type or of a schema.
@@ -222,10 +233,28 @@ def avro(
         spec: a Struct, dataclass, TypedDict or another type, whose schema is derived; or a
             schema, as JSON text, dict or list, whose records are read as dicts.
         schema: the schema of a type, where it is not to be derived.
+        registry: URL of a schema registry, or settings of Confluent's client with "url" among
+            them: bytes are in Confluent's wire format. Left out, they are plain Avro.
+        subject: how subjects in the registry are named: "topic" (`orders-value`), "record"
+            (the record's full name) or "topic_record" (both).
+        auto_register: whether schemas are registered at the start, or have to be there.
         limits: what one value may take before it is decoded.
 
     Raises:
-        TopologyError: if the type has no schema, or the schema is none.
+        TopologyError: if the type has no schema, the schema is none, or the registry's client
+            is not installed.
     """
     declared, found = resolve_type(spec, schema)
-    return AvroSerde(declared, found, limits)
+    if registry is None:
+        return AvroSerde(declared, found, limits)
+    from penstock.serde.registry import Registry
+    from penstock.serde.registry_serde import RegistrySerde
+
+    return RegistrySerde(
+        declared,
+        found,
+        Registry(registry),
+        subject=subject,
+        auto_register=auto_register,
+        limits=limits,
+    )

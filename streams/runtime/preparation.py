@@ -7,6 +7,7 @@ import logging
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from penstock.engine import metadata
 from penstock.engine.assignment import LeadMap, candidates, count_partitions
@@ -18,6 +19,7 @@ from penstock.topics.internal import (
     InternalTopic,
 )
 from penstock.topology.graph import Topology
+from penstock.topology.node import Node
 from penstock.topology.resolve import resolve
 
 log = logging.getLogger("penstock")
@@ -70,6 +72,7 @@ def prepare(
     existing = admin.topics()
     topology = resolve(declared, sorted(existing))
     _check_topics(topology, existing)
+    prepare_serdes(topology)
     counts = {**existing, **count_partitions(topology, existing)}
     leads = LeadMap(topology, counts, leading(candidates(topology, counts)))
     for lead in leads.leads.values():
@@ -91,6 +94,35 @@ def prepare(
     counts |= {topic.name: topic.partitions for topic in needed}
     ids = admin.topic_ids(sorted(named))
     return Prepared(topology, leads, counts, ids, recommit_ms(settings), limits, batch_bytes)
+
+
+def prepare_serdes(topology: Topology) -> None:
+    """Let serdes that have a `prepare` do what has to be done before the first record.
+
+    One with a schema registry registers its schemas then, and finds out that they do not fit.
+
+    Raises:
+        TopologyError: if a serde cannot be used for a topic.
+        BrokerError: if what it depends on does not answer.
+    """
+    for node in topology:
+        for topic, key, value, writes in _uses_of(node, topology.application):
+            for serde, is_key in ((key, True), (value, False)):
+                prepare = getattr(serde, "prepare", None)
+                if prepare is not None:
+                    prepare(topic, key=is_key, writes=writes)
+
+
+def _uses_of(node: Node, application: str) -> list[tuple[str | None, Any, Any, bool]]:
+    """The topics that a step reads or writes: name, serde of keys, of values, whether it writes."""
+    if node.source:
+        key, value = node.source.key.serde, node.source.value.serde
+        return [(topic, key, value, False) for topic in node.source.topics]
+    if node.sink:
+        topic = node.sink.topic if isinstance(node.sink.topic, str) else None
+        return [(topic, node.sink.key.serde, node.sink.value.serde, True)]
+    store = node.store
+    return [(store.changelog(application), store.key, store.value, True)] if store else []
 
 
 def check_version(settings: Mapping[str, str]) -> None:
