@@ -93,7 +93,10 @@ class AvroReader:
         """Read a column of values."""
         plain = self._plain
         values = [plain(data, start) for data in column]
-        return values if self._type is None else msgspec.convert(values, self._column)
+        if self._type is None:
+            return values
+        made: list[Any] = msgspec.convert(values, self._column)
+        return made
 
     def _plain(self, data: bytes, start: int) -> Any:
         # Hot: what is not fastavro's here costs 0.2 us per record.

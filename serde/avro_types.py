@@ -185,7 +185,7 @@ def _default(field: inspect.Field) -> Any:
     It is None, a number, text, a symbol, or nothing in a container.
     """
     if _has_factory(field):
-        plain = {list: [], set: [], frozenset: [], dict: {}}
+        plain: dict[Any, Any] = {list: [], set: [], frozenset: [], dict: {}}
         return plain.get(field.default_factory, NODEFAULT)
     found: Any = field.default
     of = field.type

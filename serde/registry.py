@@ -7,7 +7,7 @@ the cluster that is at fault, and no record.
 
 import importlib
 from collections.abc import Callable, Mapping
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import unquote, urlsplit, urlunsplit
 
@@ -157,7 +157,7 @@ class Registry:
         for to in schema.references or ():
             found = self._ask(
                 f"subject {to.subject} version {to.version}",
-                lambda to=to: self._client.get_version(to.subject, to.version),
+                partial(self._client.get_version, to.subject, to.version),
             )
             named |= self._parsed(found.schema, level + 1).named
         return parse(schema.schema_str, named)
