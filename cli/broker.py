@@ -22,7 +22,10 @@ def broker(
     data: Annotated[Path | None, DATA] = None,
     port: Annotated[int, PORT] = 9092,
 ) -> None:
-    """Run an Apache Kafka on this machine until Ctrl-C."""
+    """Run an Apache Kafka on this machine until Ctrl-C.
+
+    Example: penstock broker --data kafka-data
+    """
     from penstock.testing.kafka_server import KafkaServer  # loads librdkafka
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # the same as Ctrl-C

@@ -20,9 +20,11 @@ import typer
 from typer.core import TyperGroup
 
 from penstock.cli.broker import broker
+from penstock.cli.dead_letters import dead_letters
 from penstock.cli.demo import demo
 from penstock.cli.produce import produce
 from penstock.cli.run import run
+from penstock.cli.terminal import printable
 from penstock.errors import PenstockError
 from penstock.version import __version__
 
@@ -49,7 +51,8 @@ def _print_error(error: PenstockError) -> None:
     from rich.text import Text
 
     console = Console(stderr=True)
-    text = Text.assemble(("Error: ", "bold red"), str(error))
+    safe = "\n".join(map(printable, str(error).split("\n")))  # it may quote what a record says
+    text = Text.assemble(("Error: ", "bold red"), safe)
     console.print(text, soft_wrap=not console.is_terminal)
 
 
@@ -57,7 +60,6 @@ app = typer.Typer(
     cls=_Commands,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
     help="Kafka-native stream processing for Python.",
 )
 
@@ -81,9 +83,10 @@ def _options(
 
 
 app.command()(run)
-app.command()(demo)
+app.add_typer(dead_letters, name="dead-letters")
 app.command()(produce)
 app.command()(broker)
+app.command()(demo)
 
 
 def main() -> None:

@@ -7,15 +7,15 @@ and `producing` sends it.
 import contextlib
 import json
 import signal
-import sys
 import threading
-import time
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from penstock.cli.options import DEFAULT_BROKERS, AsJson, Brokers
+from penstock.cli.terminal import progress_bar
 from penstock.durations import milliseconds
 
 if TYPE_CHECKING:
@@ -37,13 +37,17 @@ def produce(
     count: Annotated[int | None, typer.Option(min=1, help="Stop after this many records.")] = None,
     duration: Annotated[str | None, typer.Option(help="Stop after this time, as in 10s.")] = None,
     seed: Annotated[int, typer.Option(help="The same seed makes the same events.")] = 0,
-    brokers: Annotated[str, typer.Option(help="The Kafka brokers.")] = "localhost:9092",
+    brokers: Brokers = DEFAULT_BROKERS,
     partitions: Annotated[
         int | None, typer.Option(min=1, help="Create the topic, if missing, with this many.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Send generated events to a topic until --count, --duration or Ctrl-C."""
+    """Send generated events to a topic until --count, --duration or Ctrl-C.
+
+    Example: penstock produce views --template '{"user": "u{zipf:1000}"}' --partitions 4
+    --key user --rate 1000/s
+    """
     from penstock.cli.pacing import Pace, parse_rate
     from penstock.cli.templates import Template
 
@@ -60,7 +64,7 @@ def produce(
     target = find_topic(topic, brokers=brokers, partitions=partitions)
     if partitions not in {None, target.partitions}:
         typer.echo(f"Note: {topic} exists already, with {target.partitions} partitions.", err=True)
-    with _stop_at_interrupt() as stop, _progress_bar(topic, pace.total()) as on_progress:
+    with _stop_at_interrupt() as stop, progress_bar(topic, pace.total()) as on_progress:
         summary = produce_events(target, compiled, pace=pace, stop=stop, on_progress=on_progress)
     typer.echo(_as_json(summary) if as_json else _as_text(summary))
     summary.raise_for_failed()
@@ -83,28 +87,6 @@ def _stop_at_interrupt() -> Generator[threading.Event]:
         yield stop
     finally:
         signal.signal(signal.SIGINT, previous)
-
-
-@contextlib.contextmanager
-def _progress_bar(topic: str, total: int | None) -> Generator[Callable[[int], None] | None]:
-    """Show records and rate on a terminal, and nothing elsewhere."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.completed:,} records, {task.fields[rate]:,.0f}/s"),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task, start_s = progress.add_task(topic, total=total, rate=0.0), time.monotonic()
-        yield lambda sent: progress.update(
-            task, completed=sent, rate=sent / max(time.monotonic() - start_s, 0.001)
-        )
 
 
 def _as_json(summary: "Summary") -> str:

@@ -22,8 +22,9 @@ from dataclasses import dataclass
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer, murmur2
 
+from penstock.cli.cluster import CONNECT_TIMEOUT_S, client_config
 from penstock.cli.pacing import Pace, Schedule
-from penstock.cli.target import CONNECT_TIMEOUT_S, Target, client_config
+from penstock.cli.target import Target
 from penstock.cli.templates import Block, Template
 from penstock.errors import BrokerError
 from penstock.runtime.clock import now_ms

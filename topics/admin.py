@@ -33,6 +33,10 @@ T = TypeVar("T")
 
 _HOPELESS = (KafkaError._AUTHENTICATION, KafkaError._SSL)
 _EXISTS = KafkaError.TOPIC_ALREADY_EXISTS
+_WHERE_TO_LOOK = (
+    "Check that the address is right (brokers=, PENSTOCK_BROKERS) and that the broker is up;"
+    " KafkaSettings.connect_timeout_ms is how long to wait."
+)
 LEADER_PAUSE_S = 0.01
 _NO_GROUP = (
     KafkaError.GROUP_ID_NOT_FOUND,
@@ -140,8 +144,19 @@ class Admin:
         whole: dict[str, Any] = {**config, "error_cb": self._note, "log_level": 2}
         self._client = client(whole)
 
-    def connect(self, wait_ms: int, stopped: Callable[[], bool] = lambda: False) -> None:
+    def connect(
+        self,
+        wait_ms: int,
+        stopped: Callable[[], bool] = lambda: False,
+        *,
+        advice: str = _WHERE_TO_LOOK,
+    ) -> None:
         """Wait until the cluster answers, or somebody says stop.
+
+        Args:
+            wait_ms: for how long.
+            stopped: whether somebody has.
+            advice: what to do where nobody answers.
 
         Raises:
             BrokerError: if it does not within wait_ms, or will not let us in.
@@ -155,7 +170,7 @@ class Admin:
                 self._client.poll(0)  # it calls `_note` with the reason
                 problem = self._last_error or error.args[0]
             if problem.code() in _HOPELESS or self._now() > deadline:
-                raise self._unreachable(problem, wait_ms)
+                raise self._unreachable(problem, wait_ms, advice)
 
     def topics(self) -> dict[str, int]:
         """Return the partition count of every topic."""
@@ -265,7 +280,7 @@ class Admin:
             except KafkaException as error:
                 if error.args[0].code() != _EXISTS:
                     raise BrokerError(
-                        f"The internal topic {name} cannot be created: {error.args[0].str()}."
+                        f"The topic {name} cannot be created: {error.args[0].str()}."
                         " Create it by hand, or allow this user to create topics.",
                         topic=name,
                     ) from error
@@ -280,7 +295,7 @@ class Admin:
                 return
             self._sleep(LEADER_PAUSE_S)
         raise BrokerError(
-            f"The internal topics {', '.join(names)} are created, but have no leaders after"
+            f"The topics {', '.join(names)} are created, but have no leaders after"
             f" {self._timeout_s:g} s. Check the cluster's health and start again."
         )
 
@@ -302,6 +317,10 @@ class Admin:
         """Return the offset behind the last record, open transactions included."""
         return self._offsets(partitions, OffsetSpec.latest())
 
+    def stable_ends(self, partitions: Iterable[tuple[str, int]]) -> dict[tuple[str, int], int]:
+        """Return how far read_committed readers get: the first open transaction, or the end."""
+        return self._offsets(partitions, OffsetSpec.latest(), IsolationLevel.READ_COMMITTED)
+
     def at_time(
         self, partitions: Iterable[tuple[str, int]], time_ms: int
     ) -> dict[tuple[str, int], int]:
@@ -309,7 +328,10 @@ class Admin:
         return self._offsets(partitions, OffsetSpec.for_timestamp(time_ms))
 
     def _offsets(
-        self, partitions: Iterable[tuple[str, int]], spec: Any
+        self,
+        partitions: Iterable[tuple[str, int]],
+        spec: Any,
+        level: IsolationLevel = IsolationLevel.READ_UNCOMMITTED,
     ) -> dict[tuple[str, int], int]:
         wanted = {TopicPartition(topic, number): spec for topic, number in partitions}
         found: dict[tuple[str, int], int] = {}
@@ -317,7 +339,7 @@ class Admin:
         while wanted:
             futures = self._client.list_offsets(
                 wanted,
-                isolation_level=IsolationLevel.READ_UNCOMMITTED,
+                isolation_level=level,
                 request_timeout=self._timeout_s,
             )
             for at, future in futures.items():
@@ -347,14 +369,9 @@ class Admin:
             " the cluster is healthy and that this user may do that."
         )
 
-    def _unreachable(self, problem: KafkaError, wait_ms: int) -> BrokerError:
+    def _unreachable(self, problem: KafkaError, wait_ms: int, advice: str) -> BrokerError:
         if problem.code() in _HOPELESS:
             advice = "Check security.protocol, sasl.* and ssl.* in KafkaSettings(client=...)."
-        else:
-            advice = (
-                "Check that the address is right (brokers=, PENSTOCK_BROKERS) and that the"
-                " broker is up; KafkaSettings.connect_timeout_ms is how long to wait."
-            )
         return BrokerError(
             f"No Kafka at {self._servers}: tried for up to {wait_ms / 1000:g} s, the last answer"
             f" was: {problem.str() or problem.name()}. {advice}"

@@ -65,32 +65,37 @@ def dead_letters(
 ) -> Outgoing:
     """Return the dead letters of records: their bytes, and headers that tell what happened."""
     limit = destinations.max_message_bytes(policy.topic)
-    keys = [failure.key if policy.payload else None for failure in failures]
-    values = [failure.value if policy.payload else None for failure in failures]
-    headers = [_headers(failure, application) for failure in failures]
-    for at, (key, value) in enumerate(zip(keys, values, strict=True)):
-        if record_size(key, value, headers[at]) > limit:
-            values[at] = None
-            headers[at] = [(PREFIX + "omitted", b"value"), *(headers[at] or [])]
-        if record_size(key, values[at], headers[at]) > limit:
-            keys[at] = None
-            headers[at] = [
-                (PREFIX + "omitted", b"key, value, headers"),
-                *_told(failures[at], application),
-            ]
+    letters = [_letter(failure, policy, application, limit) for failure in failures]
+    keys = [key for key, _, _ in letters]
     return Outgoing(
         policy.topic,
         keys,
-        values,
+        [value for _, value, _ in letters],
         destinations.partitions(policy.topic, keys),
         [failure.timestamp for failure in failures],
-        headers,
+        [headers for _, _, headers in letters],
     )
 
 
-def _headers(failure: Failure, application: str) -> Headers:
+def _letter(
+    failure: Failure, policy: DeadLetter, application: str, limit: int
+) -> tuple[bytes | None, bytes | None, Headers]:
+    """Return as much of a record as its dead letter has room for; what is omitted is told."""
+    key, value, told = failure.key, failure.value, _told(failure, application)
     own = [pair for pair in failure.headers or [] if not pair[0].startswith(PREFIX)]
-    return [*own, *_told(failure, application)]
+    letters: list[tuple[bytes | None, bytes | None, Headers]] = [
+        (key, value, [*own, *told]),
+        (key, None, [_omitted("value"), *own, *told]),
+        (None, None, [_omitted("key, value"), *own, *told]),
+    ]
+    for letter in letters[:2] if policy.payload else letters[2:]:
+        if record_size(*letter) <= limit:
+            return letter
+    return None, None, [_omitted("key, value, headers"), *told]
+
+
+def _omitted(parts: str) -> tuple[str, bytes | None]:
+    return PREFIX + "omitted", parts.encode()
 
 
 def _told(failure: Failure, application: str) -> list[tuple[str, bytes | None]]:

@@ -14,6 +14,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -59,14 +60,26 @@ def feed(servers: str, topic: str, rows: Iterable[Row], **config: Any) -> None:
 
 def feed_transaction(servers: str, topic: str, rows: Iterable[Row], *, commit: bool = True) -> None:
     """Write rows in a transaction, which is committed or aborted."""
+    with open_transaction(servers, topic, rows, commit=commit):
+        pass
+
+
+@contextmanager
+def open_transaction(
+    servers: str, topic: str, rows: Iterable[Row], *, commit: bool = False
+) -> Iterator[None]:
+    """Write rows in a transaction that is open until the context ends."""
     producer = _transactional(servers)
     producer.begin_transaction()
     _produce(producer, topic, rows)
     _flush(producer)
-    if commit:
-        producer.commit_transaction(TIMEOUT_S)
-    else:
-        producer.abort_transaction(TIMEOUT_S)
+    try:
+        yield
+    finally:
+        if commit:
+            producer.commit_transaction(TIMEOUT_S)
+        else:
+            producer.abort_transaction(TIMEOUT_S)
 
 
 def abandon_transaction(servers: str, topic: str, rows: Iterable[Row]) -> None:

@@ -1,6 +1,7 @@
 """The command line without a broker: help, errors, exit codes, what is printed where."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -9,7 +10,7 @@ import uuid
 import pytest
 from typer.testing import CliRunner
 
-from penstock.cli import producing, target
+from penstock.cli import cluster, producing, target
 from penstock.cli.main import app
 from penstock.cli.producing import Summary
 from penstock.cli.target import Target
@@ -150,6 +151,32 @@ def test_produce_passes_on_what_it_is_told(run, fake_cluster):
     assert asked["template"].block(2, 0).values == [b"0", b"1"]
 
 
+def test_brokers_come_from_the_command_line_then_the_environment(run, fake_cluster, monkeypatch):
+    """As for every command: --brokers, PENSTOCK_BROKERS, localhost:9092."""
+    asked = fake_cluster(lambda stop: SUMMARY)
+    monkeypatch.delenv("PENSTOCK_BROKERS", raising=False)
+    assert run(*PRODUCE).exit_code == 0
+    assert asked["brokers"] == "localhost:9092"
+    monkeypatch.setenv("PENSTOCK_BROKERS", "environment:1")
+    assert run(*PRODUCE).exit_code == 0
+    assert asked["brokers"] == "environment:1"
+    assert run(*PRODUCE, "--brokers", "line:1").exit_code == 0
+    assert asked["brokers"] == "line:1"
+
+
+def test_the_shell_completes_commands():
+    """Typer's completion is switched on, and knows the commands."""
+    asked = {"_PENSTOCK_COMPLETE": "complete_bash", "COMP_WORDS": "penstock pro", "COMP_CWORD": "1"}
+    done = subprocess.run(
+        [sys.executable, "-m", "penstock.cli"],
+        env=os.environ | asked,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout.split() == ["produce"]
+
+
 def test_the_summary_is_the_last_line(run, fake_cluster):
     """For people: one line with records, rate and partitions."""
     fake_cluster(lambda stop: SUMMARY)
@@ -221,10 +248,10 @@ def test_an_interrupt_elsewhere_exits_130_without_traceback(run, monkeypatch):
 
 def test_unreachable_brokers_are_an_error_in_bounded_time(run, monkeypatch):
     """The error names what was tried, the last thing seen, and the way out."""
-    monkeypatch.setattr(target, "CONNECT_TIMEOUT_S", 1.0)
+    monkeypatch.setattr(cluster, "CONNECT_TIMEOUT_S", 1.0)
     result = run(*PRODUCE, "--brokers", "127.0.0.1:1")
     assert result.exit_code == 1
-    for part in ("127.0.0.1:1", "within 1 s", "Connection refused", "penstock broker", "--brokers"):
+    for part in ("127.0.0.1:1", "up to 1 s", "Connection refused", "penstock broker", "--brokers"):
         assert part in result.stderr
 
 

@@ -177,7 +177,9 @@ def test_a_dead_letter_may_go_without_its_payload() -> None:
     mapped(app)
     with TestDriver(app) as driver:
         driver.topic("in").send(POISON, key="b")
+        (told,) = driver.topic("dead").read_headers()
         assert driver.topic("dead").read() == [(None, None)]
+    assert told["__penstock.error.omitted"] == b"key, value"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,84 @@
+"""The way to the cluster that all commands share. Importing this module loads confluent-kafka."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from confluent_kafka import Consumer, KafkaException, TopicPartition
+
+from penstock.cli.terminal import waiting
+from penstock.errors import BrokerError
+from penstock.topics.admin import Admin
+
+Partition = tuple[str, int]
+CONNECT_TIMEOUT_S = 10.0
+ADVICE = "Start a broker with 'penstock broker', or name yours with --brokers HOST:PORT."
+
+
+def client_config(brokers: str) -> dict[str, Any]:
+    """Make the settings that every client has here."""
+    # Errors arrive by callback; librdkafka's own lines on stderr would only repeat them.
+    return {"bootstrap.servers": brokers, "log_level": 0, "enable.metrics.push": False}
+
+
+def connect(brokers: str) -> Admin:
+    """Return an admin client of a cluster that has answered.
+
+    Raises:
+        BrokerError: if it does not within 10 seconds.
+    """
+    timeout_ms = int(CONNECT_TIMEOUT_S * 1000)
+    admin = Admin(client_config(brokers), timeout_ms=timeout_ms)
+    with waiting(f"Waiting for Kafka at {brokers} ..."):
+        admin.connect(timeout_ms, advice=ADVICE)
+    return admin
+
+
+def partitions_of(admin: Admin, topic: str, brokers: str) -> list[Partition]:
+    """Return the partitions of a topic.
+
+    Raises:
+        BrokerError: if there is no such topic.
+    """
+    count = admin.topics().get(topic)
+    if count is None:
+        raise BrokerError(
+            f"Topic {topic} does not exist on {brokers}. 'penstock topics' lists those that do.",
+            topic=topic,
+        )
+    return [(topic, number) for number in range(count)]
+
+
+def group_client(brokers: str, group: str, *, stable: bool = False) -> Any:
+    """Make a client that speaks for a group, and joins nothing.
+
+    Args:
+        brokers: the cluster.
+        group: its id.
+        stable: whether offsets in open transactions are waited for.
+    """
+    level = "read_committed" if stable else "read_uncommitted"
+    config = {"group.id": group, "isolation.level": level, "enable.auto.commit": False}
+    return Consumer(client_config(brokers) | config)
+
+
+def committed(client: Any, partitions: Iterable[Partition]) -> dict[Partition, TopicPartition]:
+    """Return what the group of a client has committed, with its metadata.
+
+    The admin client is not asked: its list_consumer_group_offsets ends the process with a
+    segmentation fault while the group's coordinator is away (librdkafka 2.16.0).
+
+    Raises:
+        BrokerError: if the cluster does not say.
+    """
+    asked = [TopicPartition(*at) for at in partitions]
+    try:
+        found = client.committed(asked, CONNECT_TIMEOUT_S) if asked else []
+        for at in found:
+            if at.error is not None:
+                raise KafkaException(at.error)
+    except KafkaException as error:
+        raise BrokerError(
+            f"Committed offsets cannot be looked up: {error.args[0].str()}. Check that the"
+            " cluster is healthy, and that this user may read the group."
+        ) from error
+    return {(at.topic, at.partition): at for at in found if at.offset >= 0}

@@ -1,0 +1,117 @@
+"""How commands show things: tables, times, bytes of unknown kind, and that they are busy.
+
+Progress goes to stderr, and only where that is a terminal. Nothing that comes from a record
+reaches the terminal before `printable` has seen it: data may hold escape sequences.
+"""
+
+import datetime
+import sys
+import time
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import contextmanager
+
+_WIDE = 1_000  # columns where the output is no terminal: nothing is cut or folded
+
+
+@contextmanager
+def waiting(what: str) -> Generator[None]:
+    """Show that something takes its time."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    from rich.console import Console
+    from rich.text import Text
+
+    with Console(stderr=True).status(Text(what)):
+        yield
+
+
+@contextmanager
+def progress_bar(what: str, total: int | None) -> Generator[Callable[[int], None]]:
+    """Show how many of the records are done, and at which rate."""
+    if not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TextColumn("{task.completed:,} records, {task.fields[rate]:,.0f}/s"),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task, start_s = progress.add_task(what, total=total, rate=0.0), time.monotonic()
+        yield lambda done: progress.update(
+            task, completed=done, rate=done / max(time.monotonic() - start_s, 0.001)
+        )
+
+
+def print_table(titles: Sequence[str], rows: Iterable[Sequence[str | int | None]]) -> None:
+    """Print rows under titles; numbers are aligned, and None is a dash."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    rows = list(rows)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for number, title in enumerate(titles):
+        numeric = any(isinstance(row[number], int) for row in rows)
+        table.add_column(title, justify="right" if numeric else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(_cell(cell)) for cell in row))
+    console = Console(highlight=False)
+    (console if console.is_terminal else Console(highlight=False, width=_WIDE)).print(table)
+
+
+def _cell(cell: str | int | None) -> str:
+    if cell is None:
+        return "-"
+    return f"{cell:,}" if isinstance(cell, int) else printable(cell)
+
+
+def shown(data: bytes | None) -> str:
+    """Show bytes on one line: as text where they are UTF-8, else in hex with their length."""
+    if data is None:
+        return "null"
+    try:
+        return printable(data.decode())
+    except UnicodeDecodeError:
+        return f"0x{data.hex()} ({len(data):,} bytes)"
+
+
+def printable(text: str) -> str:
+    r"""Escape whatever would not stay in its place on a line: control and format characters.
+
+    >>> printable("a\x1b[31mb\n")
+    'a\\x1b[31mb\\n'
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def as_json(name: str, data: bytes | None) -> dict[str, str | None]:
+    """Return bytes as a field of an object: text, or under `<name>_hex` what is not UTF-8."""
+    if data is None:
+        return {name: None}
+    try:
+        return {name: data.decode()}
+    except UnicodeDecodeError:
+        return {f"{name}_hex": data.hex()}
+
+
+def utc(time_ms: int | None) -> str:
+    """Show a time in UTC, with its milliseconds.
+
+    >>> utc(1_700_000_000_123)
+    '2023-11-14T22:13:20.123Z'
+    """
+    if time_ms is None:
+        return "-"
+    try:
+        at = datetime.datetime.fromtimestamp(time_ms / 1000, datetime.UTC)
+    except (ValueError, OverflowError, OSError):
+        return f"{time_ms} ms"
+    return at.replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
