@@ -22,9 +22,12 @@ from typer.core import TyperGroup
 from penstock.cli.broker import broker
 from penstock.cli.dead_letters import dead_letters
 from penstock.cli.demo import demo
+from penstock.cli.describe import describe
+from penstock.cli.lag import lag
 from penstock.cli.produce import produce
 from penstock.cli.run import run
 from penstock.cli.terminal import printable
+from penstock.cli.topics import topics
 from penstock.errors import PenstockError
 from penstock.version import __version__
 
@@ -83,7 +86,10 @@ def _options(
 
 
 app.command()(run)
+app.command()(describe)
+app.command()(lag)
 app.add_typer(dead_letters, name="dead-letters")
+app.command()(topics)
 app.command()(produce)
 app.command()(broker)
 app.command()(demo)

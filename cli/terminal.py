@@ -115,3 +115,20 @@ def utc(time_ms: int | None) -> str:
     except (ValueError, OverflowError, OSError):
         return f"{time_ms} ms"
     return at.replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
+
+
+def duration(seconds: float | None) -> str:
+    """Show how long something takes, in the two largest units that it has.
+
+    >>> duration(0), duration(0.25), duration(3_725), duration(None)
+    ('0 s', '0.2 s', '1 h 2 min', 'never')
+    """
+    if seconds is None:
+        return "never"
+    if seconds < 60:
+        return f"{seconds:.1f} s" if 0 < seconds < 10 else f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours < 24 else f"{hours // 24} d {hours % 24} h"

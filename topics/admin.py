@@ -229,6 +229,11 @@ class Admin:
             raise self._failed("asking for the members of the group", error) from error
         return [Member(m.client_id, m.host, m.group_instance_id) for m in found.members]
 
+    def groups(self) -> list[str]:
+        """Return the ids of all consumer groups."""
+        asked = self._client.list_consumer_groups(request_timeout=self._timeout_s)
+        return [group.group_id for group in self._result("listing groups", asked).valid]
+
     def configs(self, topics: Iterable[str]) -> dict[str, dict[str, str]]:
         """Return the configuration of each topic."""
         resources = [ConfigResource(ResourceType.TOPIC, topic) for topic in topics]

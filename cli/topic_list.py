@@ -1,0 +1,72 @@
+"""What topics there are, how much is in them, and whose the internal ones are."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from penstock.cli.cluster import connect
+
+KINDS = ("changelog", "repartition")
+
+
+@dataclass(frozen=True)
+class TopicInfo:
+    """A topic as it is now.
+
+    Attributes:
+        records: offsets between its beginning and its end, which is at least its records.
+        application: whose internal topic it is; None for one of nobody's.
+        kind: "changelog" or "repartition", None for any other.
+    """
+
+    name: str
+    partitions: int
+    records: int
+    application: str | None
+    kind: str | None
+
+
+def list_topics(pattern: str | None, *, brokers: str) -> list[TopicInfo]:
+    """Look up the topics whose name matches a pattern of the shell's kind.
+
+    Kafka's own, which begin with two underscores, are those only that are asked for so.
+
+    Raises:
+        BrokerError: if the cluster does not answer.
+    """
+    admin = connect(brokers)
+    found = {name: n for name, n in admin.topics().items() if _matches(name, pattern)}
+    partitions = [(name, number) for name, n in found.items() for number in range(n)]
+    starts, ends = admin.starts(partitions), admin.ends(partitions)
+    groups = admin.groups() if any(map(_kind, found)) else []
+    return [
+        TopicInfo(
+            name,
+            count,
+            sum(ends[name, number] - starts[name, number] for number in range(count)),
+            *owner(name, groups),
+        )
+        for name, count in sorted(found.items())
+    ]
+
+
+def owner(name: str, groups: Iterable[str]) -> tuple[str | None, str | None]:
+    """Return the application whose internal topic this is, and the topic's kind.
+
+    Of several that it may belong to it is the one with the longest id.
+    """
+    kind = _kind(name)
+    if kind is None:
+        return None, None
+    owners = [group for group in groups if name.startswith(f"{group}-")]
+    return max(owners, key=len, default=None), kind
+
+
+def _kind(name: str) -> str | None:
+    return next((kind for kind in KINDS if name.endswith(f"-{kind}")), None)
+
+
+def _matches(name: str, pattern: str | None) -> bool:
+    if name.startswith("__") and not (pattern or "").startswith("__"):
+        return False
+    return pattern is None or fnmatchcase(name, pattern)
