@@ -20,6 +20,7 @@ import typer
 from typer.core import TyperGroup
 
 from penstock.cli.broker import broker
+from penstock.cli.consume import consume
 from penstock.cli.dead_letters import dead_letters
 from penstock.cli.demo import demo
 from penstock.cli.describe import describe
@@ -91,6 +92,7 @@ app.command()(lag)
 app.add_typer(dead_letters, name="dead-letters")
 app.command()(topics)
 app.command()(produce)
+app.command()(consume)
 app.command()(broker)
 app.command()(demo)
 

@@ -48,6 +48,26 @@ def progress_bar(what: str, total: int | None) -> Generator[Callable[[int], None
         )
 
 
+@contextmanager
+def status_line() -> Generator[Callable[[str], None]]:
+    """Show what goes on in a line that the next one replaces, and that leaves nothing behind.
+
+    It may be used between lines of output: show "" before them.
+    """
+    if not sys.stderr.isatty():
+        yield lambda _: None
+        return
+
+    def show(text: str) -> None:
+        sys.stderr.write(f"\r\x1b[K{text}")
+        sys.stderr.flush()
+
+    try:
+        yield show
+    finally:
+        show("")
+
+
 def print_table(titles: Sequence[str], rows: Iterable[Sequence[str | int | None]]) -> None:
     """Print rows under titles; numbers are aligned, and None is a dash."""
     from rich.console import Console
