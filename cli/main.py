@@ -26,6 +26,7 @@ from penstock.cli.demo import demo
 from penstock.cli.describe import describe
 from penstock.cli.lag import lag
 from penstock.cli.produce import produce
+from penstock.cli.reset import reset
 from penstock.cli.run import run
 from penstock.cli.terminal import printable
 from penstock.cli.topics import topics
@@ -89,6 +90,7 @@ def _options(
 app.command()(run)
 app.command()(describe)
 app.command()(lag)
+app.command()(reset)
 app.add_typer(dead_letters, name="dead-letters")
 app.command()(topics)
 app.command()(produce)

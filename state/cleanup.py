@@ -53,18 +53,23 @@ def clean(home: Path, *, unused_ms: int, now_ms: int) -> list[Deleted]:
         now_ms: the wall clock.
     """
     deleted: list[Deleted] = []
-    for store in _folders(home):
-        for folder in _folders(store):
-            try:
-                found = _clean(folder, now_ms - unused_ms, now_ms)
-            except FileNotFoundError:
-                continue  # another worker is doing the same
-            except OSError as error:
-                log.warning("The unused state in %s cannot be deleted: %s.", folder, error)
-                continue
-            if found is not None:
-                deleted.append(Deleted(f"{store.name}/{folder.name}", found))
+    for folder in state_folders(home):
+        try:
+            found = _clean(folder, now_ms - unused_ms, now_ms)
+        except FileNotFoundError:
+            continue  # another worker is doing the same
+        except OSError as error:
+            log.warning("The unused state in %s cannot be deleted: %s.", folder, error)
+            continue
+        if found is not None:
+            deleted.append(Deleted(f"{folder.parent.name}/{folder.name}", found))
     return deleted
+
+
+def state_folders(home: Path) -> Iterator[Path]:
+    """Yield the folders of an application's partitions, those that are set aside too."""
+    for store in _folders(home):
+        yield from _folders(store)
 
 
 def _clean(folder: Path, before_ms: int, now_ms: int) -> int | None:

@@ -291,6 +291,30 @@ class Admin:
                     ) from error
         self._await_leaders([topic.name for topic in topics])
 
+    def delete(self, names: Sequence[str]) -> None:
+        """Delete topics, and wait until they are gone.
+
+        Raises:
+            BrokerError: if one cannot be deleted; one that is gone already is fine.
+        """
+        if not names:
+            return
+        asked = self._client.delete_topics(list(names), request_timeout=self._timeout_s)
+        for name, future in asked.items():
+            try:
+                future.result()
+            except KafkaException as error:
+                if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
+                    raise self._failed(f"deleting topic {name}", error) from error
+        deadline = self._now() + self._timeout_s
+        while left := set(names).intersection(self.topics()):
+            if self._now() > deadline:
+                raise BrokerError(
+                    f"The topics {', '.join(sorted(left))} are deleted, but still there after"
+                    f" {self._timeout_s:g} s. Check the cluster's health."
+                )
+            self._sleep(LEADER_PAUSE_S)
+
     def _await_leaders(self, names: Sequence[str]) -> None:
         """Wait until the brokers know new topics: their creation is the controller's word only."""
         deadline = self._now() + self._timeout_s
