@@ -1,9 +1,9 @@
 """The applications of the benchmark on Penstock: public API only, every setting at its default.
 
-`bench/java/BenchStreams.java` holds the same three on Kafka Streams, with the same arguments:
+`bench/java/BenchStreams.java` holds the first three on Kafka Streams, with the same arguments:
 
-    python -m bench.apps map|count|regroup --brokers B --in TOPIC --out TOPIC --app-id ID
-        --state-dir DIR [--leave yes] [--session-ms MS]
+    python -m bench.apps map|count|regroup|strict --brokers B --in TOPIC --out TOPIC --app-id ID
+        --state-dir DIR [--leave yes] [--session-ms MS] [--dead TOPIC]
 
 They run until SIGTERM. Nothing is measured here: bench/observe.py and bench/worker.py look at
 both engines from outside.
@@ -37,6 +37,16 @@ def declare_map(app: ps.App, source: str, sink: str) -> None:
     app.stream(source, key=str, value=Event).map(convert).to(sink)
 
 
+def convert_strictly(event: Event) -> Event:
+    if event.cents < 0:
+        raise ValueError("negative cents")
+    return convert(event)
+
+
+def declare_strict(app: ps.App, source: str, sink: str) -> None:
+    app.stream(source, key=str, value=Event).map(convert_strictly).to(sink)
+
+
 def declare_count(app: ps.App, source: str, sink: str) -> None:
     app.stream(source, key=str, value=Event).group_by_key().count(name="counts").to(sink)
 
@@ -46,7 +56,12 @@ def declare_regroup(app: ps.App, source: str, sink: str) -> None:
     events.group_by("user", name="by-user").count(name="counts").to(sink)
 
 
-DECLARE = {"map": declare_map, "count": declare_count, "regroup": declare_regroup}
+DECLARE = {
+    "map": declare_map,
+    "count": declare_count,
+    "regroup": declare_regroup,
+    "strict": declare_strict,
+}
 
 
 def settings(*, leave: bool, session_ms: int | None) -> ps.Settings:
@@ -64,12 +79,14 @@ def main() -> None:
     parser.add_argument("--state-dir", type=Path, required=True)
     parser.add_argument("--leave", choices=("yes", "no"), default="no")
     parser.add_argument("--session-ms", type=int)
+    parser.add_argument("--dead", help="a topic for records that fail; else they stop the worker")
     options = parser.parse_args()
     app = ps.App(
         options.app_id,
         brokers=options.brokers,
         state_dir=options.state_dir,
         settings=settings(leave=options.leave == "yes", session_ms=options.session_ms),
+        on_error=ps.dead_letter(options.dead, max_ratio=0.1) if options.dead else "fail",
     )
     DECLARE[options.workload](app, options.source, options.sink)
     app.run()

@@ -65,11 +65,17 @@ class Application:
 
     @contextmanager
     def worker(
-        self, place: str | None = None, *, leave: bool = False, session_ms: int | None = None
+        self,
+        place: str | None = None,
+        *,
+        leave: bool = False,
+        session_ms: int | None = None,
+        dead: str | None = None,
     ) -> Iterator[Worker]:
         """A worker with its state at a place that lasts as long as the application, or a fresh one.
 
-        `leave` says whether it leaves the group when it is stopped.
+        `leave` says whether it leaves the group when it is stopped, `dead` where records that
+        fail go.
         """
         folder = self.bench.folder / self.id
         run = secrets.token_hex(4)
@@ -86,6 +92,8 @@ class Application:
             arguments["--leave"] = "yes"
         if session_ms is not None:
             arguments["--session-ms"] = str(session_ms)
+        if dead is not None:
+            arguments["--dead"] = dead
         flat = [part for pair in arguments.items() for part in pair]
         log = folder / f"{run}.log"
         with Worker([*self.engine.command, self.workload, *flat], log) as worker:

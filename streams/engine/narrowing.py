@@ -1,8 +1,9 @@
-"""Narrowing: from a commit that the cluster refuses because of a record to that record.
+"""Narrowing: from a batch that fails because of a record to that record.
 
-The broker does not say which record of which input it was. So the batch is run again with half
-of its records, and so on; when the only record of a batch is refused, it is the one. What is
-committed on the way stays committed, and batches then grow again.
+The broker does not say which record of which input it refuses. So the batch is run again with
+half of its records, and so on; when the only record of a batch is refused, it is the one. What is
+committed on the way stays committed, and batches then grow again. A record that is known, because
+it took too long alone, needs no search.
 """
 
 from collections.abc import Mapping
@@ -41,16 +42,27 @@ class Narrowing:
         for at, rows in batch.rows_in.items():
             offset = batch.start_offsets[at]
             if rows and offset not in self.found.get(at, ()):
-                self.found.setdefault(at, {})[offset] = error
+                self.blame(at, offset, error)
                 return True
         return False
+
+    def blame(self, at: tuple[str, int], offset: int, error: Exception) -> None:
+        """Let a record fail when it is run again, whatever the steps say of it."""
+        self.found.setdefault(at, {})[offset] = error
 
     def found_in(self, at: tuple[str, int]) -> Mapping[int, Exception]:
         """Return what was found in an input, by offset."""
         return self.found.get(at, _NOTHING)
 
-    def committed(self, most: int) -> None:
-        """Let batches grow again, up to `most` records."""
+    def committed(self, batch: Batch, most: int) -> None:
+        """Forget what a batch has let go, and let batches grow again, up to `most` records."""
+        for at, errors in list(self.found.items()):
+            reached = batch.next_offsets.get(at, 0)
+            left = {offset: error for offset, error in errors.items() if offset >= reached}
+            if left:
+                self.found[at] = left
+            else:
+                del self.found[at]
         if self.limit is not None:
             self.limit = self.limit * 2 if self.limit * 2 < most else None
 

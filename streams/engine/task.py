@@ -2,10 +2,11 @@
 
 Rule 1: outputs of a chunk wait until the chunk has finished. A chunk that fails leaves
         nothing behind: its stores are rolled back and its outputs dropped.
-Rule 2: where a step tells which records of its chunk failed, the chunk is run again without
-        them. Where it cannot, the chunk is run record by record, flushed after each one, so
-        that the error names its record whatever raised, a step behind a store too. A record
-        that fails leaves nothing in stores, clocks and outputs, and goes by its policy.
+Rule 2: a record that fails leaves nothing in stores, clocks and outputs, and goes by its
+        policy. While nothing else has come of it, the step that fails on it leaves it out.
+        Where another step has seen it, the chunk is run again without it. Where nobody can
+        tell which record it was, the chunk is run record by record, flushed after each one,
+        so that the error names its record whatever raised, a step behind a store too.
 Rule 3: at flush, stateful steps hand on what changed, parents first, one changelog record
         and at most one change per key.
 Rule 4: where ways of one input meet again, a chunk is taken in slices without a repeated key,
@@ -15,12 +16,13 @@ Not here: offsets, transactions and restoring. The task sees chunks and stores o
 """
 
 import copy
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
 from penstock.engine.failures import Failure, Guard, dead_letters
-from penstock.operators.chunk import Chunk
+from penstock.operators.chunk import Chunk, LetGo
 from penstock.operators.count import Count
 from penstock.operators.each import NOT_DATA, EachFailed
 from penstock.operators.on_error import DeadLetter
@@ -65,10 +67,12 @@ class Task:
         self._topology = topology
         self._destinations = destinations
         self.failures: list[Failure] = []
+        self._unwritten: list[Failure] = []
         self._waiting: list[Outgoing] = []
         self._nulls = self._dropped = 0
         self._at: Node = part.nodes[0]
         self._chunk: Chunk | Fetched = _NO_CHUNK
+        self._left_out: dict[int, tuple[Exception, Node]] = {}
         self._in_slices = topology.interleaves(part)
         self._keeps_keys = all(map(_keeps_keys, part.nodes))
         self._open = {node: self._open_operator(node) for node in part.nodes}
@@ -107,7 +111,7 @@ class Task:
         rest = fetched.without({failure.offset for failure in failures}) if failures else fetched
         failures += self._process_carefully(rest) if careful else self._process_whole(rest)
         if failures:
-            self._let_go(failures)
+            self._let_go(sorted(failures, key=lambda failure: failure.offset))
         if guard := self._guards.get(fetched.topic):
             guard.look(fetched, failures)
 
@@ -117,7 +121,10 @@ class Task:
         return source.event_times(fetched) if source else fetched.timestamps
 
     def flush(self) -> None:
-        """Hand on what changed in the stores; changelog and sink records are in `outputs`.
+        """Hand on what changed in the stores; all that is to be produced is in `outputs`.
+
+        Dead letters are among it: one by one they would cost as much as the records that
+        did not fail.
 
         Raises:
             FlushFailed: if a step behind a store raises; the batch has to be aborted and run
@@ -130,6 +137,7 @@ class Task:
         except Exception as error:
             raise FlushFailed(f"{type(error).__name__}: {error}") from error
         self._accept()
+        self._write_letters()
 
     def _flush_stores(self) -> None:
         for node in self.part.stateful:
@@ -146,7 +154,7 @@ class Task:
         self.outputs, self._waiting = [], []
         self._count_drops(0)
         self._dropped = 0
-        self.failures = []
+        self.failures, self._unwritten = [], []
         self.clocks = dict(clocks)
 
     def take_failures(self) -> list[Failure]:
@@ -159,28 +167,40 @@ class Task:
         dropped, self._dropped = self._dropped, 0
         return dropped
 
-    def _run(self, fetched: Fetched) -> None:
+    def _run(self, fetched: Fetched, let_go: LetGo | None = None) -> None:
+        """Run records through all steps; `let_go` takes those that a step leaves out."""
+        self._left_out = {}
         if not self._in_slices:
-            self._run_slice(fetched)
+            self._run_slice(fetched, let_go)
             return
         start = 0
         for stop in _cuts(fetched.keys if self._keeps_keys else [None] * len(fetched.keys)):
-            self._run_slice(fetched.part(start, stop))
+            self._run_slice(fetched.part(start, stop), let_go)
             start = stop
 
-    def _run_slice(self, fetched: Fetched) -> None:
-        for node in self._sources[fetched.topic]:
+    def _run_slice(self, fetched: Fetched, let_go: LetGo | None) -> None:
+        sources = self._sources[fetched.topic]
+        for node in sources:
             self._at, self._chunk = node, fetched
             if node.source:
-                self._chunk = chunk = node.source.decode(fetched)
+                known = len(self._left_out)
+                alone = let_go if len(sources) == 1 else None
+                self._chunk = chunk = node.source.decode(fetched, alone)
                 chunk = node.source.in_event_time(chunk)
-                self._nulls += len(fetched.values) - len(chunk)
+                left_out = len(self._left_out) - known
+                self._nulls += len(fetched.values) - len(chunk) - left_out
                 self._push(node, chunk)
+
+    def _leave_out(self, errors: Mapping[int, Exception]) -> None:
+        self._left_out.update({offset: (error, self._at) for offset, error in errors.items()})
 
     def _push(self, node: Node, chunk: Chunk) -> None:
         if not len(chunk):
             return
-        for child in self._topology.children[node]:
+        children = self._topology.children[node]
+        if len(children) > 1:
+            chunk = chunk.strictly()
+        for child in children:
             self._at, self._chunk = child, chunk
             operator = self._open[child]
             if isinstance(operator, Sink):
@@ -223,13 +243,14 @@ class Task:
         """Run records as one chunk; where some of them fail, run the others again."""
         failures: list[Failure] = []
         clocks = dict(self.clocks)
+        stops = self._topology.on_error_of(fetched.topic) == "fail"
         while fetched.offsets:
             try:
-                self._run(fetched)
+                self._run(fetched, None if stops else self._leave_out)
             except EachFailed as failed:
                 self._rollback(clocks)
                 found = self._found(failed, fetched)
-                if not found or self._topology.on_error_of(fetched.topic) == "fail":
+                if not found or stops:
                     # Before all stops because of them, they are tried once more, alone.
                     return failures + self._process_carefully(fetched)
                 failures += found
@@ -240,9 +261,18 @@ class Task:
                 self._rollback(clocks)
                 return failures + self._process_carefully(fetched)
             else:
+                failures += self._take_left_out(fetched)
                 self._accept()
                 break
         return failures
+
+    def _take_left_out(self, fetched: Fetched) -> list[Failure]:
+        """Return what the steps have left out, as failures at the step that did."""
+        found: list[Failure] = []
+        for offset, (error, step) in self._left_out.items():
+            self._at = step
+            found += self._failures_at(fetched, {offset: error})
+        return found
 
     def _process_carefully(self, fetched: Fetched) -> list[Failure]:
         """Run records one by one, each flushed: whatever fails is its own doing."""
@@ -277,15 +307,15 @@ class Task:
         return self._failures_at(fetched, errors)
 
     def _failures_at(self, fetched: Fetched, errors: Mapping[int, Exception]) -> list[Failure]:
-        return [
-            self._failure(fetched, index, errors[offset])
-            for index, offset in enumerate(fetched.offsets)
-            if offset in errors
-        ]
+        found = ((_index(fetched, offset), error) for offset, error in errors.items())
+        return [self._failure(fetched, at, error) for at, error in found if at is not None]
 
     def _failure(self, fetched: Fetched, index: int, error: Exception) -> Failure:
         if isinstance(error, EachFailed):
             error = next(iter(error.errors.values()))
+        if self._topology.on_error_of(fetched.topic) != "fail":
+            # Until the commit, frames would hold the whole chunk.
+            error.__traceback__ = error.__context__ = None
         return Failure(
             fetched.topic,
             fetched.partition,
@@ -317,11 +347,17 @@ class Task:
     def _let_go(self, failures: Sequence[Failure]) -> None:
         self._check_policy(failures)
         self.failures += failures
-        policy = self._topology.on_error_of(failures[0].topic)
-        if isinstance(policy, DeadLetter):
-            self.outputs.append(
-                dead_letters(failures, policy, self._topology.application, self._destinations)
-            )
+        self._unwritten += failures
+
+    def _write_letters(self) -> None:
+        unwritten, self._unwritten = self._unwritten, []
+        for topic in dict.fromkeys(failure.topic for failure in unwritten):
+            policy = self._topology.on_error_of(topic)
+            if isinstance(policy, DeadLetter):
+                failures = [failure for failure in unwritten if failure.topic == topic]
+                self.outputs.append(
+                    dead_letters(failures, policy, self._topology.application, self._destinations)
+                )
 
     def _accept(self) -> None:
         self.outputs += self._waiting
@@ -362,6 +398,12 @@ class Task:
 
     def _overlay(self, node: Node) -> Overlay:
         return self.overlays[node.store.name] if node.store else _missing(node)
+
+
+def _index(fetched: Fetched, offset: int) -> int | None:
+    """Return where a record is among those that were fetched, None if it is not there."""
+    at = bisect_left(fetched.offsets, offset)
+    return at if at < len(fetched.offsets) and fetched.offsets[at] == offset else None
 
 
 def _keeps_keys(node: Node) -> bool:

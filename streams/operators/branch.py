@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from penstock.operators.chunk import Chunk
-from penstock.operators.each import each
 from penstock.operators.operator import NOTHING
 
 
@@ -26,7 +25,8 @@ class Route:
 
     def process(self, chunk: Chunk) -> Chunk:
         """Tag the column of values."""
-        return chunk.with_values(each(self._tagged, chunk.values))
+        chunk, values = chunk.apply(self._tagged, chunk.values)
+        return chunk.with_values(values)
 
     def _tagged(self, value: Any) -> tuple[int, Any]:
         for number, predicate in enumerate(self.predicates):

@@ -6,16 +6,19 @@ wants them, headers and offsets are None where no operator reads them.
 
 Rule 1: a chunk is never changed after it was handed on; `replace` makes another one.
 Rule 2: all columns that are there have the same length.
+Rule 3: where a function fails on some records, `attempt` leaves those out, if the engine has
+        said that nothing else has come of them yet (`let_go`). Else the whole chunk fails.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import compress
 from typing import Any, TypeAlias
 
-from penstock.operators.each import decode_each, encode_each
+from penstock.operators.each import EachFailed, decode_each, each, encode_each
 from penstock.serde.types import Serde, is_canonical
 
 Headers: TypeAlias = list[tuple[str, bytes | None]] | None
+LetGo: TypeAlias = Callable[[Mapping[int, Exception]], None]  # what was raised, by offset
 
 
 class Chunk:
@@ -25,6 +28,7 @@ class Chunk:
         "_keys",
         "headers",
         "key_serde",
+        "let_go",
         "offsets",
         "partition",
         "raw_keys",
@@ -49,6 +53,7 @@ class Chunk:
         offsets: Sequence[int] | None = None,
         topic: str = "",
         partition: int = -1,
+        let_go: LetGo | None = None,
     ) -> None:
         self._keys = keys
         self.raw_keys = raw_keys
@@ -61,6 +66,7 @@ class Chunk:
         self.offsets = offsets
         self.topic = topic
         self.partition = partition
+        self.let_go = let_go
 
     def __len__(self) -> int:
         return len(self.values)
@@ -91,6 +97,43 @@ class Chunk:
         if self.raw_values is not None and self.value_serde is serde:
             return self.raw_values
         return encode_each(serde, self.values)
+
+    def apply(
+        self, function: Callable[[Any], Any], column: Sequence[Any]
+    ) -> tuple["Chunk", list[Any]]:
+        """Apply a function to a column of the chunk.
+
+        Returns:
+            the records that are left, and the results, one for each of them.
+
+        Raises:
+            EachFailed: if it fails for some, and they cannot be left out.
+        """
+        return self.attempt(lambda: each(function, column))
+
+    def attempt(self, step: Callable[[], list[Any]]) -> tuple["Chunk", list[Any]]:
+        """The same for anything that makes a column out of this chunk's."""
+        try:
+            return self, step()
+        except EachFailed as failed:
+            if self.let_go is None or self.offsets is None:
+                raise
+            errors: dict[int, Exception] = {}
+            for at, error in failed.errors.items():
+                errors.setdefault(self.offsets[at], error)
+            self.let_go(errors)
+            kept = [offset not in errors for offset in self.offsets]
+            left = self._take(lambda column: list(compress(column, kept)))
+            return left, list(compress(failed.results, kept))
+
+    def strictly(self) -> "Chunk":
+        """The same records, of which none can be left out any more."""
+        if self.let_go is None:
+            return self
+        strict = self.with_values(self.values)
+        strict.raw_values, strict.value_serde = self.raw_values, self.value_serde
+        strict.let_go = None
+        return strict
 
     def with_values(self, values: Sequence[Any]) -> "Chunk":
         """The same records with other values."""
@@ -148,6 +191,7 @@ class Chunk:
             offsets=self.offsets,
             topic=self.topic,
             partition=self.partition,
+            let_go=self.let_go,
         )
 
 

@@ -23,11 +23,14 @@ class EachFailed(Exception):
 
     Attributes:
         errors: what was raised, by the value's index in the chunk.
+        results: what became of the column, None for those that failed; empty where nobody
+            can go on with it.
     """
 
-    def __init__(self, errors: Mapping[int, Exception]) -> None:
+    def __init__(self, errors: Mapping[int, Exception], results: Sequence[Any] = ()) -> None:
         super().__init__(f"{len(errors)} values failed")
         self.errors = errors
+        self.results = results
 
     def moved(self, indices: Sequence[int]) -> "EachFailed":
         """The same failures in a column of which only the values at `indices` were given."""
@@ -57,7 +60,7 @@ def each(function: Callable[[T], R], column: Sequence[T]) -> list[R]:
             errors[len(results)] = error
             results.append(None)
     if errors:
-        raise EachFailed(errors)
+        raise EachFailed(errors, results)
     return results
 
 
@@ -89,6 +92,10 @@ def _whole_or_each(
         return whole(serde, column)
     except NOT_DATA:
         raise
-    except Exception:
+    except Exception as error:  # noqa: BLE001 - a serde raises what it likes
+        failed = error
+    if None in column:
         each(lambda item: None if item is None else one(item), column)
-        raise
+    else:
+        each(one, column)
+    raise failed

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from penstock.operators.chunk import Chunk
-from penstock.operators.each import each
 from penstock.operators.operator import NOTHING
 
 
@@ -22,4 +21,5 @@ class Filter:
 
     def process(self, chunk: Chunk) -> Chunk:
         """Select the records."""
-        return chunk.select(each(self.predicate, chunk.values))
+        chunk, mask = chunk.apply(self.predicate, chunk.values)
+        return chunk.select(mask)

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from penstock.operators.chunk import Chunk, concatenate
-from penstock.operators.each import each
 from penstock.operators.operator import NOTHING
 
 
@@ -22,5 +21,5 @@ class FlatMap:
 
     def process(self, chunk: Chunk) -> Chunk:
         """Map and flatten the column of values."""
-        groups: list[list[Any]] = each(list, each(self.function, chunk.values))
+        chunk, groups = chunk.apply(lambda value: list(self.function(value)), chunk.values)
         return chunk.repeat(list(map(len, groups)), concatenate(groups))

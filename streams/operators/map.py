@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from penstock.operators.chunk import Chunk
-from penstock.operators.each import each
 from penstock.operators.operator import NOTHING
 
 
@@ -22,4 +21,5 @@ class Map:
 
     def process(self, chunk: Chunk) -> Chunk:
         """Map the column of values."""
-        return chunk.with_values(each(self.function, chunk.values))
+        chunk, values = chunk.apply(self.function, chunk.values)
+        return chunk.with_values(values)

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from penstock.operators.chunk import Chunk
-from penstock.operators.each import each
 from penstock.operators.operator import EVERYTHING
 from penstock.operators.record import Record
 
@@ -23,7 +22,7 @@ class MapRecord:
 
     def process(self, chunk: Chunk) -> Chunk:
         """Map keys and values."""
-        pairs = each(self.function, list(records(chunk)))
+        chunk, pairs = chunk.apply(self.function, list(records(chunk)))
         return chunk.with_records([key for key, _ in pairs], [value for _, value in pairs])
 
 

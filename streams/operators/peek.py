@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from penstock.operators.chunk import Chunk
-from penstock.operators.each import each
 from penstock.operators.operator import NOTHING
 
 
@@ -25,5 +24,4 @@ class Peek:
 
     def process(self, chunk: Chunk) -> Chunk:
         """Show the values."""
-        each(self.function, chunk.values)
-        return chunk
+        return chunk.apply(self.function, chunk.values)[0]

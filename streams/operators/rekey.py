@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from penstock.operators.chunk import Chunk
-from penstock.operators.each import EachFailed, each
 from penstock.operators.operator import NOTHING
 
 
@@ -26,8 +25,13 @@ class Rekey:
         Raises:
             EachFailed: if a key comes out as None: it would belong to no partition.
         """
-        keys = each(self.select, chunk.values)
+        chunk, keys = chunk.apply(self.select, chunk.values)
         if None in keys:
-            error = ValueError("the new key is None; filter such records out before")
-            raise EachFailed({at: error for at, key in enumerate(keys) if key is None})
+            chunk, keys = chunk.apply(_refuse_none, keys)
         return chunk.with_records(keys, chunk.values)
+
+
+def _refuse_none(key: Any) -> Any:
+    if key is None:
+        raise ValueError("the new key is None; filter such records out before")
+    return key

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from penstock.operators.chunk import Chunk
-from penstock.operators.each import each
 from penstock.operators.operator import NOTHING
 
 
@@ -28,4 +27,5 @@ class Select:
         def build(value: Any) -> Any:
             return into(**{name: get(value) for name, get in fields})
 
-        return chunk.with_values(each(build, chunk.values))
+        chunk, values = chunk.apply(build, chunk.values)
+        return chunk.with_values(values)

@@ -12,8 +12,8 @@ from itertools import compress
 from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 
 from penstock.errors import TopologyError
-from penstock.operators.chunk import Chunk, Headers
-from penstock.operators.each import NOT_DATA, EachFailed, decode_each, each
+from penstock.operators.chunk import Chunk, Headers, LetGo
+from penstock.operators.each import NOT_DATA, decode_each
 from penstock.operators.fields import compile_selector, type_name
 from penstock.operators.on_error import OnError
 from penstock.serde.columns import decode_column
@@ -114,18 +114,19 @@ class Source:
     internal: bool = False
     on_error: OnError | None = None
 
-    def decode(self, fetched: Fetched) -> Chunk:
+    def decode(self, fetched: Fetched, let_go: LetGo | None = None) -> Chunk:
         """Decode the values; keys wait until somebody wants them.
 
+        Args:
+            fetched: the records.
+            let_go: takes those that fail, here and in the steps behind; they are left out.
+
         Raises:
-            EachFailed: if some cannot be decoded, or have no key where one is declared.
+            EachFailed: if some cannot be decoded, or have no key where one is declared, and
+                nobody takes them.
         """
-        self._check_keys(fetched.keys)
-        serde: Any = self.value.serde
-        raw = serde is BYTES
-        values = fetched.values if raw else decode_each(serde, fetched.values)
         chunk = Chunk(
-            values,
+            fetched.values,
             fetched.timestamps,
             raw_keys=fetched.keys,
             key_serde=self.key.serde,
@@ -133,11 +134,17 @@ class Source:
             offsets=fetched.offsets,
             topic=fetched.topic,
             partition=fetched.partition,
+            let_go=let_go,
         )
-        if not raw and not self.keep_nulls and not all(fetched.values):
+        chunk = self._with_keys(chunk)
+        serde: Any = self.value.serde
+        if serde is BYTES:
+            return chunk
+        if not self.keep_nulls and not all(chunk.values):
             # Null values mean nothing in a stream; an empty value is none of them.
-            chunk = chunk.select([value is not None for value in fetched.values])
-        return chunk
+            chunk = chunk.select([value is not None for value in chunk.values])
+        chunk, values = chunk.attempt(lambda: decode_each(serde, chunk.values))
+        return chunk.with_values(values)
 
     def in_event_time(self, chunk: Chunk) -> Chunk:
         """Give each record of a decoded chunk the time that its value says.
@@ -146,7 +153,8 @@ class Source:
             EachFailed: if some have none.
         """
         if self.extract is not None:
-            chunk.timestamps = each(self.extract, chunk.values)
+            chunk, times = chunk.apply(self.extract, chunk.values)
+            chunk.timestamps = times
         return chunk
 
     def event_times(self, fetched: Fetched) -> Sequence[int]:
@@ -169,13 +177,19 @@ class Source:
         except Exception:  # noqa: BLE001 - a serde or a user's function raises what it likes
             return fetched.timestamps
 
-    def _check_keys(self, keys: Sequence[bytes | None]) -> None:
-        if self.key.serde is not BYTES and not all(keys) and None in keys:
-            error = ValueError(
+    def _with_keys(self, chunk: Chunk) -> Chunk:
+        """Leave null keys out where one is declared."""
+        keys = chunk.raw_keys or ()
+        if self.key.serde is BYTES or all(keys) or None not in keys:
+            return chunk
+        return chunk.apply(self._refuse_null, keys)[0]
+
+    def _refuse_null(self, key: bytes | None) -> None:
+        if key is None:
+            raise ValueError(
                 f"the key is null, declared is key={type_name(self.key.type)}; leave key= out"
                 " to accept records without keys"
             )
-            raise EachFailed({at: error for at, key in enumerate(keys) if key is None})
 
 
 def timestamp_extractor(

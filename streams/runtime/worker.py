@@ -223,8 +223,18 @@ class Worker:
             self._drive(Event.FAILED)
             raise error
         seconds = self._now() - started
-        self._attempt(lambda: self._cost.measured(fetched, seconds))
+        self._attempt(lambda: self._measure(fetched, seconds))
         self._attempt(lambda: self._produce(owned))  # nothing, where that took too long
+
+    def _measure(self, fetched: Fetched, seconds: float) -> None:
+        try:
+            self._cost.measured(fetched, seconds)
+        except DataError as error:
+            if self._prepared.topology.on_error_of(fetched.topic) == "fail":
+                raise
+            self._narrowing.blame((fetched.topic, fetched.partition), fetched.offsets[0], error)
+            self._failures = -1  # a step forward, not a failure again
+            raise Abortable(f"{error} The batch is run again without the record") from error
 
     def _reach_end(self, owned: OwnedTask, end: Fetched) -> None:
         """Commit the end of an input where it is behind the last record: lag is then nothing."""
@@ -365,7 +375,7 @@ class Worker:
         self._reporter.phase("stateCommit", self._now())
         self._batches += 1
         self._failures, self._careful = 0, {}
-        self._narrowing.committed(self._settings.commit.max_batch_records)
+        self._narrowing.committed(self._batch, self._settings.commit.max_batch_records)
         self._pace.committed(self._commit_began * 1000, self._now() * 1000)
         self._reporter.committed(
             self._batch, list(self._touched.values()), self._consumer.latest, self._now()

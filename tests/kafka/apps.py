@@ -225,6 +225,11 @@ def napping(app: ps.App, inputs: Inputs, out: list[str], args: argparse.Namespac
     app.stream(inputs, key=str, value=str).map(nap).to(out[0])
 
 
+def napping_letters(app: ps.App, inputs: Inputs, out: list[str], args: argparse.Namespace) -> None:
+    words = app.stream(inputs, key=str, value=str, on_error=dead_letter(out[1]))
+    words.map(nap).to(out[0])
+
+
 def stalling_flush(app: ps.App, inputs: Inputs, out: list[str], args: argparse.Namespace) -> None:
     counts = app.stream(inputs, key=str, value=str).group_by_key().count(name="counts")
     counts.to(ps.Topic(out[0], key=str, value=StallAtSecond()))
@@ -267,6 +272,7 @@ APPS: dict[str, Build] = {
     "picky-raw": picky_raw,
     "stalling": stalling,
     "napping": napping,
+    "napping-letters": napping_letters,
     "stalling-flush": stalling_flush,
     "routed": routed,
     "mistyped": mistyped,

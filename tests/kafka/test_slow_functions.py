@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from tests.kafka import checking
 from tests.kafka.apps import NAP
 from tests.kafka.conftest import ApplicationFactory, TopicFactory
 from tests.kafka.feeding import Row, feed, words
@@ -47,6 +48,25 @@ def test_a_function_that_sleeps_for_too_long_is_to_blame(napping: Application) -
     assert f"{napping.inputs[0]}/0 from offset {CULPRIT} took 4." in error
     assert "raise KafkaSettings.transaction_timeout_ms" in error
     assert napping.said(f"asleep: {NAP}") == 2
+
+
+def test_a_record_that_takes_too_long_is_a_dead_letter(
+    topic: TopicFactory, application: ApplicationFactory
+) -> None:
+    """Where there is a policy, its neighbours go on without it."""
+    outputs = [topic("out"), topic("dead")]
+    app = application("napping-letters", topic("in", partitions=1), outputs, kafka=QUICK)
+    culprit = Row("a", f"{NAP}{TOO_SLOW_S}")
+    write(app, culprit)
+    app.run_through()
+    (letter,) = app.read_output(1)
+    told = dict(letter.headers or [])
+    assert letter.value == str(culprit.value).encode()
+    assert told["__penstock.error.offset"] == str(CULPRIT).encode()
+    assert b"longer than the transaction may be open" in (told["__penstock.error.message"] or b"")
+    kept = [record for record in app.read_inputs() if record.value != letter.value]
+    checking.check_mapped(kept, app.read_output(0), bytes.upper)
+    assert app.said(f"asleep: {NAP}") == 2
 
 
 def write(app: Application, culprit: Row) -> None:

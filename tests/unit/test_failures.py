@@ -12,6 +12,7 @@ from penstock.errors import BrokerError, DataError, TopologyError
 from penstock.operators.each import EachFailed, each
 from penstock.operators.source import Fetched
 from penstock.testing import TestDriver
+from tests.unit.test_task import task_of
 
 ANY = ps.dead_letter("dead", max_ratio=1, max_run=None)
 POISON = 13
@@ -362,3 +363,21 @@ def test_each_tells_of_every_failure_and_calls_once() -> None:
     assert called == [1, POISON, 2, 3, POISON]
     kinds = {at: type(error) for at, error in caught.value.errors.items()}
     assert kinds == {1: ValueError, 2: RuntimeError, 4: ValueError}
+
+
+def test_a_failure_holds_nothing_but_its_record() -> None:
+    """Until the commit it must not hold its chunk, neither by a traceback nor by a context."""
+    app = ps.App("app", on_error="skip")
+    (
+        app.stream("in", key=str, value=dict[str, int])
+        .map(lambda v: 1 // v["n"], value=int)
+        .to("out")
+    )
+    values = [b'{"n":1}', b'{"n":', b'{"n":0}', b"{", b'{"n":2}']
+    task = task_of(app)
+    task.process(
+        Fetched("in", 0, [b"k"] * 5, values, [0] * 5, list(range(5)), None, 5),
+    )
+    errors = [failure.error for failure in task.take_failures()]
+    assert len(errors) == 3
+    assert all(error.__traceback__ is error.__context__ is None for error in errors)
