@@ -12,6 +12,7 @@ from penstock.errors import TopologyError
 from penstock.operators.on_error import OnError, check_on_error
 from penstock.operators.source import Source, Start, Unit, timestamp_extractor
 from penstock.runtime.settings import Guarantee, Settings
+from penstock.secret import check_brokers
 from penstock.serde.types import Spec
 from penstock.state.definition import check_name
 from penstock.stream import Stream, add_table
@@ -45,7 +46,8 @@ class App:
         settings: everything else.
 
     Raises:
-        TopologyError: if the id cannot be part of a topic name, or a setting is unknown.
+        TopologyError: if the id cannot be part of a topic name, a setting is unknown, or the
+            brokers' addresses have credentials in them.
     """
 
     def __init__(
@@ -63,7 +65,7 @@ class App:
             raise TopologyError(
                 f"guarantee={guarantee!r} is unknown. Use 'exactly_once' or 'at_least_once'."
             )
-        self.brokers = brokers
+        self.brokers = None if brokers is None else check_brokers(brokers)
         self.guarantee: Guarantee = guarantee
         self.on_error: OnError = check_on_error(on_error)
         self.state_dir = None if state_dir is None else Path(state_dir)

@@ -26,6 +26,7 @@ from confluent_kafka.admin import (
 )
 
 from penstock.errors import BrokerError
+from penstock.secret import revealed, without_secrets
 from penstock.topics.internal import InternalTopic, verify
 
 log = logging.getLogger("penstock")
@@ -139,10 +140,11 @@ class Admin:
     ) -> None:
         self._now, self._sleep = now, sleep
         self._servers = str(config["bootstrap.servers"])
+        self._config = config
         self._timeout_s = timeout_ms / 1000
         self._last_error: KafkaError | None = None
         whole: dict[str, Any] = {**config, "error_cb": self._note, "log_level": 2}
-        self._client = client(whole)
+        self._client = client(revealed(whole))
 
     def connect(
         self,
@@ -401,9 +403,10 @@ class Admin:
     def _unreachable(self, problem: KafkaError, wait_ms: int, advice: str) -> BrokerError:
         if problem.code() in _HOPELESS:
             advice = "Check security.protocol, sasl.* and ssl.* in KafkaSettings(client=...)."
+        said = without_secrets(problem.str() or problem.name(), self._config)
         return BrokerError(
             f"No Kafka at {self._servers}: tried for up to {wait_ms / 1000:g} s, the last answer"
-            f" was: {problem.str() or problem.name()}. {advice}"
+            f" was: {said}. {advice}"
         )
 
     def _note(self, error: KafkaError) -> None:

@@ -6,12 +6,16 @@ both. (Of those the user's are refused, see `settings.OWNED`.)
 
 import logging
 import os
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from penstock.engine.assignment import LeadMap
+from penstock.secret import check_brokers, without_secrets
 
 if TYPE_CHECKING:
     from penstock.app import App
+
+_kafka_log = logging.getLogger("penstock.kafka")
 
 DEFAULT_BROKERS = "localhost:9092"
 HEARTBEAT_MS = 300  # so long may pass until the others hear that a worker has left
@@ -26,14 +30,15 @@ class ClientConfigs:
 
     def common(self) -> dict[str, Any]:
         """Return what all clients have."""
+        kafka = self._kafka
         brokers = self._app.brokers or os.environ.get("PENSTOCK_BROKERS") or DEFAULT_BROKERS
         return {
             # A broker that comes up, or comes back, is found within a second; by default in ten.
             "reconnect.backoff.max.ms": 1_000,
-            **self._kafka.client,
-            "bootstrap.servers": brokers,
+            **kafka.client,
+            "bootstrap.servers": check_brokers(brokers),
             "enable.metrics.push": False,
-            "logger": _kafka_log(),
+            "logger": _ClientLog(kafka.client, kafka.consumer, kafka.producer),
         }
 
     def inputs(self, identity: str, leads: LeadMap) -> dict[str, Any]:
@@ -114,19 +119,20 @@ class ClientConfigs:
         return config
 
 
-def _kafka_log() -> logging.Logger:
-    """Return the logger of the Kafka clients, as information at most.
+class _ClientLog:
+    """The log of the Kafka clients: without secrets, and as information at most.
 
     The client reports every connection that it will try again as an error. What stops the
     application is an error of ours.
+
+    Args:
+        settings: those of all clients.
     """
-    logger = logging.getLogger("penstock.kafka")
-    if not logger.filters:
-        logger.addFilter(_as_information)
-    return logger
 
+    def __init__(self, *settings: Mapping[str, Any]) -> None:
+        self._settings = settings
 
-def _as_information(record: logging.LogRecord) -> bool:
-    record.levelno = min(record.levelno, logging.INFO)
-    record.levelname = logging.getLevelName(record.levelno)
-    return True
+    def log(self, level: int, message: str, *args: object) -> None:
+        """Take a line of the client, which calls nothing else."""
+        line = without_secrets(message % args, *self._settings)
+        _kafka_log.log(min(level, logging.INFO), "%s", line)

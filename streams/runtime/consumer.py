@@ -25,6 +25,7 @@ from penstock.errors import BrokerError
 from penstock.operators.source import Fetched
 from penstock.runtime.clients import Clients
 from penstock.runtime.message import Message
+from penstock.secret import revealed
 
 Inputs = Iterable[tuple[str, int]]
 
@@ -70,7 +71,7 @@ class InputConsumer:
         with_messages: frozenset[str] = frozenset(),
         clients: Clients,
     ) -> None:
-        self.client: Consumer = clients.consumer(dict(config))
+        self.client: Consumer = clients.consumer(revealed(config))
         self._now = clients.now
         self._topics = topics
         self.put_out = False

@@ -17,6 +17,7 @@ from penstock.operators.sink import Outgoing
 from penstock.runtime.clients import Clients
 from penstock.runtime.faults import ABOUT_DATA, Abortable, Unknown, sorted_out
 from penstock.runtime.message import Message
+from penstock.secret import revealed
 
 Offsets = Mapping[tuple[str, int], tuple[int, str]]
 
@@ -69,7 +70,7 @@ class TransactionalProducer:
         self._fenced = fenced
         self._began = 0.0
         self.delivered: dict[tuple[str, int], int] = {}
-        self._producer: Producer = self._clients.producer(self._config)
+        self._producer: Producer = self._clients.producer(revealed(self._config))
 
     def init(self, wait_ms: int, stopped: Callable[[], bool] = lambda: False) -> None:
         """Fence predecessors and end their transactions, unless somebody says stop meanwhile.
@@ -103,7 +104,7 @@ class TransactionalProducer:
         Raises:
             BrokerError: as `init` does.
         """
-        self._producer = self._clients.producer(self._config)
+        self._producer = self._clients.producer(revealed(self._config))
         self.init(wait_ms)
 
     def begin(self) -> None:

@@ -19,6 +19,7 @@ from penstock.errors import BrokerError
 from penstock.runtime.clients import Clients
 from penstock.runtime.consumer import runs
 from penstock.runtime.message import Message
+from penstock.secret import revealed
 from penstock.state.changelog import stored
 from penstock.state.disk import LocalStore
 from penstock.state.store import Position
@@ -89,7 +90,7 @@ class Restorer:
             restoring.store.load()
         client = self._client
         if client is None:
-            made: Consumer = self._clients.consumer(self._config)
+            made: Consumer = self._clients.consumer(revealed(self._config))
             self._client = client = made
             client.list_topics(state.topic, 10)
         self._at[state.topic, state.partition] = restoring

@@ -30,10 +30,13 @@ from penstock.runtime.preparation import Prepared, max_message_bytes, prepare
 from penstock.runtime.producer import IdempotentProducer, TransactionalProducer
 from penstock.runtime.reporting import Reporter
 from penstock.runtime.restorer import Restorer
+from penstock.runtime.settings import KafkaSettings
 from penstock.runtime.tasks import TaskStarter
+from penstock.runtime.transport import warn_of_weak_transport
 from penstock.runtime.watch import TopicWatch
 from penstock.runtime.watchdog import Watchdog
 from penstock.runtime.worker import Worker
+from penstock.secret import without_secrets
 from penstock.state.directories import Slot, default_state_dir, make_folder
 from penstock.state.disk import Disk, RocksDisk
 from penstock.state.rocksdb import RocksMemory
@@ -155,7 +158,8 @@ class Running:
 
     def _connect(self) -> Admin:
         kafka, clients = self._settings.kafka, self._clients
-        with _refused_settings():
+        warn_of_weak_transport(kafka.client, kafka.consumer, kafka.producer)
+        with _refused_settings(kafka):
             admin = Admin(
                 self._configs.common(),
                 timeout_ms=kafka.request_timeout_ms,
@@ -167,7 +171,7 @@ class Running:
         return admin
 
     def _consumer(self, prepared: Prepared, identity: str) -> InputConsumer:
-        with _refused_settings():
+        with _refused_settings(self._settings.kafka):
             return InputConsumer(
                 self._configs.inputs(identity, prepared.leads),
                 topics=_topics(prepared.topology),
@@ -228,7 +232,7 @@ class Running:
         fenced: Callable[[], bool],
     ) -> Worker:
         app, settings, clients = self._app, self._settings, self._clients
-        with _refused_settings():
+        with _refused_settings(settings.kafka):
             producer = self._producer(identity, prepared.batch_bytes, fenced)
         producer.init(settings.kafka.connect_timeout_ms, lambda: self._stopped)
         restorer = Restorer(self._configs.restore(), clients)
@@ -305,14 +309,15 @@ class Running:
 
 
 @contextmanager
-def _refused_settings() -> Generator[None]:
+def _refused_settings(kafka: KafkaSettings) -> Generator[None]:
     try:
         yield
     except KafkaException as error:
+        why = without_secrets(error.args[0].str(), kafka.client, kafka.consumer, kafka.producer)
         raise TopologyError(
-            f"The Kafka client refuses its settings: {error.args[0].str()}. Correct"
+            f"The Kafka client refuses its settings: {why}. Correct"
             " KafkaSettings(client=..., consumer=..., producer=...)."
-        ) from error
+        ) from None
 
 
 def _topics(topology: Topology, *, reading: str | None = None) -> frozenset[str]:

@@ -1,19 +1,20 @@
 """Settings: every limit and every interval of an application has a name and a default here.
 
 Groups are frozen and keyword-only; unknown names are refused. Kafka client settings are
-passed through, except those that exactly-once rests on.
+passed through, except those that exactly-once rests on; those that may be secrets show in no repr.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 from penstock.errors import TopologyError
+from penstock.secret import Secret, hidden
 from penstock.state.definition import check_name
 
 Guarantee: TypeAlias = Literal["exactly_once", "at_least_once"]
 GroupProtocol: TypeAlias = Literal["classic", "consumer"]
-Setting: TypeAlias = str | int | float | bool
+Setting: TypeAlias = str | int | float | bool | Secret | Callable[..., Any]
 
 OWNED: Final[dict[str, str]] = {
     "bootstrap.servers": "it is brokers= of App",
@@ -75,6 +76,8 @@ class KafkaSettings:
                 raise TopologyError(
                     f"The Kafka setting {name!r} belongs to Penstock: {OWNED[name]}. Leave it out."
                 )
+        for group in ("client", "consumer", "producer"):
+            object.__setattr__(self, group, hidden(getattr(self, group)))
         ordered = (self.request_timeout_ms, self.transaction_timeout_ms, self.max_poll_interval_ms)
         if not ordered[0] < ordered[1] < ordered[2]:
             raise TopologyError(

@@ -16,6 +16,7 @@ from penstock.runtime.settings import (
     StateSettings,
     WorkerSettings,
 )
+from penstock.secret import revealed
 from penstock.state.directories import Slot
 
 GROUPS = (Settings, KafkaSettings, StateSettings, CommitSettings, WorkerSettings)
@@ -81,7 +82,7 @@ def test_a_kafka_setting_is_refused_or_has_an_effect(tmp_path, protocol, where):
             found = configs(tmp_path, protocol, **{where: {name: "mine"}})
         except TopologyError:
             continue
-        assert found[where][name] == "mine", name
+        assert revealed(found[where])[name] == "mine", name
 
 
 def test_timeouts_rise():
