@@ -27,6 +27,8 @@ class Failure(NamedTuple):
         error: what was raised.
         step: the step that raised it, as describe() calls it.
         store: the store of the step, if it has one.
+        private: whether nothing may be told that can quote the record, as the message of an
+            exception does.
     """
 
     topic: str
@@ -39,11 +41,13 @@ class Failure(NamedTuple):
     error: Exception
     step: str
     store: str | None
+    private: bool = False
 
     def __str__(self) -> str:
+        said = "" if self.private else f": {self.error}"
         return (
             f"{self.step} failed on {self.topic}/{self.partition} offset {self.offset}:"
-            f" {type(self.error).__name__}: {self.error}"
+            f" {type(self.error).__name__}{said}"
         )
 
     def as_error(self, what_now: str) -> DataError:
@@ -83,13 +87,14 @@ def _letter(
 ) -> tuple[bytes | None, bytes | None, Headers]:
     """Return as much of a record as its dead letter has room for; what is omitted is told."""
     key, value, told = failure.key, failure.value, _told(failure, application)
+    if not policy.payload:
+        return None, None, [_omitted("key, value, headers, message"), *told]
     own = [pair for pair in failure.headers or [] if not pair[0].startswith(PREFIX)]
     letters: list[tuple[bytes | None, bytes | None, Headers]] = [
         (key, value, [*own, *told]),
         (key, None, [_omitted("value"), *own, *told]),
-        (None, None, [_omitted("key, value"), *own, *told]),
     ]
-    for letter in letters[:2] if policy.payload else letters[2:]:
+    for letter in letters:
         if record_size(*letter) <= limit:
             return letter
     return None, None, [_omitted("key, value, headers"), *told]
@@ -102,7 +107,7 @@ def _omitted(parts: str) -> tuple[str, bytes | None]:
 def _told(failure: Failure, application: str) -> list[tuple[str, bytes | None]]:
     told = {
         "class": type(failure.error).__name__,
-        "message": str(failure.error)[:MOST_MESSAGE],
+        **({} if failure.private else {"message": str(failure.error)[:MOST_MESSAGE]}),
         "topic": failure.topic,
         "partition": failure.partition,
         "offset": failure.offset,

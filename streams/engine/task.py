@@ -135,7 +135,7 @@ class Task:
         except NOT_DATA:
             raise
         except Exception as error:
-            raise FlushFailed(f"{type(error).__name__}: {error}") from error
+            raise FlushFailed(type(_first(error)).__name__) from error
         self._accept()
         self._write_letters()
 
@@ -311,9 +311,8 @@ class Task:
         return [self._failure(fetched, at, error) for at, error in found if at is not None]
 
     def _failure(self, fetched: Fetched, index: int, error: Exception) -> Failure:
-        if isinstance(error, EachFailed):
-            error = next(iter(error.errors.values()))
-        if self._topology.on_error_of(fetched.topic) != "fail":
+        policy, error = self._topology.on_error_of(fetched.topic), _first(error)
+        if policy != "fail":
             # Until the commit, frames would hold the whole chunk.
             error.__traceback__ = error.__context__ = None
         return Failure(
@@ -327,6 +326,7 @@ class Task:
             error,
             f"{self._topology.labels[self._at]} {self._at.detail}".rstrip(),
             self._at.store.name if self._at.store else None,
+            private=isinstance(policy, DeadLetter) and not policy.payload,
         )
 
     def _refused(self, fetched: Fetched, errors: Mapping[int, Exception]) -> list[Failure]:
@@ -438,3 +438,8 @@ def _copied(chunk: Chunk) -> Chunk:
 
 def _missing(node: Node) -> Overlay:
     raise KeyError(f"{node!r} has no store")
+
+
+def _first(error: Exception) -> Exception:
+    """What a function has raised, where a chunk of several records failed because of it."""
+    return next(iter(error.errors.values())) if isinstance(error, EachFailed) else error

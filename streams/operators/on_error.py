@@ -37,7 +37,9 @@ def dead_letter(
         max_ratio: which share of a partition's last 10,000 records may fail, looked at from
             1,000 records on; 1 is no limit.
         max_run: how many in a row may fail; None is no limit.
-        payload: whether key and value are written, or the error alone.
+        payload: whether key, value and headers of the record are written, and the message of
+            what was raised, which may quote them. False is for records that nobody may see
+            there: the class and the coordinates are all that is told, in the log too.
 
     Raises:
         TopologyError: if a limit makes no sense.

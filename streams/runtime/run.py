@@ -314,8 +314,9 @@ def _refused_settings(kafka: KafkaSettings) -> Generator[None]:
         yield
     except KafkaException as error:
         why = without_secrets(error.args[0].str(), kafka.client, kafka.consumer, kafka.producer)
+        named = " Name the sasl.mechanism: it is GSSAPI by default." if "GSSAPI" in why else ""
         raise TopologyError(
-            f"The Kafka client refuses its settings: {why}. Correct"
+            f"The Kafka client refuses its settings: {why}.{named} Correct"
             " KafkaSettings(client=..., consumer=..., producer=...)."
         ) from None
 

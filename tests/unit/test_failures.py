@@ -1,6 +1,9 @@
 """Records that fail: who they are, what they leave behind, and when they are too many."""
 
+import enum
+import json
 import random
+import traceback
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,6 +14,7 @@ from penstock.engine.failures import Guard
 from penstock.errors import BrokerError, DataError, TopologyError
 from penstock.operators.each import EachFailed, each
 from penstock.operators.source import Fetched
+from penstock.runtime.failure_log import FailureLog
 from penstock.testing import TestDriver
 from tests.unit.test_task import task_of
 
@@ -173,14 +177,85 @@ def test_a_dead_letter_is_the_record_and_tells_what_happened() -> None:
     }
 
 
-def test_a_dead_letter_may_go_without_its_payload() -> None:
-    app = ps.App("app", on_error=ps.dead_letter("dead", max_ratio=1, payload=False))
-    mapped(app)
+QUOTED = "canary-41"
+
+
+class Colour(enum.Enum):
+    """The decoder quotes a value that is none of these."""
+
+    RED = "red"
+
+
+def quoting(text: str) -> str:
+    """Fail as much code does: with the value in the message."""
+    raise ValueError(f"no such thing: {text!r}")
+
+
+def quoted_by_a_function(app: ps.App) -> None:
+    app.stream("in", value=str).map(quoting).to("out")
+
+
+def quoted_by_the_decoder(app: ps.App) -> None:
+    app.stream("in", value=dict[str, Colour]).to("out")
+
+
+def quoted_by_the_encoder(app: ps.App) -> None:
+    app.stream("in", value=str).map(lambda text: {text: object()}, value=dict[str, Any]).to("out")
+
+
+def quoted_in_state(app: ps.App) -> None:
+    stream = app.stream("in", key=str, value=str).group_by_key()
+    stream.reduce(lambda a, b: quoting(b), name="n").to("out")
+
+
+def quoted_behind_state(app: ps.App) -> None:
+    stream = app.stream("in", key=str, value=str).group_by_key()
+    stream.reduce(lambda a, b: b, name="n").to_stream().map(quoting).to("out")
+
+
+@pytest.mark.parametrize(
+    "declare",
+    [
+        quoted_by_a_function,
+        quoted_by_the_decoder,
+        quoted_by_the_encoder,
+        quoted_in_state,
+        quoted_behind_state,
+    ],
+    ids=lambda declare: declare.__name__,
+)
+@pytest.mark.parametrize("payload", [False, True])
+def test_a_dead_letter_may_go_without_all_that_is_of_the_record(
+    declare: Any, payload: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Key, value, headers, and what was raised, which quotes them; in the log too."""
+    app = ps.App("app", on_error=ps.dead_letter("dead", max_ratio=1, payload=payload))
+    declare(app)
+    value = json.dumps({"a": QUOTED}).encode()
     with TestDriver(app) as driver:
-        driver.topic("in").send(POISON, key="b")
-        (told,) = driver.topic("dead").read_headers()
-        assert driver.topic("dead").read() == [(None, None)]
-    assert told["__penstock.error.omitted"] == b"key, value"
+        for _ in range(2):  # the first value of a key is not looked at
+            driver.topic("in").send_bytes(value, key=QUOTED.encode(), headers=[("h", b"canary-41")])
+        dead = driver.topic("dead")
+        (*_, told), (*_, letter) = dead.read_headers(), dead.read()
+        failure = [f for task in driver._tasks for f in task.failures][-1]
+    FailureLog(app.topology()).tell([failure], 0)
+    assert (letter == (None, None)) is not payload
+    everything = f"{told} {letter} {failure} {failure.as_error('Stop.')} {caplog.text}"
+    assert (QUOTED in everything) is payload
+    assert told["__penstock.error.class"]
+    assert (told["__penstock.error.topic"], told["__penstock.error.partition"]) == (b"in", b"0")
+    omitted = None if payload else b"key, value, headers, message"
+    assert told.get("__penstock.error.omitted") == omitted
+
+
+def test_too_many_records_without_payload_stop_without_quoting_one() -> None:
+    app = ps.App("app", on_error=ps.dead_letter("dead", max_run=1, payload=False))
+    quoted_by_a_function(app)
+    with pytest.raises(DataError, match="max_run=1") as caught, TestDriver(app) as driver:
+        for _ in range(2):
+            driver.topic("in").send(QUOTED)
+    assert "ValueError" in str(caught.value)
+    assert QUOTED not in "".join(traceback.format_exception(caught.value))
 
 
 @pytest.mark.parametrize(

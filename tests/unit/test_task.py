@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 import penstock as ps
-from penstock.engine.task import Task
+from penstock.engine.task import FlushFailed, Task
 from penstock.errors import BrokerError, DataError
 from penstock.operators.source import Fetched
 from penstock.runtime.destinations import ClusterDestinations
@@ -351,3 +351,15 @@ def test_a_count_beyond_64_bits_is_an_error():
         task.process(fetched(7, 8))
     assert isinstance(caught.value.__cause__, struct.error)
     assert caught.value.offset == 11
+
+
+def test_what_fails_at_a_flush_is_told_by_its_class_until_its_record_is_known():
+    """The message may quote a record, and nobody knows yet whose policy holds."""
+    app = ps.App("app", on_error="skip")
+    stream = app.stream("in", key=str, value=int).group_by_key()
+    stream.reduce(lambda a, b: b, name="n").to_stream().map(fails_on(13)).to("out")
+    task = task_of(app)
+    task.process(fetched(13))
+    with pytest.raises(FlushFailed) as caught:
+        task.flush()
+    assert str(caught.value) == "ValueError"

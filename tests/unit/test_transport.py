@@ -1,9 +1,11 @@
 """Settings that give protection up are said at each start, and pass all the same."""
 
+import traceback
+
 import pytest
 
 import penstock as ps
-from penstock.errors import BrokerError
+from penstock.errors import BrokerError, TopologyError
 from penstock.runtime.run import Running
 from penstock.runtime.settings import KafkaSettings, Settings
 from penstock.runtime.transport import warn_of_weak_transport
@@ -47,10 +49,38 @@ def test_others_are_not(caplog, settings):
 
 def test_a_worker_warns_at_its_start(caplog, tmp_path):
     """Before it knows whether the cluster answers."""
-    kafka = KafkaSettings(client={WEAK[0][0]: WEAK[0][1]}, connect_timeout_ms=1)
-    settings = Settings(kafka=kafka)
-    app = ps.App("app", brokers="127.0.0.1:1", state_dir=tmp_path, settings=settings)
-    app.stream("in").to("out")
-    with pytest.raises(BrokerError):
-        Running(app).work()
+    client = {"security.protocol": "sasl_plaintext", "sasl.mechanism": "PLAIN"}
+    client |= {"sasl.username": "ann", "sasl.password": "swordfish"}
+    with pytest.raises(BrokerError, match=r"No Kafka at 127\.0\.0\.1:1"):
+        running(tmp_path, client).work()
     assert "security.protocol=sasl_plaintext" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("client", "said"),
+    [
+        ({"security.protocol": "sasl_ssl"}, "Name the sasl.mechanism"),
+        ({"security.protocol": "sasl_ssl", "sasl.mechanism": "PLANE"}, "PLANE"),
+        ({"ssl.key.pem": "swordfish", "security.protocol": "ssl"}, "ssl.key.pem"),
+        ({"sasl.jaas.config": "swordfish"}, "JAAS configuration is not supported"),
+        ({"sasl.kerberos.min.time.before.relogin": "swordfish"}, "Invalid value"),
+        ({"plugin.library.paths": "swordfish"}, "dlopen"),
+        ({"swordfish": 1}, "No such configuration property"),
+    ],
+)
+def test_refused_settings_are_explained_without_their_values(tmp_path, client, said):
+    """The client quotes some of what it refuses; the setting's name stays."""
+    with pytest.raises(TopologyError) as caught:
+        running(tmp_path, client).work()
+    text = "".join(traceback.format_exception(caught.value))
+    assert said in str(caught.value)
+    assert "KafkaSettings" in str(caught.value)
+    assert "swordfish" not in text.replace('property: "swordfish"', "")
+
+
+def running(folder, client):
+    """A worker of an application that nobody answers."""
+    settings = Settings(kafka=KafkaSettings(client=client, connect_timeout_ms=1))
+    app = ps.App("app", brokers="127.0.0.1:1", state_dir=folder, settings=settings)
+    app.stream("in").to("out")
+    return Running(app)
