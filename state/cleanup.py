@@ -22,6 +22,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from penstock.errors import StateError
 from penstock.state.directories import Lock, lock_of, set_aside
 from penstock.state.rocksdb import is_our_file
 
@@ -58,7 +59,7 @@ def clean(home: Path, *, unused_ms: int, now_ms: int) -> list[Deleted]:
             found = _clean(folder, now_ms - unused_ms, now_ms)
         except FileNotFoundError:
             continue  # another worker is doing the same
-        except OSError as error:
+        except (OSError, StateError) as error:
             log.warning("The unused state in %s cannot be deleted: %s.", folder, error)
             continue
         if found is not None:

@@ -38,6 +38,22 @@ class StoreDefinition:
         return f"{application}-{self.name}-changelog"
 
 
+def is_name(name: object) -> bool:
+    """Whether a name is safe in topics and paths."""
+    return isinstance(name, str) and bool(_NAME.fullmatch(name)) and len(name) <= MAX_NAME
+
+
+def same_place(name: str) -> str:
+    """Return what two names have in common that cannot stand beside each other.
+
+    File systems may ignore case, and Kafka takes no two topics that differ in `.` and `_` only.
+
+    >>> same_place("By.User") == same_place("by_user")
+    True
+    """
+    return name.lower().replace(".", "_")
+
+
 def check_name(name: str, what: str) -> str:
     """Return a name that is safe in topics and paths.
 
@@ -45,7 +61,7 @@ def check_name(name: str, what: str) -> str:
         TopologyError: if it has other characters than letters, digits, `.`, `_` and `-`,
             begins with a dot, or is longer than 200 characters.
     """
-    if not isinstance(name, str) or not _NAME.fullmatch(name) or len(name) > MAX_NAME:
+    if not is_name(name):
         raise TopologyError(
             f"{name!r} cannot be the name of {what}: it becomes part of topics and folders."
             f" Use letters, digits, '.', '_' and '-', not a dot first, at most {MAX_NAME}"

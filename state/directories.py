@@ -7,6 +7,9 @@ which give a worker its lasting identity, stand in `.slots` of the application's
 State is a cache of its changelog. A folder that cannot be trusted is renamed aside, never
 deleted silently, and restored in full. Where the holder of a lock is stopped, and its tasks
 were given to another worker, that one restores into a folder of its slot.
+
+What stands in the folder is not trusted: no symbolic link below it is followed, and what is read
+from it is checked before it names anything.
 """
 
 import fcntl
@@ -19,11 +22,12 @@ from pathlib import Path
 from typing import IO
 
 from penstock.errors import StateError
-from penstock.state.definition import check_name
+from penstock.state.definition import check_name, is_name
 
 log = logging.getLogger("penstock")
 
 FENCED_WITHIN_MS = 60_000
+MOST_TEXT = 1_000  # characters of a file that names an identity
 _MODE = 0o700
 
 
@@ -43,8 +47,19 @@ class Lock:
 
     @classmethod
     def acquire(cls, path: Path) -> "Lock | None":
-        """Take the lock, or return None where another process holds it."""
-        file = path.open("a+")
+        """Take the lock, or return None where another process holds it.
+
+        Raises:
+            StateError: if the file cannot be opened, or is a symbolic link.
+        """
+        refuse_link(path)
+        try:
+            file = _open(path, "a+")
+        except OSError as error:
+            raise StateError(
+                f"The lock {path} cannot be opened: {error.strerror}. Give this user the state"
+                " folder, or choose another one: App(..., state_dir=...)."
+            ) from error
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -63,12 +78,33 @@ class Lock:
         self._file.close()
 
 
-def make_folder(path: Path) -> Path:
-    """Make a folder for this user only, and its parents.
+def refuse_link(path: Path) -> None:
+    """Hold that something in the state folder is what it seems to be.
 
     Raises:
-        StateError: if it cannot be made, or is a symbolic link.
+        StateError: if it is a symbolic link.
     """
+    if path.is_symlink():
+        raise StateError(
+            f"{path} is a symbolic link, which could lead anywhere. Remove it: what is missing is"
+            " made anew, and state is restored from its changelog. To keep state on another disk,"
+            " name that: App(..., state_dir=...)."
+        )
+
+
+def make_folder(path: Path, root: Path | None = None) -> Path:
+    """Make a folder for this user only, and its parents.
+
+    Args:
+        path: the folder.
+        root: the state folder that it is a part of; itself, if left out.
+
+    Raises:
+        StateError: if it cannot be made, or is a symbolic link, or one from the state folder on is.
+    """
+    inside = [path, *path.parents]
+    for folder in inside[: inside.index(root or path) + 1]:
+        refuse_link(folder)
     try:
         for folder in (*reversed(path.parents), path):
             if not folder.is_dir():  # mkdir(parents=True) would give parents the umask's mode
@@ -78,8 +114,6 @@ def make_folder(path: Path) -> Path:
             f"The state folder {path} cannot be made: {error.strerror}. Choose another one:"
             " App(..., state_dir=...)."
         ) from error
-    if path.is_symlink():
-        raise StateError(f"The state folder {path} is a symbolic link. Replace it by a folder.")
     return path
 
 
@@ -87,11 +121,14 @@ def store_folder(root: Path, application: str, store: str, partition: int) -> Pa
     """Return the folder of one partition of a store; its parent exists, itself may not.
 
     Raises:
-        StateError: if the parent cannot be made.
+        StateError: if the parent cannot be made, or there is a symbolic link on the way.
     """
     check_name(application, "an application")
     check_name(store, "a store")
-    return make_folder(root / application / store) / str(partition)
+    folder = make_folder(root / application / store, root) / str(partition)
+    for path in (folder, lock_of(folder)):
+        refuse_link(path)
+    return folder
 
 
 def private_folder(folder: Path, slot: str) -> Path:
@@ -154,7 +191,7 @@ class Slot:
             StateError: if the folder cannot be written, or the worker's id is in use here.
             TopologyError: if the worker's id cannot be part of a file's name.
         """
-        slots = make_folder(root / check_name(application, "an application") / ".slots")
+        slots = make_folder(root / check_name(application, "an application") / ".slots", root)
         if worker_id is not None:
             return cls._named(slots, check_name(worker_id, "a worker"))
         number = 0
@@ -190,9 +227,9 @@ class Slot:
             )
             return False
         fences = self._path.with_suffix(".fenced")
-        before = fences.read_text().strip() if fences.exists() else ""
-        if not before.isdigit() or now_ms - int(before) > FENCED_WITHIN_MS:
-            fences.write_text(str(now_ms))
+        before = _read(fences)
+        if not before.isdecimal() or now_ms - int(before) > FENCED_WITHIN_MS:
+            _write(fences, str(now_ms))
             return False
         fences.unlink()
         fresh = _fresh_identity(self._path)
@@ -209,16 +246,39 @@ class Slot:
 
 
 def _identity(path: Path) -> str:
-    if path.exists():
-        text = path.read_text().strip()
-        if text:
-            return text
-    return _fresh_identity(path)
+    """Return the identity that stands in a file, or a new one where it could not be one."""
+    text = _read(path)
+    return text if is_name(text) else _fresh_identity(path)
 
 
 def _fresh_identity(path: Path) -> str:
     text = str(uuid.uuid4())
-    fresh = path.with_suffix(".new")
-    fresh.write_text(text)
-    fresh.replace(path)
+    _write(path, text)
     return text
+
+
+def _read(path: Path) -> str:
+    """Return what a small file says; nothing, where there is none to be read."""
+    try:
+        with _open(path, "r") as file:
+            return file.read(MOST_TEXT).strip()
+    except OSError:
+        return ""
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a small file, whole or not at all, and over no link."""
+    fresh = path.with_suffix(".new")
+    fresh.unlink(missing_ok=True)
+    with fresh.open("x") as file:
+        file.write(text)
+    fresh.replace(path)
+
+
+def _open(path: Path, mode: str) -> IO[str]:
+    """Open a file, but none that a symbolic link leads to."""
+
+    def opener(name: str, flags: int) -> int:
+        return os.open(name, flags | os.O_NOFOLLOW, 0o600)
+
+    return open(path, mode, errors="replace", opener=opener)

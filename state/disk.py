@@ -9,7 +9,13 @@ from pathlib import Path
 from typing import Protocol
 
 from penstock.state.cleanup import Deleted, clean
-from penstock.state.directories import lock_store, private_folder, set_aside, store_folder
+from penstock.state.directories import (
+    lock_store,
+    private_folder,
+    refuse_link,
+    set_aside,
+    store_folder,
+)
 from penstock.state.rocksdb import RocksMemory, RocksStore
 from penstock.state.store import Store
 
@@ -119,6 +125,7 @@ class RocksPlace:
 
     def open(self) -> RocksStore:
         """Open the database."""
+        refuse_link(self._folder)
         return RocksStore(self._folder, self._memory)
 
     def set_aside(self, stamp_ms: int) -> str:

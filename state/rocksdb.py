@@ -157,7 +157,10 @@ class RocksStore:
         """Return the position of the last write, None for a store that was never written."""
         with _as_state_error(self._path):
             data = self._db.get(_POSITION)
-        return None if data is None else _decode(data)
+        try:
+            return None if data is None else _decode(data)
+        except (struct.error, UnicodeDecodeError) as error:
+            raise DamagedStore(f"The store in {self._path} does not say where it is.") from error
 
     def flush(self) -> None:
         """Write the memtable to disk; what was written before survives a crash."""

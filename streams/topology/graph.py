@@ -11,11 +11,12 @@ from functools import cached_property
 
 from penstock.errors import TopologyError
 from penstock.operators.on_error import DeadLetter, OnError
-from penstock.state.definition import StoreDefinition
+from penstock.state.definition import StoreDefinition, same_place
 from penstock.topology.node import Node
 from penstock.topology.repartition import topic_name, with_repartition_topics
 
 MAX_TOPIC = 249  # characters of a topic's name
+_NEITHER = "Neither case nor '.' for '_' makes a difference."
 
 
 @dataclass(frozen=True)
@@ -213,11 +214,11 @@ def _check_store_names(nodes: Iterable[Node]) -> None:
     for node in nodes:
         if node.store is None:
             continue
-        other = owners.setdefault(node.store.name, node)
+        other = owners.setdefault(same_place(node.store.name), node)
         if other is not node:
             raise TopologyError(
-                f"Two steps own a store named {node.store.name!r}: {other.kind} and"
-                f" {node.kind}. Names are the identity of state: give each its own name=.",
+                f"Two steps own a store named {node.store.name!r}: {other!r} and {node!r}. Names"
+                f" are the identity of state: give each its own name=. {_NEITHER}",
                 store=node.store.name,
             )
 
@@ -247,11 +248,11 @@ def _check_repartitions(application: str, nodes: Iterable[Node]) -> None:
                 f" {MAX_TOPIC}. Shorten the application id or the name of the topic.",
                 operator=node.kind,
             )
-        other = owners.setdefault(name, node)
+        other = owners.setdefault(same_place(name), node)
         if other is not node:
             raise TopologyError(
                 f"Two steps have a repartition topic named {name!r}: {other!r} and {node!r}."
-                " Use the stream behind one of them twice, or give each its own name=.",
+                f" Use the stream behind one of them twice, or give each its own name=. {_NEITHER}",
                 operator=node.kind,
             )
 

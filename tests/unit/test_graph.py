@@ -184,9 +184,30 @@ def test_two_stores_of_one_name_are_refused():
     grouped = app.stream("a", key=str, value=int).group_by_key()
     grouped.count(name="same")
     grouped.reduce(max, name="same")
-    with pytest.raises(TopologyError, match=r"'same': count and reduce.*own name=") as caught:
+    with pytest.raises(
+        TopologyError, match=r"'same': count same and reduce same.*own name="
+    ) as caught:
         app.topology()
     assert caught.value.store == "same"
+
+
+@pytest.mark.parametrize(("one", "other"), [("Sums", "sums"), ("by.user", "by_user")])
+def test_names_that_cannot_stand_beside_each_other_are_refused(one, other):
+    """A file system may ignore case; Kafka refuses topics that differ in '.' and '_' only."""
+    app = new_app()
+    grouped = app.stream("a", key=str, value=int).group_by_key()
+    grouped.count(name=one)
+    grouped.reduce(max, name=other)
+    with pytest.raises(TopologyError, match=f"count {one} and reduce {other}"):
+        app.topology()
+    app = new_app()
+    stream = app.stream("a", key=str, value=int)
+    for name in (one, other):
+        stream.rekey(lambda n: n, key=int, name=name).group_by_key().count(
+            name=f"{name}{len(name)}"
+        )
+    with pytest.raises(TopologyError, match="Two steps"):
+        app.topology()
 
 
 def test_a_changelog_name_that_kafka_refuses_is_refused():
