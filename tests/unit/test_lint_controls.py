@@ -37,6 +37,26 @@ def test_ruff_refuses_bare_imports_and_pickle(line: str) -> None:
     assert "TID251" in done.stdout
 
 
+@pytest.mark.parametrize(
+    ("line", "rule"),
+    [
+        ("import pickle\n\npickle.loads(data)", "S301"),
+        ("import marshal\n\nmarshal.loads(data)", "S302"),
+        ("eval(data)", "S307"),
+        ("exec(data)", "S102"),
+        ("import yaml\n\nyaml.load(data)", "S506"),
+        ("import shelve\n\nshelve.open(data)", "S301"),
+        ("import subprocess\n\nsubprocess.run(data, shell=True)", "S602"),
+        ("import os\n\nos.system(data)", "S605"),
+        ("import tempfile\n\ntempfile.mktemp()", "S306"),
+    ],
+)
+def test_ruff_refuses_to_run_data(line: str, rule: str) -> None:
+    done = ruff(f'"""A module."""\n\n{line}\n')
+    assert done.returncode == 1
+    assert rule in done.stdout
+
+
 def test_ruff_refuses_the_clock() -> None:
     done = ruff('"""A module."""\n\nimport time\n\nNOW = time.time()\n')
     assert done.returncode == 1
