@@ -35,7 +35,8 @@ T = TypeVar("T")
 _HOPELESS = (KafkaError._AUTHENTICATION, KafkaError._SSL)
 _EXISTS = KafkaError.TOPIC_ALREADY_EXISTS
 _WHERE_TO_LOOK = (
-    "Check that the address is right (brokers=, PENSTOCK_BROKERS) and that the broker is up;"
+    "Check that the address is right (brokers=, PENSTOCK_BROKERS) and that the broker is up, and"
+    " name security.protocol in KafkaSettings(client=...) if it expects TLS or a password;"
     " KafkaSettings.connect_timeout_ms is how long to wait."
 )
 LEADER_PAUSE_S = 0.01
@@ -165,6 +166,7 @@ class Admin:
         """
         deadline = self._now() + wait_ms / 1000
         while not stopped():
+            self._client.poll(0)  # it calls for a token, where there is one
             try:
                 self._client.list_topics(timeout=min(2.0, max(0.1, deadline - self._now())))
                 return
