@@ -7,6 +7,7 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from penstock.cli.terminal import waiting
 from penstock.errors import BrokerError
+from penstock.secret import check_brokers
 from penstock.topics.admin import Admin
 
 Partition = tuple[str, int]
@@ -15,9 +16,14 @@ ADVICE = "Start a broker with 'penstock broker', or name yours with --brokers HO
 
 
 def client_config(brokers: str) -> dict[str, Any]:
-    """Make the settings that every client has here."""
+    """Make the settings that every client has here.
+
+    Raises:
+        TopologyError: if the addresses have credentials in them, which messages would show.
+    """
     # Errors arrive by callback; librdkafka's own lines on stderr would only repeat them.
-    return {"bootstrap.servers": brokers, "log_level": 0, "enable.metrics.push": False}
+    servers = check_brokers(brokers)
+    return {"bootstrap.servers": servers, "log_level": 0, "enable.metrics.push": False}
 
 
 def connect(brokers: str) -> Admin:

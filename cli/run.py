@@ -17,6 +17,7 @@ from penstock.errors import PenstockError
 from penstock.runtime.exits import Exit, code_of, kind_of
 from penstock.runtime.logs import LogFormat, configured
 from penstock.runtime.supervision import RESTARTS
+from penstock.secret import check_brokers
 
 if TYPE_CHECKING:
     from penstock.app import App
@@ -56,6 +57,7 @@ def run(
 
     Example: penstock run shop.py --workers 4
     """
+    check_brokers(brokers or "")  # before it stands in the workers' command lines
     debug = bool(context.find_root().params["debug"])
     options = _Options(target, brokers, leave, worker_id, log_format, debug)
     raise typer.Exit(

@@ -33,6 +33,7 @@ _SHOWN = """
     sasl.mechanism sasl.mechanisms security.protocol session.timeout.ms
     socket.connection.setup.timeout.ms socket.keepalive.enable socket.max.fails
     socket.nagle.disable socket.receive.buffer.bytes socket.send.buffer.bytes socket.timeout.ms
+    ssl.ca.location ssl.certificate.location ssl.crl.location
     ssl.endpoint.identification.algorithm statistics.interval.ms
     topic.metadata.propagation.max.ms topic.metadata.refresh.fast.interval.ms
     topic.metadata.refresh.interval.ms topic.metadata.refresh.sparse transaction.timeout.ms
@@ -40,6 +41,8 @@ _SHOWN = """
 """
 SHOWN: Final[frozenset[str]] = frozenset(_SHOWN.split())
 
+# A text behind a key or a name.
+_VALUE = re.compile(r"""([:=]\s*[rbfuRBFU]*)("|')(?:\\.|(?!\2).)*\2""")
 # A line of what librdkafka logs with debug=conf.
 _CONFIGURED = re.compile(r"^(.*\]:   )(\S+) = (.*)$", re.DOTALL)
 
@@ -112,6 +115,15 @@ def without_secrets(text: str, *settings: Mapping[str, Any]) -> str:
     for secret in sorted(found, key=len, reverse=True):
         text = text.replace(secret, HIDDEN)
     return text
+
+
+def without_values(line: str) -> str:
+    """Return a line of source without the texts that are values in it: one may be a password.
+
+    >>> without_values('client={"sasl.password": "swordfish"}, retries=3, f("x")')
+    'client={"sasl.password": "..."}, retries=3, f("x")'
+    """
+    return _VALUE.sub(r"\1\2...\2", line)
 
 
 def check_brokers(brokers: str) -> str:

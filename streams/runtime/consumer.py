@@ -327,11 +327,7 @@ class InputConsumer:
                     " is lost; start it again."
                 )
             if not (problem.retriable() or problem.code() in _PASSING):
-                raise BrokerError(
-                    f"Reading {message.topic() or 'the inputs'} failed: {problem.str()}."
-                    " Check the cluster's health and this user's rights on topic and group.",
-                    topic=message.topic(),
-                )
+                raise _unreadable(message, problem)
 
     def _columns(self, messages: list[Message]) -> Fetched:
         """Take the columns out of the messages: 0.15 us per record, 0.09 of it the timestamp."""
@@ -367,6 +363,7 @@ _PASSING = (
     KafkaError._MAX_POLL_EXCEEDED,
     KafkaError._PARTITION_EOF,
 )
+_ABOUT_BYTES = (KafkaError._BAD_MSG, KafkaError._BAD_COMPRESSION, KafkaError._UNDERFLOW)
 _END = KafkaError._PARTITION_EOF
 
 
@@ -405,6 +402,25 @@ def _end(event: Message) -> Fetched:
 
 def _pairs(positions: Iterable[TopicPartition]) -> list[tuple[str, int]]:
     return [(position.topic, position.partition) for position in positions]
+
+
+def _unreadable(message: Message, problem: KafkaError) -> BrokerError:
+    topic, partition, offset = message.topic(), message.partition(), message.offset()
+    if problem.code() in _ABOUT_BYTES:
+        return BrokerError(
+            f"The batch at {topic}/{partition} offset {offset} cannot be read: {problem.str()}. The"
+            " records before it are committed; it is not skipped. Its bytes have changed on the"
+            " broker's disk or on the way, or it decompresses to more than the client takes: check"
+            " the disks of the brokers that have this partition, and who writes to it.",
+            topic=topic,
+            partition=partition,
+            offset=offset,
+        )
+    return BrokerError(
+        f"Reading {topic or 'the inputs'} failed: {problem.str()}. Check the cluster's health and"
+        " this user's rights on topic and group.",
+        topic=topic,
+    )
 
 
 def _failed(doing: str, error: KafkaException) -> BrokerError:

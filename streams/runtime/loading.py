@@ -23,6 +23,7 @@ from types import ModuleType
 
 from penstock.app import App
 from penstock.errors import PenstockError, TopologyError
+from penstock.secret import without_values
 
 MOST_SHOWN = 8
 _EXAMPLES = "Name one or the other, as in 'penstock run shop.py' or 'penstock run shop:app'."
@@ -150,11 +151,12 @@ def _what(error: BaseException) -> str:
 
 def _line(error: BaseException) -> str:
     if isinstance(error, SyntaxError) and error.filename:
-        return f"{error.filename}, line {error.lineno} ({(error.text or '').strip()})"
+        source = without_values((error.text or "").strip())
+        return f"{error.filename}, line {error.lineno} ({source})"
     lines = _lines(error)
     if not lines:
         return "Importing it fails"
-    return f"{lines[-1].filename}, line {lines[-1].lineno} ({lines[-1].line})"
+    return f"{lines[-1].filename}, line {lines[-1].lineno} ({without_values(lines[-1].line or '')})"
 
 
 def _lines(error: BaseException) -> list[traceback.FrameSummary]:

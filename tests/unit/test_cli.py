@@ -347,3 +347,19 @@ def test_run_refuses_what_is_no_application_in_one_paragraph(run, tmp_path):
 def test_run_with_wrong_usage(run, options):
     """Typer's business too."""
     assert run("run", *options, *(["x.py"] if options else [])).exit_code == 2
+
+
+@pytest.mark.parametrize(
+    "line", [["topics"], ["lag", "shop"], ["consume", "t"], ["run", "shop.py", "--workers", "2"]]
+)
+def test_brokers_with_credentials_are_refused_before_anything_shows_them(line, monkeypatch):
+    """On the command line, where a supervisor would hand them on, and in the environment."""
+    address = "ann:swordfish@127.0.0.1:1"
+    monkeypatch.setenv("PENSTOCK_BROKERS", address)
+    for given in ([*line, "--brokers", address], line):
+        if line[0] == "run" and given is line:
+            continue  # its workers look there
+        done = CliRunner().invoke(app, given)
+        assert done.exit_code == 1
+        assert "sasl.username" in done.stderr
+        assert "swordfish" not in done.stdout + done.stderr

@@ -157,6 +157,20 @@ def test_a_wrong_declaration_names_its_line(folder):
     assert "names no topic" in text
 
 
+def test_a_line_is_named_without_the_values_in_it(folder):
+    """One of them may be a password, and the message goes into logs."""
+    wrong = """penstock.KafkaSettings(client={"sasl.password": "swordfish", 'group.id': f'x'})\n"""
+    (folder / "shop.py").write_text("import penstock\n" + wrong)
+    text = refused("shop.py")
+    assert (
+        """line 2 (penstock.KafkaSettings(client={"sasl.password": "...", 'group.id': f'...'})"""
+        in text
+    )
+    assert "'group.id' belongs to Penstock" in text
+    (folder / "shop.py").write_text('password = "swordfish" +\n')
+    assert 'line 1 (password = "..." +): SyntaxError' in refused("shop.py")
+
+
 def test_a_missing_import_is_not_a_missing_module(folder):
     """The module is there; what it imports is not."""
     (folder / "shop.py").write_text("import nothing_of_that_name\n")
