@@ -44,7 +44,8 @@ class KafkaSettings:
     """How to talk to the cluster.
 
     Attributes:
-        client: librdkafka settings for all clients, such as `security.protocol`.
+        client: librdkafka settings for all clients, such as `security.protocol`. Values that
+            may be secrets are hidden: `repr` does not show them.
         consumer: librdkafka settings for the input consumer alone.
         producer: librdkafka settings for the producer alone.
         protocol: "classic" (cooperative-sticky, static membership) or "consumer" (KIP-848).
