@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from penstock.errors import PenstockError
+from penstock.errors import DataError, PenstockError
 from penstock.runtime.exits import Exit, code_of, kind_of
 from penstock.runtime.logs import LogFormat, configured
 from penstock.runtime.supervision import RESTARTS
@@ -148,6 +148,9 @@ def _say(error: Exception, *, debug: bool) -> None:
     """Name the cause in the last line; before it stands what helps to find it."""
     if debug or not isinstance(error, PenstockError):
         log.error("The stack of the error that ends the worker:", exc_info=error)
-    elif error.__cause__:
-        log.error("What was raised there:", exc_info=error.__cause__)
+    elif isinstance(error, DataError) and error.__cause__:
+        from penstock.runtime.loading import from_own_code
+
+        if raised := from_own_code(error.__cause__):
+            log.error("What was raised there:", exc_info=raised)
     log.error("%s: %s Exit code %d.", kind_of(error), error, code_of(error))

@@ -1,10 +1,12 @@
 """What topics there are, how much is in them, and whose the internal ones are."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from penstock.cli.cluster import connect
+from penstock.errors import TopologyError
+from penstock.topics.internal import InternalTopic
 
 KINDS = ("changelog", "repartition")
 
@@ -26,8 +28,22 @@ class TopicInfo:
     kind: str | None
 
 
-def list_topics(pattern: str | None, *, brokers: str) -> list[TopicInfo]:
-    """Look up the topics whose name matches a pattern of the shell's kind.
+def create_topics(names: Sequence[str], partitions: int, *, brokers: str) -> None:
+    """Create the topics that are missing; one that exists keeps the partitions that it has.
+
+    Raises:
+        TopologyError: if no name is given.
+        BrokerError: if the cluster does not answer or refuses.
+    """
+    if not names:
+        raise TopologyError("No topic is named. Name one: penstock topics orders --create 4.")
+    admin = connect(brokers)
+    existing = admin.topics()
+    admin.create([InternalTopic(name, partitions, {}) for name in names if name not in existing])
+
+
+def list_topics(patterns: Sequence[str] | None, *, brokers: str) -> list[TopicInfo]:
+    """Look up the topics whose names match one of some patterns of the shell's kind.
 
     Kafka's own, which begin with two underscores, are those only that are asked for so.
 
@@ -35,7 +51,12 @@ def list_topics(pattern: str | None, *, brokers: str) -> list[TopicInfo]:
         BrokerError: if the cluster does not answer.
     """
     admin = connect(brokers)
-    found = {name: n for name, n in admin.topics().items() if _matches(name, pattern)}
+    wanted = patterns or [None]
+    found = {
+        name: n
+        for name, n in admin.topics().items()
+        if any(_matches(name, pattern) for pattern in wanted)
+    }
     partitions = [(name, number) for name, n in found.items() for number in range(n)]
     starts, ends = admin.starts(partitions), admin.ends(partitions)
     groups = admin.groups() if any(map(_kind, found)) else []

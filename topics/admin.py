@@ -4,6 +4,7 @@ Every call is bounded in time, and every failure is a BrokerError that says what
 """
 
 import logging
+import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -40,6 +41,7 @@ _WHERE_TO_LOOK = (
     " KafkaSettings.connect_timeout_ms is how long to wait."
 )
 LEADER_PAUSE_S = 0.01
+_STATE = re.compile(r" \(after \d+ms in state \w+\)")  # the client's, in its own terms
 _NO_GROUP = (
     KafkaError.GROUP_ID_NOT_FOUND,
     KafkaError.COORDINATOR_NOT_AVAILABLE,
@@ -153,6 +155,7 @@ class Admin:
         stopped: Callable[[], bool] = lambda: False,
         *,
         advice: str = _WHERE_TO_LOOK,
+        tell: Callable[[str], object] = lambda _: None,
     ) -> None:
         """Wait until the cluster answers, or somebody says stop.
 
@@ -160,11 +163,12 @@ class Admin:
             wait_ms: for how long.
             stopped: whether somebody has.
             advice: what to do where nobody answers.
+            tell: is told once, soon, that nobody answers yet.
 
         Raises:
             BrokerError: if it does not within wait_ms, or will not let us in.
         """
-        deadline = self._now() + wait_ms / 1000
+        deadline, told = self._now() + wait_ms / 1000, False
         while not stopped():
             self._client.poll(0)  # it calls for a token, where there is one
             try:
@@ -175,6 +179,17 @@ class Admin:
                 problem = self._last_error or error.args[0]
             if problem.code() in _HOPELESS or self._now() > deadline:
                 raise self._unreachable(problem, wait_ms, advice)
+            if not told:
+                told = True
+                tell(
+                    f"No Kafka at {self._servers} yet: {self._said(problem)}. Trying for up to"
+                    f" {wait_ms / 1000:g} s."
+                )
+
+    @property
+    def servers(self) -> str:
+        """Where the cluster is, as `bootstrap.servers` says it."""
+        return self._servers
 
     def topics(self) -> dict[str, int]:
         """Return the partition count of every topic."""
@@ -405,11 +420,13 @@ class Admin:
     def _unreachable(self, problem: KafkaError, wait_ms: int, advice: str) -> BrokerError:
         if problem.code() in _HOPELESS:
             advice = "Check security.protocol, sasl.* and ssl.* in KafkaSettings(client=...)."
-        said = without_secrets(problem.str() or problem.name(), self._config)
         return BrokerError(
             f"No Kafka at {self._servers}: tried for up to {wait_ms / 1000:g} s, the last answer"
-            f" was: {said}. {advice}"
+            f" was: {self._said(problem)}. {advice}"
         )
+
+    def _said(self, problem: KafkaError) -> str:
+        return without_secrets(_STATE.sub("", problem.str() or problem.name()), self._config)
 
     def _note(self, error: KafkaError) -> None:
         if error.code() != KafkaError._ALL_BROKERS_DOWN:

@@ -38,7 +38,10 @@ def wait_for_group(
     """
     found = foreign(admin.members(group), client_id, slot)
     if found:
-        log.info("Others are in the group %s: %s. Waiting whether they leave.", group, found)
+        log.warning(
+            "Workers of another kind are in the group %s: %s; this one is %s. Waiting for up to"
+            " %g s whether they leave.", group, _shown(found), client_id, wait_ms / 1000,
+        )  # fmt: skip
     waited_ms = 0.0
     while found and waited_ms < wait_ms and not stopped():
         sleep(PAUSE_S)
@@ -57,8 +60,12 @@ def foreign(members: Sequence[Member], client_id: str, slot: str) -> list[Member
     ]
 
 
+def _shown(found: Sequence[Member]) -> str:
+    return ", ".join(sorted({f"{member.client_id} on {member.host}" for member in found}))
+
+
 def _refused(group: str, client_id: str, found: Sequence[Member]) -> TopologyError:
-    shown = ", ".join(sorted({f"{member.client_id} on {member.host}" for member in found}))
+    shown = _shown(found)
     if any(not member.client_id.startswith(f"{group}-") for member in found):
         return TopologyError(
             f"The consumer group {group} belongs to another program: its members are {shown}."

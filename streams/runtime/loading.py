@@ -10,8 +10,10 @@ The module is imported under its own name, never as `__main__`: what stands unde
 on sys.path, as it does for a script.
 """
 
+import difflib
 import importlib
 import importlib.util
+import re
 import sys
 import sysconfig
 import traceback
@@ -19,13 +21,14 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, TracebackType
 
 from penstock.app import App
 from penstock.errors import PenstockError, TopologyError
 from penstock.secret import without_values
 
 MOST_SHOWN = 8
+_NAMELESS = re.compile(r"(\w+)\(\) missing 1 required keyword-only argument: 'name'")
 _EXAMPLES = "Name one or the other, as in 'penstock run shop.py' or 'penstock run shop:app'."
 _loading: ContextVar[str | None] = ContextVar("penstock_loading", default=None)
 
@@ -66,14 +69,16 @@ def _marked(target: str) -> Generator[None]:
 
 
 def _is_file(place: str) -> bool:
-    return place.endswith(".py") or "/" in place or Path(place).is_file()
+    path = Path(place)
+    is_bare_folder = bool(place) and path.is_dir() and not (path / "__init__.py").exists()
+    return place.endswith(".py") or "/" in place or path.is_file() or is_bare_folder
 
 
 def _from_file(path: Path) -> ModuleType:
     if not path.is_file():
         folder = path.parent
         what = "is a folder" if path.is_dir() else "does not exist"
-        there = _files(path if path.is_dir() else folder)
+        there = _files(path if path.is_dir() else folder, path.name)
         raise TopologyError(f"{path} {what}. {there} Name a file, as in 'penstock run shop.py'.")
     _put_first(path.resolve().parent)
     name = path.stem if path.stem.isidentifier() and path.stem not in sys.modules else "__app__"
@@ -90,7 +95,8 @@ def _from_file(path: Path) -> ModuleType:
 def _from_module(place: str) -> ModuleType:
     if not all(part.isidentifier() for part in place.split(".")):
         raise TopologyError(
-            f"{place!r} is neither a module nor a file that exists. {_files(Path())} {_EXAMPLES}"
+            f"{place!r} is neither a module nor a file that exists. {_files(Path(), place)}"
+            f" {_EXAMPLES}"
         )
     _put_first(Path.cwd())
     with _explained(place):
@@ -101,7 +107,7 @@ def _from_module(place: str) -> ModuleType:
                 raise  # it is there, and imports something that is not
         raise TopologyError(
             f"There is no module {place}: neither in {Path.cwd()} nor where Python is installed"
-            f" ({sys.prefix}). {_files(Path())} {_EXAMPLES}"
+            f" ({sys.prefix}). {_files(Path(), f'{place}.py')} {_EXAMPLES}"
         )
 
 
@@ -110,12 +116,14 @@ def _put_first(folder: Path) -> None:
         sys.path.insert(0, str(folder))
 
 
-def _files(folder: Path) -> str:
+def _files(folder: Path, wanted: str) -> str:
     where = folder.resolve()
     if not where.is_dir():
         return f"There is no folder {where} either."
     files = sorted(file.name for file in where.glob("*.py"))
-    return f"Python files in {where}: {_listed(files) or 'none'}."
+    like = difflib.get_close_matches(wanted, files, MOST_SHOWN)
+    rest = [name for name in files if name not in like]
+    return f"Python files in {where}: {_listed(like + rest) or 'none'}."
 
 
 def _listed(names: list[str]) -> str:
@@ -146,6 +154,12 @@ def _what(error: BaseException) -> str:
     if isinstance(error, SystemExit):
         return f"it ends the process, with exit code {error.code}."
     text = " ".join(str(error).split())
+    if isinstance(error, TypeError) and (nameless := _NAMELESS.search(text)):
+        step = nameless[1]
+        return (
+            f"{step} has no name. What it creates in Kafka or on disk is found again by that: pass"
+            f" {step}(..., name='...'), a name that you do not change later."
+        )
     return f"{type(error).__name__}: {text}." if text else f"{type(error).__name__}."
 
 
@@ -159,12 +173,33 @@ def _line(error: BaseException) -> str:
     return f"{lines[-1].filename}, line {lines[-1].lineno} ({without_values(lines[-1].line or '')})"
 
 
+def from_own_code(error: BaseException) -> BaseException | None:
+    """Cut what leads to the user's code off a stack; None where it never gets there.
+
+    What was being handled meanwhile goes too: it is the same error, met for the first time.
+    """
+    stack = error.__traceback__
+    while stack is not None and not _is_own(stack):
+        stack = stack.tb_next
+    if stack is None:
+        return None
+    error.__suppress_context__ = True
+    return error.with_traceback(stack)
+
+
+def _is_own(stack: TracebackType) -> bool:
+    return not stack.tb_frame.f_code.co_filename.startswith(_foreign())
+
+
 def _lines(error: BaseException) -> list[traceback.FrameSummary]:
     """Return the stack without Python's own frames, ours, and those of installed packages."""
-    paths = sysconfig.get_paths()
-    foreign = ("<", paths["stdlib"], paths["purelib"], str(Path(__file__).parents[1]))
     stack = traceback.extract_tb(error.__traceback__)
-    return [frame for frame in stack if not frame.filename.startswith(foreign)]
+    return [frame for frame in stack if not frame.filename.startswith(_foreign())]
+
+
+def _foreign() -> tuple[str, ...]:
+    paths = sysconfig.get_paths()
+    return ("<", paths["stdlib"], paths["purelib"], str(Path(__file__).parents[1]))
 
 
 # Which App

@@ -3,6 +3,7 @@
 Everything that can be known to be wrong is said here, with the command that corrects it.
 """
 
+import difflib
 import logging
 import re
 from collections.abc import Callable, Mapping
@@ -71,7 +72,7 @@ def prepare(
     check_version(settings)
     existing = admin.topics()
     topology = resolve(declared, sorted(existing))
-    _check_topics(topology, existing)
+    _check_topics(topology, existing, admin.servers)
     prepare_serdes(topology)
     counts = {**existing, **count_partitions(topology, existing)}
     leads = LeadMap(topology, counts, leading(candidates(topology, counts)))
@@ -167,23 +168,37 @@ def _named_sinks(topology: Topology) -> frozenset[str]:
     return topology.dead_letter_topics.union(t for t in sinks if isinstance(t, str))
 
 
-def _check_topics(topology: Topology, existing: Mapping[str, int]) -> None:
-    needed: list[tuple[str, str]] = []
+def _check_topics(topology: Topology, existing: Mapping[str, int], servers: str) -> None:
+    needed: dict[str, str] = {}
     for node in topology:
         names = node.source.topics if node.source else ()
         if node.sink and isinstance(node.sink.topic, str):
             names = (node.sink.topic,)
-        needed += [(name, topology.labels[node]) for name in names]
-    needed += [(name, "dead_letter") for name in sorted(topology.dead_letter_topics)]
-    for name, step in needed:
-        if name not in existing and name not in topology.repartitions:
-            raise TopologyError(
-                f"The topic {name} does not exist; {step} needs it. Found"
-                f" are {len(existing)} other topics. Create it: kafka-topics.sh"
-                f" --bootstrap-server ... --create --topic {name} --partitions 4",
-                topic=name,
-                operator=step,
-            )
+        needed |= {name: f"{topology.labels[node]} {_use(node)}" for name in names}
+    needed |= dict.fromkeys(sorted(topology.dead_letter_topics), "dead_letter writes it")
+    for name in {*existing, *topology.repartitions}:
+        needed.pop(name, None)
+    if needed:
+        raise _missing(needed, existing, servers)
+
+
+def _use(node: Node) -> str:
+    return "reads it" if node.source else "writes it"
+
+
+def _missing(
+    needed: Mapping[str, str], existing: Mapping[str, int], servers: str
+) -> TopologyError:
+    shown = ", ".join(f"{name} ({use})" for name, use in needed.items())
+    like = {found for name in needed for found in difflib.get_close_matches(name, existing)}
+    names = f" Topics with such names are there: {', '.join(sorted(like))}." if like else ""
+    what = f"The topic {shown} does" if len(needed) == 1 else f"The topics {shown} do"
+    return TopologyError(
+        f"{what} not exist at {servers}.{names} Correct the name, or create what is missing, here"
+        f" with 4 partitions: penstock topics {' '.join(needed)} --create 4 --brokers {servers}",
+        topic=next(iter(needed)),
+        operator=next(iter(needed.values())).partition(" ")[0],
+    )
 
 
 def _changelogs(topology: Topology, leads: LeadMap) -> list[InternalTopic]:
@@ -203,17 +218,22 @@ def _repartitions(topology: Topology, counts: Mapping[str, int]) -> list[Interna
 
 def _warn_of_risks(configs: Mapping[str, Mapping[str, str]]) -> None:
     """Say where the cluster's settings allow it to lose what it has acknowledged."""
-    for topic, config in configs.items():
-        if config.get("unclean.leader.election.enable") == "true":
-            log.warning(
-                "%s has unclean.leader.election.enable=true: a failover may lose committed"
-                " state. Set it to false.", topic,
-            )  # fmt: skip
-        if config.get("min.insync.replicas") == "1":
-            log.info(
-                "%s has min.insync.replicas=1: what one broker has acknowledged can be lost"
-                " with it. Set it to 2, with a replication factor of 3.", topic,
-            )  # fmt: skip
+    unclean = _with(configs, "unclean.leader.election.enable", "true")
+    if unclean:
+        log.warning(
+            "unclean.leader.election.enable=true: a failover may lose committed state. Set it to"
+            " false. So it is for %s.", unclean,
+        )  # fmt: skip
+    alone = _with(configs, "min.insync.replicas", "1")
+    if alone:
+        log.info(
+            "min.insync.replicas=1: what one broker has acknowledged can be lost with it. Set it"
+            " to 2, with a replication factor of 3. So it is for %s.", alone,
+        )  # fmt: skip
+
+
+def _with(configs: Mapping[str, Mapping[str, str]], setting: str, value: str) -> str:
+    return ", ".join(sorted(name for name, of in configs.items() if of.get(setting) == value))
 
 
 def _check_stateful_inputs(leads: LeadMap) -> None:

@@ -167,7 +167,7 @@ class Running:
                 now=clients.now,
                 sleep=clients.sleep,
             )
-        admin.connect(kafka.connect_timeout_ms, lambda: self._stopped)
+        admin.connect(kafka.connect_timeout_ms, lambda: self._stopped, tell=log.warning)
         return admin
 
     def _consumer(self, prepared: Prepared, identity: str) -> InputConsumer:

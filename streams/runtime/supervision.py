@@ -122,13 +122,14 @@ class Supervision:
             worker.restarts = 0
         why = f"{describe(status)}{f': {cause}' if cause else ''}"
         if not restart_may_mend(status):
-            return self._give_up(number, status, f"with what no restart mends, {why}", now)
+            return self._give_up(number, status, f"and no restart mends that: {why}", now)
         if worker.restarts >= self._restarts:
             times = (
                 f"{worker.restarts + 1} times in a row, at last with" if worker.restarts else "with"
             )
             return self._give_up(number, status, f"{times} {why}", now)
-        return [self._plan(number, why, now)]
+        # The worker itself has said why; here it would be the same paragraph at each restart.
+        return [self._plan(number, describe(status), now)]
 
     def signalled(self, number: signal.Signals, now: float) -> list[Command]:
         """Answer a signal to the supervisor."""

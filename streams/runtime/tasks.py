@@ -23,9 +23,10 @@ from penstock.engine.metadata import Metadata, short_hash
 from penstock.engine.order import InputOrder
 from penstock.engine.restore import Restore
 from penstock.engine.task import Task
-from penstock.errors import BrokerError, StateError, TopologyError
+from penstock.errors import BrokerError, StateError
 from penstock.operators.source import Start
 from penstock.runtime.consumer import InputConsumer
+from penstock.runtime.definitions import Definitions
 from penstock.runtime.destinations import ClusterDestinations
 from penstock.runtime.preparation import Prepared
 from penstock.runtime.restorer import Restorer, Restoring
@@ -152,6 +153,7 @@ class TaskStarter:
         self._admin = admin
         self._restorer = restorer
         self._destinations = destinations
+        self._definitions = Definitions(prepared.topology, admin)
         self._disk = disk
         self._slot = slot
         self._cache_entries = cache_entries
@@ -249,12 +251,14 @@ class TaskStarter:
     ) -> None:
         """Begin where the last commit has left the task."""
         led, owned.metadata = _memory(owned, found)
-        if owned.metadata:
-            check_definitions(owned.lead.part.stores, owned.metadata, str(owned))
+        whole = owned.metadata is None or self._definitions.check(
+            owned.lead.part.stores, owned.metadata, str(owned)
+        )
         owned.offsets = {at: found[at][0] for at in owned.inputs if found[at][0] >= 0}
         missing = [at for at in owned.inputs if at not in owned.offsets]
-        # The first commit moves what stands beside another input, which led before.
-        owned.settled = not missing and led == owned.lead.topic
+        # The first commit moves what stands beside another input, which led before, and
+        # forgets the stores that are gone.
+        owned.settled = whole and not missing and led == owned.lead.topic
         for topic, partition in missing:
             self._check_new(owned, topic, led)
             owned.offsets[topic, partition] = self._start(owned, topic, partition)
@@ -415,7 +419,7 @@ class TaskStarter:
         owned.phase = Phase.RUNNING
         owned.committed_ms = self._now_ms()
         self._consumer.begin(owned.offsets)
-        log.info("Task %s runs from %s.", owned, owned.offsets)
+        log.info("Task %s runs from %s.", owned, _shown(owned.offsets))
 
     def _is_overtaken(self, owned: OwnedTask) -> bool:
         """Whether another worker has committed since: it had the task while this one stalled."""
@@ -453,6 +457,12 @@ class TaskStarter:
             opened.lock.release()
 
 
+def _shown(offsets: Mapping[tuple[str, int], int]) -> str:
+    if len(offsets) == 1:
+        return f"offset {next(iter(offsets.values()))}"
+    return ", ".join(f"{topic} offset {offset}" for (topic, _), offset in offsets.items())
+
+
 def _memory(
     owned: OwnedTask, found: Mapping[tuple[str, int], tuple[int, str | None]]
 ) -> tuple[str, Metadata | None]:
@@ -462,29 +472,6 @@ def _memory(
         if memory is not None:
             return topic, memory
     return owned.lead.topic, None
-
-
-def check_definitions(stores: tuple[StoreDefinition, ...], found: Metadata, where: str) -> None:
-    """Refuse a store that was written under another definition.
-
-    Raises:
-        TopologyError: naming both definitions.
-    """
-    for store in stores:
-        before = found.stores.get(short_hash(store.name))
-        if before is not None and before != store.describe():
-            raise TopologyError(
-                f"The store {store.name!r} was written as '{before}' (committed for {where}),"
-                f" and is now declared as '{store.describe()}': its state would be misread."
-                " Give the store a new name to begin anew, or restore the declaration.",
-                store=store.name,
-            )
-    gone = set(found.stores) - {short_hash(store.name) for store in stores}
-    if gone:
-        log.warning(
-            "%d stores that %s once had are not declared any more; their state stays.",
-            len(gone), where,
-        )  # fmt: skip
 
 
 def _with_state(owned: OwnedTask) -> list[str]:

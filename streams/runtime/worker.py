@@ -572,7 +572,8 @@ class Worker:
             self._intake.give_up(owned)
             self._starter.close(owned)
             given += owned.inputs
-        log.info("Given back: %s.", ", ".join(f"{t}/{p}" for t, p in given) or "nothing")
+        if given:
+            log.info("Given back: %s.", ", ".join(f"{t}/{p}" for t, p in given))
         return given
 
     def _in_callback(self, action: Callable[[], None]) -> None:

@@ -75,14 +75,14 @@ def test_a_worker_is_started_again_after_pauses_that_double():
 
 
 def test_each_restart_says_why_and_which_it_is():
-    """Worker, way of its end, cause, pause, count."""
+    """Worker, way of its end, pause, count; the cause is what the worker itself has said."""
     drill = Drill()
     drill.ends(1, -SIGKILL)
     assert drill.said == [
         "Worker 1 has ended (killed by SIGKILL). It is started again in 0.2 s: restart 1 of 10 in a row."
     ]
     drill.ends(0, BROKER, "no broker")
-    assert "(exit code 7, BrokerError: no broker)" in drill.said[1]
+    assert "(exit code 7, BrokerError). It is" in drill.said[1]
 
 
 @pytest.mark.parametrize("status", [BROKER, 1, 3, 8, 9, -SIGKILL, -signal.SIGSEGV, 0])
@@ -103,7 +103,7 @@ def test_what_no_restart_mends_is_given_up_at_once(status):
     assert drill.over is None
     drill.ends(2, 0)
     assert drill.over == status
-    assert drill.supervision.verdict.startswith("Worker 1 has failed with what no restart mends")
+    assert drill.supervision.verdict.startswith("Worker 1 has failed and no restart mends that")
     assert drill.supervision.verdict.endswith("record 3 is bad")
 
 
