@@ -73,8 +73,8 @@ class Plan:
         if self.members:
             raise BrokerError(
                 f"Workers of {self.application} run ({len(self.members)}):"
-                f" {', '.join(self.members[:4])}. Stop them all first; one that was killed"
-                " counts until its session has ended (10 s, session_timeout_ms)."
+                f" {', '.join(self.members[:4])}. Stop them all first; one that has ended"
+                " counts until its session has, too (10 s, session_timeout_ms)."
             )
 
 

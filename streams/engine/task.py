@@ -339,9 +339,9 @@ class Task:
         first = failures[0]
         if self._topology.on_error_of(first.topic) == "fail":
             raise first.as_error(
-                "The batch is not committed; correct the function or the record and start"
-                " again, it continues at this record's batch. To let such records go:"
-                " on_error='skip', or dead_letter('topic')."
+                "Nothing of this batch is committed. Correct the function, the declared type or"
+                " what writes such records, and start again: it goes on at this batch. To let"
+                " them go: on_error='skip', or dead_letter('topic')."
             ) from first.error
 
     def _let_go(self, failures: Sequence[Failure]) -> None:

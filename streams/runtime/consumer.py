@@ -196,18 +196,17 @@ class InputConsumer:
             for at in found
         }
 
-    def remembering(self, topics: Iterable[str], timeout_s: float) -> frozenset[str]:
-        """Return those topics beside whose committed offsets metadata stands.
+    def remembered(self, inputs: Inputs, timeout_s: float) -> dict[tuple[str, int], str]:
+        """Return the metadata beside the committed offsets of inputs, where there is any.
 
         Raises:
             BrokerError: if the group does not answer in time.
         """
-        inputs = [(topic, 0) for topic in topics]
         deadline = self._now() + timeout_s
         while self._now() < deadline:
             found = self.committed(inputs, timeout_s)
             if found is not None:
-                return frozenset(topic for (topic, _), (_, text) in found.items() if text)
+                return {at: text for at, (_, text) in found.items() if text}
         raise BrokerError(
             f"The group's coordinator has not answered within {timeout_s:g} s. Check the"
             " cluster's health, and start again."

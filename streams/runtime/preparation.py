@@ -6,13 +6,14 @@ Everything that can be known to be wrong is said here, with the command that cor
 import difflib
 import logging
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from penstock.engine import metadata
 from penstock.engine.assignment import LeadMap, candidates, count_partitions
 from penstock.errors import BrokerError, TopologyError
+from penstock.state.definition import StoreDefinition
 from penstock.topics.admin import Admin
 from penstock.topics.internal import (
     DEFAULT_MAX_MESSAGE_BYTES,
@@ -25,9 +26,13 @@ from penstock.topology.resolve import resolve
 
 log = logging.getLogger("penstock")
 
+Partition: TypeAlias = tuple[str, int]
+Memories: TypeAlias = Mapping[Partition, str]
+
 OLDEST = [2, 5]
 RECOMMIT_MS = 3_600_000
 DEFAULT_RETENTION_MINUTES = 10_080
+LIKENESS = 0.8  # a letter or two
 
 
 @dataclass(frozen=True)
@@ -55,14 +60,14 @@ class Prepared:
 
 
 def prepare(
-    declared: Topology, admin: Admin, leading: Callable[[list[str]], frozenset[str]]
+    declared: Topology, admin: Admin, remembered: Callable[[Sequence[Partition]], Memories]
 ) -> Prepared:
     """Resolve patterns, verify input and sink topics, create and verify internal ones.
 
     Args:
         declared: as the application declares it.
         admin: asks the cluster.
-        leading: returns those of some inputs that lead already.
+        remembered: returns what stands beside the committed offsets of inputs, if anything.
 
     Raises:
         TopologyError: if a topic is missing or is not what the application needs.
@@ -72,15 +77,17 @@ def prepare(
     check_version(settings)
     existing = admin.topics()
     topology = resolve(declared, sorted(existing))
-    _check_topics(topology, existing, admin.servers)
+    check_topics(topology, existing, admin.servers)
     prepare_serdes(topology)
     counts = {**existing, **count_partitions(topology, existing)}
-    leads = LeadMap(topology, counts, leading(candidates(topology, counts)))
+    led = remembered([(topic, 0) for topic in candidates(topology, counts)])
+    leads = LeadMap(topology, counts, frozenset(topic for topic, _ in led))
     for lead in leads.leads.values():
         stores = {store.name: store.describe() for store in lead.part.stores}
         metadata.check_size(lead.siblings, stores)
     needed = [*_repartitions(topology, counts), *_changelogs(topology, leads)]
     _check_stateful_inputs(leads)
+    _check_changelogs(topology.application, leads, existing, remembered)
     admin.ensure(needed, existing)
     internal = [topic.name for topic in needed]
     configs = admin.configs({*internal, *_named_sinks(topology)})
@@ -168,7 +175,12 @@ def _named_sinks(topology: Topology) -> frozenset[str]:
     return topology.dead_letter_topics.union(t for t in sinks if isinstance(t, str))
 
 
-def _check_topics(topology: Topology, existing: Mapping[str, int], servers: str) -> None:
+def check_topics(topology: Topology, existing: Mapping[str, int], servers: str) -> None:
+    """Refuse to start without the topics that the application reads and writes.
+
+    Raises:
+        TopologyError: naming all that are missing.
+    """
     needed: dict[str, str] = {}
     for node in topology:
         names = node.source.topics if node.source else ()
@@ -186,12 +198,14 @@ def _use(node: Node) -> str:
     return "reads it" if node.source else "writes it"
 
 
-def _missing(
-    needed: Mapping[str, str], existing: Mapping[str, int], servers: str
-) -> TopologyError:
+def _missing(needed: Mapping[str, str], existing: Mapping[str, int], servers: str) -> TopologyError:
     shown = ", ".join(f"{name} ({use})" for name, use in needed.items())
-    like = {found for name in needed for found in difflib.get_close_matches(name, existing)}
-    names = f" Topics with such names are there: {', '.join(sorted(like))}." if like else ""
+    like = {
+        found
+        for name in needed
+        for found in difflib.get_close_matches(name, existing, cutoff=LIKENESS)
+    }
+    names = f" There is {', '.join(sorted(like))}." if like else ""
     what = f"The topic {shown} does" if len(needed) == 1 else f"The topics {shown} do"
     return TopologyError(
         f"{what} not exist at {servers}.{names} Correct the name, or create what is missing, here"
@@ -207,6 +221,33 @@ def _changelogs(topology: Topology, leads: LeadMap) -> list[InternalTopic]:
         for lead in leads.leads.values()
         for store in lead.part.stores
     ]
+
+
+def _check_changelogs(
+    application: str,
+    leads: LeadMap,
+    existing: Mapping[str, int],
+    remembered: Callable[[Sequence[Partition]], Memories],
+) -> None:
+    """Refuse to go on without the state that was committed: it would begin empty, unnoticed."""
+    for lead in leads.leads.values():
+        missing = [s for s in lead.part.stores if s.changelog(application) not in existing]
+        inputs = [(lead.topic, number) for number in range(lead.tasks)] if missing else []
+        for (topic, partition), text in remembered(inputs).items():
+            found = metadata.decode(text, f"{topic}/{partition}")
+            for store in missing:
+                if found and metadata.short_hash(store.name) in found.stores:
+                    raise _forgotten(store, application, f"{topic}/{partition}")
+
+
+def _forgotten(store: StoreDefinition, application: str, where: str) -> BrokerError:
+    return BrokerError(
+        f"The topic {store.changelog(application)} is gone, and with it the state of"
+        f" {store.name}, which {where} has committed: it was deleted. With an empty one the results"
+        f" would be wrong from now on. Start over: penstock reset {application} --to earliest"
+        " --state; or take a new application id.",
+        store=store.name,
+    )
 
 
 def _repartitions(topology: Topology, counts: Mapping[str, int]) -> list[InternalTopic]:

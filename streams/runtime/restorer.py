@@ -164,7 +164,9 @@ class Restorer:
         """Say in the log how far it is: from time to time, and at the end."""
         now = self._clients.now()
         if not self._at:
-            log.info("Restored %s.", _finished(self._progress(now)))
+            found = self._progress(now)
+            if found.records:  # else the disk had all of it
+                log.info("Restored %s.", _finished(found))
         elif now - self._told >= TELL_S:
             self._told = now
             log.info("Restoring %s.", _unfinished(self._progress(now)))

@@ -5,7 +5,7 @@ import logging
 import os
 import threading
 import uuid
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from math import inf
@@ -133,7 +133,7 @@ class Running:
         admin = self._connect()
         if self._stopped:
             return
-        prepared = prepare(self._topology, admin, self._leading)
+        prepared = prepare(self._topology, admin, self._remembered)
         worker_id = self._settings.worker.worker_id or os.environ.get("PENSTOCK_WORKER_ID")
         slot = Slot.acquire(root, self._app.id, worker_id or None)
         try:
@@ -152,7 +152,7 @@ class Running:
             PenstockError: as `work` does.
         """
         admin = self._connect()
-        prepared = prepare(self._topology, admin, self._leading)
+        prepared = prepare(self._topology, admin, self._remembered)
         consumer = self._consumer(prepared, identity)
         return self._make_worker(prepared, admin, identity, disk, consumer, lambda: False)
 
@@ -209,16 +209,16 @@ class Running:
             if consumer.put_out:
                 fenced()
 
-    def _leading(self, topics: list[str]) -> frozenset[str]:
-        """Return those of some inputs whose committed offset carries a task's memory."""
-        if not topics:
-            return frozenset()
+    def _remembered(self, inputs: Sequence[tuple[str, int]]) -> dict[tuple[str, int], str]:
+        """Return what stands beside the committed offsets of inputs: the memory of tasks."""
+        if not inputs:
+            return {}
         config = {**self._configs.common(), "group.id": self._app.id}
         reader = InputConsumer(
             config, topics=frozenset(), with_headers=frozenset(), clients=self._clients
         )
         try:
-            return reader.remembering(topics, self._settings.kafka.request_timeout_ms / 1000)
+            return reader.remembered(inputs, self._settings.kafka.request_timeout_ms / 1000)
         finally:
             reader.close()
 

@@ -68,7 +68,7 @@ class KafkaSettings:
     transaction_timeout_ms: int = 15_000
     request_timeout_ms: int = 10_000
     connect_timeout_ms: int = 30_000
-    topic_check_ms: int = 30_000
+    topic_check_ms: int = 10_000
     group_check_ms: int = 3_000
 
     def __post_init__(self) -> None:

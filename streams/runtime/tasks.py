@@ -272,7 +272,9 @@ class TaskStarter:
                 f"The committed offset of {topic}/{owned.partition} is gone, but the"
                 " application has read it before. The broker expires offsets of groups that"
                 " are down for longer than offsets.retention.minutes. Going back to its start"
-                " would count records twice: start over under a new application id.",
+                " would count records twice: start over with its state, penstock reset"
+                f" {self._prepared.topology.application} --to earliest --state, or take a new"
+                " application id.",
                 topic=topic,
                 partition=owned.partition,
             )
@@ -399,7 +401,7 @@ class TaskStarter:
     def _run(self, owned: OwnedTask) -> None:
         if owned.metadata is None and self._exactly_once and _with_state(owned):
             if not self._is_overtaken(owned):
-                raise _forgotten(owned)
+                raise _forgotten(owned, self._prepared.topology.application)
             self.close(owned)
             return
         overlays = {
@@ -479,18 +481,19 @@ def _with_state(owned: OwnedTask) -> list[str]:
     return [name for name, of in owned.stores.items() if of.restore.records or not of.was_empty]
 
 
-def _forgotten(owned: OwnedTask) -> BrokerError:
+def _forgotten(owned: OwnedTask, application: str) -> BrokerError:
     name = _with_state(owned)[0]
     found = (
         "the offsets committed for its input lack the metadata that goes with it: another"
         " program has moved them"
         if owned.settled
-        else "no offset is committed for its input: the offsets have expired or were deleted"
+        else "no offset is committed for its input: the offsets have expired, or were deleted, as"
+        " with a topic that was made anew"
     )
     return BrokerError(
         f"The store {name} of {owned} has state, but {found}. To go on would count"
-        " records twice, or not at all. Start over under a new application id, or"
-        " delete the group, the changelog and the local state together.",
+        f" records twice, or not at all. Start over: penstock reset {application} --to earliest"
+        " --state, or take a new application id.",
         topic=owned.lead.topic,
         partition=owned.partition,
         store=name,

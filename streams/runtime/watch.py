@@ -2,7 +2,7 @@
 
 Kafka tells nobody that a topic has more partitions or was made anew. Keys would then go to
 partitions whose state knows nothing of them, and offsets would mean other records. So the
-topics are described again every half minute, without the loop waiting for the answer.
+topics are described again every ten seconds, without the loop waiting for the answer.
 """
 
 from collections.abc import Mapping
@@ -12,6 +12,7 @@ from penstock.engine.assignment import Lead
 from penstock.errors import BrokerError, TopologyError
 from penstock.runtime.preparation import Prepared
 from penstock.topics.admin import Admin, Description, Pending
+from penstock.topology.graph import Topology
 
 
 @dataclass
@@ -66,7 +67,7 @@ def changes(prepared: Prepared, found: Mapping[str, Description | None]) -> dict
     leads = {topic: lead for lead in prepared.leads.leads.values() for topic in lead.partitions}
     for topic, now in found.items():
         if now is None or now.id != prepared.ids[topic]:
-            raise _gone(topic, now)
+            raise _gone(prepared.topology, topic, now)
         before = prepared.partitions[topic]
         if now.partitions == before:
             continue
@@ -77,13 +78,22 @@ def changes(prepared: Prepared, found: Mapping[str, Description | None]) -> dict
     return grown
 
 
-def _gone(topic: str, now: Description | None) -> BrokerError:
+def _gone(topology: Topology, topic: str, now: Description | None) -> BrokerError:
     what = "was deleted" if now is None else "was deleted and made anew"
+    sinks = {node.sink.topic for node in topology if node.sink and not node.sink.internal}
+    if topic in topology.readers or topic not in sinks | topology.dead_letter_topics:
+        advice = (
+            "The offsets committed for it, or the state made of it, belong to the old one. Create"
+            f" it where it is missing and start over: penstock reset {topology.application}"
+            " --to earliest --state; or take a new application id."
+        )
+    else:
+        advice = (
+            "What it held is gone. Create it where it is missing, and start again: the application"
+            " goes on with what comes."
+        )
     return BrokerError(
-        f"The topic {topic} {what} while the application was running: the offsets committed for"
-        " it, and the state made of it, belong to the old one. Start over under a new"
-        " application id, or reset the application.",
-        topic=topic,
+        f"The topic {topic} {what} while the application was running. {advice}", topic=topic
     )
 
 

@@ -103,6 +103,31 @@ def test_a_missing_module_names_where_it_was_looked_for(folder):
         assert part in text
 
 
+def test_the_likeliest_file_is_named_first(folder):
+    """However many there are."""
+    for number in range(20):
+        (folder / f"a{number}.py").write_text("")
+    (folder / "shop.py").write_text(ONE)
+    for target in ("shpo.py", "shpo"):
+        assert "shop.py, a0.py" in refused(target)
+
+
+def test_a_folder_that_is_no_package(folder):
+    """Python would import it, and find nothing in it."""
+    (folder / "jobs").mkdir()
+    (folder / "jobs" / "shop.py").write_text(ONE)
+    assert "jobs is a folder. Python files in" in refused("jobs")
+
+
+@pytest.mark.parametrize(
+    ("step", "name"), [("group_by_key().count()", "count"), ("group_by(len, key=int)", "group_by")]
+)
+def test_a_missing_name_is_asked_for(folder, step, name):
+    """In words of the step, not of Python's calls."""
+    (folder / "shop.py").write_text(f"{ONE}app.stream('t', key=str, value=str).{step}")
+    assert f"{name} has no name" in refused("shop.py")
+
+
 @pytest.mark.parametrize("target", ["no such thing", "", ":app", "a-b"])
 def test_what_is_neither_module_nor_file(target):
     """It is shown as it was given."""

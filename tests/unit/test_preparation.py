@@ -2,8 +2,9 @@
 
 import pytest
 
-from penstock.errors import BrokerError
-from penstock.runtime.preparation import RECOMMIT_MS, check_version, recommit_ms
+import penstock as ps
+from penstock.errors import BrokerError, TopologyError
+from penstock.runtime.preparation import RECOMMIT_MS, check_topics, check_version, recommit_ms
 
 
 @pytest.mark.parametrize("version", ["2.4-IV1", "2.0", "1.1-IV0", "0.11.0-IV2"])
@@ -27,3 +28,33 @@ def test_offsets_are_committed_again_long_before_they_expire(minutes, expected):
     """Every hour, or ten times in what the broker keeps them."""
     settings = {} if minutes is None else {"offsets.retention.minutes": str(minutes)}
     assert recommit_ms(settings) == expected
+
+
+def missing(topics, existing):
+    """What is said of topics that an application lacks."""
+    app = ps.App("shop", on_error=ps.dead_letter("bad"))
+    app.stream("orders", key=str, value=str).to("sold")
+    with pytest.raises(TopologyError) as error:
+        check_topics(app.topology(), dict.fromkeys(existing, 1), "localhost:9092")
+    assert error.value.topic == topics[0]
+    return str(error.value)
+
+
+def test_all_missing_topics_are_named_at_once():
+    """With who needs them, and the command that creates them."""
+    text = missing(["orders", "sold", "bad"], [])
+    assert "orders (stream-0 reads it), sold (to-1 writes it), bad (dead_letter writes it)" in text
+    assert text.endswith("penstock topics orders sold bad --create 4 --brokers localhost:9092")
+
+
+def test_a_misspelled_topic_is_found_by_its_likeness():
+    """And one that is quite another is not."""
+    assert "There is order." in missing(["orders"], ["order", "sold", "bad", "payments"])
+    assert "There is" not in missing(["orders"], ["sold", "bad", "payments"])
+
+
+def test_one_that_is_there_is_not_missing():
+    """Nothing is said."""
+    app = ps.App("shop")
+    app.stream("orders", key=str, value=str).to("sold")
+    check_topics(app.topology(), {"orders": 1, "sold": 1}, "localhost:9092")

@@ -47,6 +47,14 @@ def test_a_topic_that_is_gone_or_made_anew_stops_the_application(topic, now, sai
     assert error.value.topic == topic
 
 
+def test_what_is_to_be_done_depends_on_what_it_held():
+    """Offsets and state belong to an input; a sink is created again."""
+    with pytest.raises(BrokerError, match="penstock reset app --to earliest --state"):
+        changes(prepared(), found(words=None))
+    with pytest.raises(BrokerError, match="start again: the application goes on"):
+        changes(prepared(), found(out=None))
+
+
 @pytest.mark.parametrize(
     ("topic", "said"),
     [("words", "has 9 partitions now, and had 4.*state of c"), ("b", "read together with a.*stop")],
