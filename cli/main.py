@@ -24,6 +24,7 @@ from penstock.cli.consume import consume
 from penstock.cli.dead_letters import dead_letters
 from penstock.cli.demo import demo
 from penstock.cli.describe import describe
+from penstock.cli.example import example
 from penstock.cli.lag import lag
 from penstock.cli.produce import produce
 from penstock.cli.reset import reset
@@ -97,6 +98,7 @@ app.command()(produce)
 app.command()(consume)
 app.command()(broker)
 app.command()(demo)
+app.command()(example)
 
 
 def main() -> None:

@@ -13,7 +13,7 @@ from tests.installed import ROOT, configuration
 
 SETUPTOOLS = configuration()["tool"]["setuptools"]
 FOLDERS: dict[str, str] = SETUPTOOLS["package-dir"]
-NOT_PACKAGED = {"bench", "tests", "examples"}
+NOT_PACKAGED = {"bench", "tests"}
 
 
 def folders_with_code() -> set[str]:

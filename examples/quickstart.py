@@ -1,7 +1,9 @@
 """Count page views per user, exactly once.
 
-It reads the topic `page-views` and writes every new count to `views-per-user`; both have to
-exist. The brokers are those of PENSTOCK_BROKERS, or localhost:9092.
+It reads the topic `page-views`, leaves the health checks out, and keeps a count for each user in
+RocksDB and in a changelog topic. With each commit it writes the counts that have changed to
+`views-per-user`. Both topics have to exist; the brokers are those of PENSTOCK_BROKERS, or
+localhost:9092.
 """
 
 import msgspec

@@ -1,0 +1,255 @@
+"""The blocks of the project's pages, and what each kind of block has to hold.
+
+Rule 1. Every block is found: fenced ones, whatever their language, and indented ones.
+Rule 2. Every block has exactly one kind. One of no kind, and a line in a block of commands that
+        is no command, are faults; what cannot be checked stands in `EXPLAINED` with its reason.
+Rule 3. An explanation without its block or command is a fault too.
+"""
+
+import contextlib
+import io
+import json
+import re
+import shlex
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import typer.main
+from ruamel.yaml import YAML
+from typer.core import TyperGroup
+
+from penstock.cli.main import app as commands
+
+ROOT = Path(__file__).parent.parent
+PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")])
+FENCE = re.compile(r"^( *)```(\w*)\s*$")
+SHELL = {"sh", "shell", "bash", "console"}
+
+# What is not run here, and why: blocks by page and first line, commands by how they begin.
+EXPLAINED = {
+    "design.md: streams/   → penstock          app, stream, table, grouped: the fluent surface"
+    " (declares, runs nothing)": "a map of folders",
+    "running.md: 10:31:07.214 INFO     worker-1  Task page-views/3 runs from {('page-views', 3):"
+    " 1840}.": "lines of a log, with times in them",
+    "running.md: shop/.slots/0.id                     the identity of this host's first worker":
+        "a map of folders",
+    "running.md: Restoring views-per-user/0,3: 1200000 records in 3.0 s (400000 records/s), at most"
+    " 800000 left, time left 0:00:02.": "lines of a log, with times in them",
+}  # fmt: skip
+NOT_PARSED = {
+    "penstock --install-completion": "it writes to the shell's own files at once",
+    "docker compose": "there are no containers where the tests run",
+    "useradd": "it changes the machine",
+    "systemctl": "it changes the machine",
+    "cp deploy/penstock@.service": "it changes the machine",
+    "pip install": "it needs the network; .ci/run installs the wheel",
+    "git clone": "it needs the network",
+    "python -m venv": ".ci/setup makes one in each run",
+    "source .venv/bin/activate": "it is for a person's shell",
+}
+
+
+@dataclass
+class Block:
+    """A block of a page.
+
+    Attributes:
+        line: where its text begins.
+        language: what its fence says; None for an indented one.
+        gap: whether prose stands between it and the block before.
+    """
+
+    page: str
+    line: int
+    language: str | None
+    text: str
+    gap: bool = True
+
+    @property
+    def first(self) -> str:
+        """How explanations name it."""
+        return f"{self.page}: {self.text.strip().splitlines()[0].strip()}"
+
+    def __str__(self) -> str:
+        return f"{self.page}:{self.line}"
+
+
+def blocks(page: str, text: str) -> list[Block]:
+    """Find the blocks of a page."""
+    found: list[Block] = []
+    lines = text.splitlines()
+    number, prose = 0, True
+    while number < len(lines):
+        fence = FENCE.match(lines[number])
+        if fence:
+            end = next(n for n in range(number + 1, len(lines)) if lines[n].strip() == "```")
+            body = "\n".join(line[len(fence[1]) :] for line in lines[number + 1 : end])
+            found.append(Block(page, number + 2, fence[2], body, prose))
+            number, prose = end + 1, False
+        elif _begins_indented(lines, number):
+            end = _end_of_indented(lines, number)
+            body = "\n".join(line[4:] for line in lines[number:end])
+            found.append(Block(page, number + 1, None, body, prose))
+            number, prose = end, False
+        else:
+            prose = prose or bool(lines[number].strip())
+            number += 1
+    return found
+
+
+def _begins_indented(lines: list[str], number: int) -> bool:
+    """Indented by four behind an empty line, and not a paragraph of a list."""
+    if not lines[number].startswith("    ") or not lines[number].strip():
+        return False
+    if number == 0 or lines[number - 1].strip():
+        return False
+    before = next((line for line in reversed(lines[:number]) if line[:1].strip()), "")
+    return not re.match(r"([-*+]|\d+\.) ", before)
+
+
+def _end_of_indented(lines: list[str], number: int) -> int:
+    end = number
+    while number < len(lines) and (not lines[number].strip() or lines[number].startswith("    ")):
+        number += 1
+        if lines[number - 1].strip():
+            end = number
+    return end
+
+
+def kind_of(block: Block) -> str:
+    """Say what a block is; "" is a fault."""
+    if block.first in EXPLAINED:
+        return "explained"
+    if block.language in {"python", "json", "yaml"}:
+        return block.language
+    if block.language in SHELL or (block.language is None and is_command(block.text)):
+        return "shell"
+    if block.language in {"", "text"} and not block.gap:
+        return "output"
+    return ""
+
+
+def is_command(text: str) -> bool:
+    """Whether a block begins with a command that is known here."""
+    first = next(iter(command_lines(text)), "")
+    return first.split(" ")[0] in {"penstock", "make", "python", "pip", "docker", "useradd", "git"}
+
+
+def command_lines(text: str) -> list[str]:
+    """Return the commands of a block, without comments, continued lines joined."""
+    joined = re.sub(r"\\\n\s*", "", text)
+    found = [shlex.join(shlex.split(line, comments=True)) for line in joined.splitlines()]
+    return [line for line in found if line]
+
+
+@dataclass
+class Page:
+    """A page whose programs run in one namespace, one after the other, as a reader types them."""
+
+    name: str
+    blocks: list[Block]
+    names: dict[str, Any] = field(default_factory=lambda: {"__name__": "page"})
+
+    @property
+    def pairs(self) -> Iterator[tuple[Block, Block | None]]:
+        """Each block, with the output that stands right behind it."""
+        for block, after in zip(self.blocks, [*self.blocks[1:], None], strict=True):
+            yield block, after if after and kind_of(after) == "output" else None
+
+    def check(self) -> list[str]:
+        """Return what is wrong with its blocks."""
+        faults: list[str] = []
+        for block, output in self.pairs:
+            try:
+                self._check(block, output)
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is the block's fault
+                faults.append(f"{block}: {type(error).__name__}: {error}")
+        return faults
+
+    def _check(self, block: Block, output: Block | None) -> None:
+        kind = kind_of(block)
+        if not kind:
+            raise AssertionError("a block of no kind: make it one, or explain it in EXPLAINED")
+        if kind == "python":
+            self._run(block, output)
+        elif kind == "shell":
+            for line in command_lines(block.text):
+                check_command(line)
+        elif kind == "json":
+            for line in block.text.splitlines():
+                json.loads(line)
+        elif kind == "yaml":
+            assert YAML(typ="safe").load(block.text)
+
+    def _run(self, block: Block, output: Block | None) -> None:
+        said = io.StringIO()
+        file = named_file(block) or self.name
+        with contextlib.redirect_stdout(said):
+            exec(compile(block.text, file, "exec"), self.names)
+        for name in [name for name in self.names if name.startswith("test_")]:
+            self.names.pop(name)()
+        if output is not None:
+            assert said.getvalue().strip() == output.text.strip(), said.getvalue()
+
+
+def named_file(block: Block) -> str | None:
+    """Return the file that a program is to be put into, if its first line is its name."""
+    found = re.match(r"# (\w+\.py)\b", block.text)
+    return found[1] if found else None
+
+
+def load(file: Path) -> Page:
+    """Read a page."""
+    return Page(file.name, blocks(file.name, file.read_text()))
+
+
+def check_command(line: str) -> None:
+    """Hold a command against the command line, the Makefile or the tree.
+
+    Raises:
+        AssertionError: if it is none of what is known.
+        Exception: typer's usage error, if `penstock` does not take it.
+    """
+    if any(line.startswith(start) for start in NOT_PARSED):
+        return
+    program, *arguments = shlex.split(line)
+    checks: dict[str, Callable[[list[str]], None]] = {
+        "penstock": parse,
+        "make": _check_make,
+        "python": _check_python,
+    }
+    assert program in checks, f"{program!r} is no command that is known here: {line}"
+    checks[program](arguments)
+
+
+def parse(arguments: list[str]) -> None:
+    """Let the real command line take its arguments, up to calling the command."""
+    command = typer.main.get_command(commands)
+    context = command.make_context("penstock", list(arguments))
+    with context:
+        while isinstance(command, TyperGroup):
+            left = [*context._protected_args, *context.args]
+            name, found, left = command.resolve_command(context, left)
+            assert found is not None, name
+            command = found
+            context = command.make_context(str(name), left, parent=context)
+
+
+def _check_make(arguments: list[str]) -> None:
+    verbs = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.M)
+    for argument in arguments:
+        name, _, value = argument.partition("=")
+        if name == "ARGS":
+            missing = [p for p in value.split() if "/" in p and not (ROOT / p).exists()]
+            assert not missing, f"there is no {missing}"
+        else:
+            assert name in {*verbs, "PYTHON"}, f"the Makefile has no {name}"
+
+
+def _check_python(arguments: list[str]) -> None:
+    if arguments[0] == "-m":
+        assert arguments[1] in {"pytest", "bench", "bench.publish"}, arguments
+    else:
+        assert re.fullmatch(r"\w+\.py", arguments[0]), arguments

@@ -1,0 +1,66 @@
+"""What the examples have to put out, recounted from their events without the framework."""
+
+import json
+import math
+from collections import Counter, defaultdict
+from pathlib import Path
+from typing import Any
+
+from penstock import examples
+
+FOLDER = Path(str(examples.__file__)).parent
+RADIUS_KM = 6371.0
+
+
+def events(example: str) -> list[tuple[str | None, str]]:
+    """Return keys and values as they stand in the file."""
+    rows = (FOLDER / f"{example.replace('-', '_')}.tsv").read_text().splitlines()
+    return [
+        (a if tab else None, b if tab else a) for a, tab, b in (r.partition("\t") for r in rows)
+    ]
+
+
+def views_per_user() -> dict[str, int]:
+    views = [json.loads(value) for _, value in events("quickstart")]
+    return Counter(view["user"] for view in views if view["page"] != "/health")
+
+
+def words() -> dict[str, int]:
+    """Letters and apostrophes make words; quotation marks are no apostrophes here."""
+    text = " ".join(value for _, value in events("word-count")).lower()
+    return Counter("".join(c if c.isalpha() or c == "'" else " " for c in text).split())
+
+
+def station_totals() -> dict[str, dict[str, Any]]:
+    durations: dict[str, list[int]] = defaultdict(list)
+    for _, value in events("several-workers"):
+        trip = json.loads(value)
+        if trip["duration_s"] >= 60:
+            durations[trip["start_station"]].append(trip["duration_s"])
+    return {
+        station: {"trips": len(found), "minutes": sum(found) / 60}
+        for station, found in durations.items()
+    }
+
+
+def average_power() -> list[tuple[str, float]]:
+    found: list[tuple[str, float]] = []
+    for meter, value in events("dead-letters"):
+        try:
+            reading = json.loads(value)
+            found.append((str(meter), float(reading["kwh"]) * 60 / reading["minutes"]))
+        except (ValueError, ZeroDivisionError):
+            continue
+    return found
+
+
+def distance_km(start: tuple[float, float], end: tuple[float, float]) -> float:
+    """The angle between two vectors from the centre of the earth, times its radius."""
+    a, b = map(_vector, (start, end))
+    return RADIUS_KM * math.acos(sum(x * y for x, y in zip(a, b, strict=True)))
+
+
+def _vector(at: tuple[float, float]) -> tuple[float, float, float]:
+    latitude, longitude = map(math.radians, at)
+    across = math.cos(latitude)
+    return across * math.cos(longitude), across * math.sin(longitude), math.sin(latitude)

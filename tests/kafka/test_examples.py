@@ -1,0 +1,110 @@
+"""`penstock example NAME` on the real broker: its outputs are right, and nothing of it is left."""
+
+import re
+
+import pytest
+from typer.testing import CliRunner
+
+from penstock.cli.cluster import connect
+from penstock.cli.main import app as commands
+from penstock.testing.kafka_server import KafkaServer
+from tests import example_outputs
+from tests.kafka.commands import refusal
+from tests.kafka.conftest import create_topic
+
+pytestmark = pytest.mark.kafka
+
+
+def run(kafka: KafkaServer, name: str) -> dict[str, list[tuple[str, str]]]:
+    """Run an example; return keys and values that it shows of each topic."""
+    done = CliRunner().invoke(commands, ["example", name, "--brokers", kafka.bootstrap_servers])
+    assert done.exit_code == 0, (done.output, done.exception)
+    shown: dict[str, list[tuple[str, str]]] = {}
+    rows: list[tuple[str, str]] = []
+    for line in done.stdout.splitlines():
+        title = re.match(r"(\S+) has \d+ records.*:$", line)
+        if title:
+            rows = shown.setdefault(title[1], [])
+        elif line.startswith("  "):
+            key, _, value = line.strip().partition("  ")
+            rows.append((key, value.strip()))
+    return shown
+
+
+def topics(kafka: KafkaServer) -> set[str]:
+    """All but Kafka's own."""
+    return {name for name in connect(kafka.bootstrap_servers).topics() if name[:2] != "__"}
+
+
+def numbers(rows: list[tuple[str, str]]) -> dict[str, int]:
+    return {key: int(value) for key, value in rows}
+
+
+def test_quickstart(kafka: KafkaServer) -> None:
+    before = topics(kafka)
+    shown = run(kafka, "quickstart")
+    assert numbers(shown["views-per-user"]) == example_outputs.views_per_user()
+    assert len(shown["page-views"]) == len(example_outputs.events("quickstart"))
+    assert topics(kafka) == before
+
+
+def test_it_may_be_run_again(kafka: KafkaServer) -> None:
+    """Counts begin anew: offsets and state went with the topics."""
+    for _ in range(2):
+        assert numbers(run(kafka, "quickstart")["views-per-user"])["ann"] == 5
+
+
+def test_word_count(kafka: KafkaServer) -> None:
+    expected = example_outputs.words()
+    shown = dict(run(kafka, "word-count")["words"])
+    more = [key for key in shown if key.startswith("and ")]  # and 89 more
+    assert more == [f"and {len(expected) - 12} more"]
+    found = numbers([(key, value) for key, value in shown.items() if key not in more])
+    assert len(found) == 12
+    assert {word: expected[word] for word in found} == found
+
+
+def test_enrichment(kafka: KafkaServer) -> None:
+    shown = run(kafka, "enrichment")
+    assert len(shown["flights-enriched"]) == 9
+    assert '"destination":"New York"' in dict(shown["flights-enriched"])["LH400"]
+    assert [key for key, _ in shown["flights-unknown"]] == ["LX40"]
+    assert "KeyError in map-1" in shown["flights-unknown"][0][1]
+
+
+def test_dead_letters(kafka: KafkaServer) -> None:
+    shown = run(kafka, "dead-letters")
+    assert len(shown["meter-power"]) == len(example_outputs.average_power())
+    dead = " ".join(value for _, value in shown["readings-dead"])
+    assert len(shown["readings-dead"]) == 3
+    for error in ("ValidationError", "ZeroDivisionError", "DecodeError"):
+        assert error in dead
+
+
+def test_several_workers(kafka: KafkaServer) -> None:
+    name = "several-workers"
+    done = CliRunner().invoke(commands, ["example", name, "--brokers", kafka.bootstrap_servers])
+    assert done.exit_code == 0, (done.output, done.exception)
+    shares = re.findall(r"^Worker ([12]) has (.*)\.$", done.stdout, re.M)
+    assert [number for number, _ in shares] == ["1", "2"]
+    assert all("bike-" in share for _, share in shares)
+    for station, total in example_outputs.station_totals().items():
+        assert re.search(rf'{re.escape(station)} +{{"trips":{total["trips"]},', done.stdout)
+
+
+def test_a_topic_that_is_there_already_is_left_alone(kafka: KafkaServer) -> None:
+    servers = kafka.bootstrap_servers
+    create_topic(servers, "flights", 1)
+    try:
+        said = refusal("example", "enrichment", brokers=servers)
+        assert f"{servers} has flights already" in said
+        assert "flights" in connect(servers).topics()
+    finally:
+        connect(servers).delete(["flights"])
+
+
+def test_it_brings_its_own_broker() -> None:
+    done = CliRunner().invoke(commands, ["example", "quickstart"])
+    assert done.exit_code == 0, (done.output, done.exception)
+    assert "Apache Kafka is up at 127.0.0.1:" in done.stdout
+    assert re.search(r"^  ann +5$", done.stdout, re.M)
