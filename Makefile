@@ -5,7 +5,7 @@ INSTALL := editable
 BIN     := $(VENV)/bin
 READY   := $(VENV)/.ready
 
-.PHONY: demo test chaos sim lint bench clean
+.PHONY: demo test chaos sim lint bench docs clean
 
 demo: $(READY)
 	$(BIN)/penstock demo $(ARGS)
@@ -24,6 +24,9 @@ lint: $(READY)
 
 bench: $(READY)
 	$(BIN)/python -m bench $(ARGS)
+
+docs: $(READY)
+	$(BIN)/python .ci/reference.py
 
 clean:
 	rm -rf .venv .venv-ci build penstock.egg-info

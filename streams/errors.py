@@ -13,7 +13,17 @@ well, so that a handler never parses text; those that do not apply are None.
 
 
 class PenstockError(Exception):
-    """The root of all errors of Penstock, with the coordinates of what failed."""
+    """The root of all errors of Penstock, with the coordinates of what failed.
+
+    Args:
+        message: what happened, where, and what to do.
+        topic: the topic that it is about; this and the others are attributes, None where they
+            do not apply.
+        partition: its partition.
+        offset: the offset of the record there.
+        operator: the step of the topology, as `describe()` names it.
+        store: the name of the store.
+    """
 
     def __init__(
         self,

@@ -90,13 +90,20 @@ class Stream(Generic[K_co, V_co]):
     @overload
     def filter(self, f: Callable[[V_co], object]) -> "Stream[K_co, V_co]": ...
     def filter(self, f: Callable[[V_co], Any]) -> "Stream[K_co, Any]":
-        """Keep the records for whose value the function returns something true."""
+        """Keep the records for whose value a function returns something true.
+
+        Args:
+            f: a function of the value; one that returns a TypeIs narrows the value's type.
+        """
         return self._then("filter", Filter(f), self._node.value, where(f))
 
     def peek(self, f: Callable[[V_co], object]) -> "Stream[K_co, V_co]":
         """Call a function with each value, for its side effect.
 
         The call is not part of the transaction: a batch that is aborted is read again.
+
+        Args:
+            f: a function of the value; what it returns is ignored.
         """
         return self._then("peek", Peek(f), self._node.value, where(f))
 
@@ -255,7 +262,11 @@ class Stream(Generic[K_co, V_co]):
         return add_table(self._declaration, self._node, name)
 
     def merge(self, *others: "Stream[K2, V2]") -> "Stream[K_co | K2, V_co | V2]":
-        """Take the records of several streams as one; there is no order between them."""
+        """Take the records of several streams as one; there is no order between them.
+
+        Args:
+            others: streams of the same application.
+        """
         nodes = [self._node, *(other._node for other in others)]
         first = nodes[0]
         node = self._declaration.add(
@@ -271,6 +282,9 @@ class Stream(Generic[K_co, V_co]):
         """Split the stream: each record goes to the first branch whose predicate is true.
 
         A record that satisfies none is dropped; end with `lambda value: True` to keep it.
+
+        Args:
+            predicates: functions of the value, asked in this order; a branch for each.
         """
         route = self._then("branch", Route(predicates), self._node.value, f"{len(predicates)} ways")
         return tuple(

@@ -6,26 +6,39 @@ Rule 2. Every block has exactly one kind. One of no kind, and a line in a block 
 Rule 3. An explanation without its block or command is a fault too.
 """
 
+import ast
 import contextlib
+import doctest
 import io
 import json
 import re
 import shlex
+import sys
+import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import typer.main
 from ruamel.yaml import YAML
 from typer.core import TyperGroup
 
+import penstock
+import penstock.serde
+import penstock.testing
 from penstock.cli.main import app as commands
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")])
 FENCE = re.compile(r"^( *)```(\w*)\s*$")
 SHELL = {"sh", "shell", "bash", "console"}
+PROGRAMS = {"penstock", "make", "python", "python3", "pip", "docker", "useradd"}
+
+# Where a page is run as a whole, if not by tests/unit/test_docs.py.
+NEEDS_BROKER = {"testing.md"}  # tests/kafka/test_pages.py
+FOLLOWED = {"quickstart.md"}  # tests/kafka/test_quickstart.py, its commands too
 
 # What is not run here, and why: blocks by page and first line, commands by how they begin.
 EXPLAINED = {
@@ -45,8 +58,7 @@ NOT_PARSED = {
     "systemctl": "it changes the machine",
     "cp deploy/penstock@.service": "it changes the machine",
     "pip install": "it needs the network; .ci/run installs the wheel",
-    "git clone": "it needs the network",
-    "python -m venv": ".ci/setup makes one in each run",
+    "python3 -m venv": ".ci/setup makes one in each run",
     "source .venv/bin/activate": "it is for a person's shell",
 }
 
@@ -122,7 +134,7 @@ def kind_of(block: Block) -> str:
     """Say what a block is; "" is a fault."""
     if block.first in EXPLAINED:
         return "explained"
-    if block.language in {"python", "json", "yaml"}:
+    if block.language in {"python", "pycon", "pyi", "json", "yaml"}:
         return block.language
     if block.language in SHELL or (block.language is None and is_command(block.text)):
         return "shell"
@@ -134,7 +146,7 @@ def kind_of(block: Block) -> str:
 def is_command(text: str) -> bool:
     """Whether a block begins with a command that is known here."""
     first = next(iter(command_lines(text)), "")
-    return first.split(" ")[0] in {"penstock", "make", "python", "pip", "docker", "useradd", "git"}
+    return first.split(" ")[0] in PROGRAMS
 
 
 def command_lines(text: str) -> list[str]:
@@ -155,26 +167,33 @@ class Page:
     @property
     def pairs(self) -> Iterator[tuple[Block, Block | None]]:
         """Each block, with the output that stands right behind it."""
-        for block, after in zip(self.blocks, [*self.blocks[1:], None], strict=True):
+        for block, after in zip(self.blocks, [*self.blocks[1:], None], strict=False):
             yield block, after if after and kind_of(after) == "output" else None
 
     def check(self) -> list[str]:
         """Return what is wrong with its blocks."""
         faults: list[str] = []
+        modules: list[str] = []
         for block, output in self.pairs:
             try:
-                self._check(block, output)
+                self._check(block, output, modules)
             except Exception as error:  # noqa: BLE001 - whatever it is, it is the block's fault
-                faults.append(f"{block}: {type(error).__name__}: {error}")
+                faults.append(f"{block}: {type(error).__name__}: {error}{_line(error, block)}")
+        for name in modules:
+            sys.modules.pop(name, None)
         return faults
 
-    def _check(self, block: Block, output: Block | None) -> None:
+    def _check(self, block: Block, output: Block | None, modules: list[str]) -> None:
         kind = kind_of(block)
-        if not kind:
-            raise AssertionError("a block of no kind: make it one, or explain it in EXPLAINED")
+        assert kind, "a block of no kind: make it one, or explain it in EXPLAINED"
         if kind == "python":
-            self._run(block, output)
+            self._run(block, output, modules)
+        elif kind == "pycon":
+            self._try(block)
+        elif kind == "pyi":
+            ast.parse(block.text if re.match(r"\w+: ", block.text) else f"def {block.text}: ...")
         elif kind == "shell":
+            assert output is None or self.name in FOLLOWED, "an output that nobody compares"
             for line in command_lines(block.text):
                 check_command(line)
         elif kind == "json":
@@ -183,15 +202,41 @@ class Page:
         elif kind == "yaml":
             assert YAML(typ="safe").load(block.text)
 
-    def _run(self, block: Block, output: Block | None) -> None:
+    def _try(self, block: Block) -> None:
+        """Run an example of the interactive interpreter."""
+        modules = (penstock, penstock.serde, penstock.testing)
+        names = {name: getattr(module, name) for module in modules for name in module.__all__}
+        test = doctest.DocTestParser().get_doctest(
+            block.text, {"ps": penstock, **names}, str(block), None, None
+        )
         said = io.StringIO()
-        file = named_file(block) or self.name
+        failed, _ = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS).run(test, out=said.write)
+        assert not failed, said.getvalue()
+
+    def _run(self, block: Block, output: Block | None, modules: list[str]) -> None:
+        """Run a program; one that is a file can be imported by those behind it."""
+        file = named_file(block)
+        if file is not None:
+            module = ModuleType(file.removesuffix(".py"))
+            sys.modules[module.__name__] = module
+            modules.append(module.__name__)
+            self.names = module.__dict__
+        said = io.StringIO()
         with contextlib.redirect_stdout(said):
-            exec(compile(block.text, file, "exec"), self.names)
-        for name in [name for name in self.names if name.startswith("test_")]:
-            self.names.pop(name)()
+            exec(compile(block.text, file or self.name, "exec"), self.names)
+            for name in [name for name in self.names if name.startswith("test_")]:
+                self.names.pop(name)()
         if output is not None:
             assert said.getvalue().strip() == output.text.strip(), said.getvalue()
+
+
+def _line(error: Exception, block: Block) -> str:
+    """Name the last line of a program that was being run."""
+    names = {block.page, named_file(block)}
+    ran = [at.lineno for at in traceback.extract_tb(error.__traceback__) if at.filename in names]
+    if not ran or ran[-1] is None:
+        return ""
+    return f" at line {block.line + ran[-1] - 1}: {block.text.splitlines()[ran[-1] - 1].strip()}"
 
 
 def named_file(block: Block) -> str | None:

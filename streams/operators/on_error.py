@@ -8,7 +8,14 @@ from penstock.errors import TopologyError
 
 @dataclass(frozen=True)
 class DeadLetter:
-    """Write such records to a topic; made by `dead_letter`."""
+    """Write such records to a topic; made by `dead_letter`.
+
+    Attributes:
+        topic: where to.
+        max_ratio: which share of a partition's last 10,000 records may fail.
+        max_run: how many in a row may fail; None is no limit.
+        payload: whether key and value are written.
+    """
 
     topic: str
     max_ratio: float

@@ -53,12 +53,19 @@ class Query:
         return self._error
 
     def stop(self, timeout: Duration = "30s") -> None:
-        """Stop the application: its open batch is committed or aborted first."""
+        """Stop the application: its open batch is committed or aborted first.
+
+        Args:
+            timeout: how long to wait for its end; it goes on ending after that.
+        """
         self._stop()
         self._ended.wait(milliseconds(timeout) / 1000)
 
     def await_termination(self, timeout: Duration | None = None) -> bool:
         """Wait until the application has ended, and return whether it has.
+
+        Args:
+            timeout: how long to wait; left out, as long as it takes.
 
         Raises:
             PenstockError: the error that ended it.
@@ -69,7 +76,11 @@ class Query:
         return ended
 
     def watch(self, work: Callable[[], None]) -> None:
-        """Do the work and note how it ends; called in the application's own thread."""
+        """Do the work and note how it ends; called in the application's own thread.
+
+        Args:
+            work: the whole run of the application.
+        """
         try:
             work()
         except Exception as error:  # noqa: BLE001 - the handle carries whatever it was

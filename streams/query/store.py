@@ -19,6 +19,9 @@ class Store(Generic[K, V]):
     def get(self, key: K) -> V | None:
         """Return the value of a key, None where there is none.
 
+        Args:
+            key: of the table's key type.
+
         Raises:
             TypeError: if the key is not of the table's key type.
         """

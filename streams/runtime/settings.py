@@ -170,7 +170,14 @@ class WorkerSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """All settings beside the application's own: groups of named values."""
+    """All settings beside the application's own: groups of named values.
+
+    Attributes:
+        kafka: how to talk to the cluster.
+        state: local state.
+        commit: when a batch ends.
+        worker: the worker as a process and as a member of the group.
+    """
 
     kafka: KafkaSettings = field(default_factory=KafkaSettings)
     state: StateSettings = field(default_factory=StateSettings)

@@ -82,7 +82,17 @@ class TestTopic(Generic[K, V]):
         at: int | None = None,
         headers: Sequence[tuple[str, bytes | None]] | None = None,
     ) -> None:
-        """Send one record as bytes, for what no type would write."""
+        """Send one record as bytes, for what no type would write.
+
+        Args:
+            value: the value's bytes; None is a null.
+            key: the key's bytes; None is a null.
+            at: its timestamp, as for `send`.
+            headers: pairs of name and bytes.
+
+        Raises:
+            PenstockError: as `send` does.
+        """
         timestamp = self._driver.now if at is None else at
         self._driver._send(self._name, (key, value, timestamp, list(headers) if headers else None))
 
@@ -151,6 +161,9 @@ class TestDriver:
 
         A pattern of the application matches the topics that are named here.
 
+        Args:
+            topic: a Topic, or the name of one that the application reads or writes.
+
         Raises:
             TopologyError: if it is a name that the application neither reads nor writes.
         """
@@ -168,6 +181,9 @@ class TestDriver:
 
     def store(self, table: Table[K, V]) -> Store[K, V]:
         """Return the store of a table.
+
+        Args:
+            table: as the application declares it.
 
         Raises:
             TopologyError: if the application has no such store.
@@ -188,7 +204,11 @@ class TestDriver:
         self._run()
 
     def advance(self, by: Duration) -> None:
-        """Move the clock forward."""
+        """Move the clock forward.
+
+        Args:
+            by: how far.
+        """
         self.now += milliseconds(by)
 
     def crash(self) -> None:

@@ -104,10 +104,12 @@ exec "$@" 3<&-
 class KafkaServer:
     """Run a real Apache Kafka on loopback while the context lasts.
 
-    `nodes` is 1 or 3. `data` keeps the data in a folder of yours, and a later server on it goes
-    on from there; without it a temporary folder is removed at close. `port` is the port of the
-    first node; the others, and all of them without it, are free ones. `settings` are Kafka's
-    broker settings and win over ours.
+    Args:
+        nodes: how many, 1 or 3.
+        data: a folder of yours for the data; a later server on it goes on from there. Left
+            out, it is a temporary one, which is removed at close.
+        port: of the first node; the others, and all of them without it, have free ones.
+        settings: Kafka's broker settings; they win over ours.
 
     >>> with KafkaServer() as kafka:  # doctest: +SKIP
     ...     app = ps.App("page-views", brokers=kafka.bootstrap_servers)

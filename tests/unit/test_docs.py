@@ -1,37 +1,148 @@
-"""What the documentation shows is what comes out."""
+"""Every block of every page holds: programs run and print what they show, commands exist.
 
-import io
+The kinds of blocks and the list of those that are explained instead: `tests.documents`.
+"""
+
+import importlib.util
 import re
-from contextlib import redirect_stdout
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
-DOCS = Path(__file__).parents[2] / "docs"
+from tests import documents
+from tests.documents import (
+    EXPLAINED,
+    NEEDS_BROKER,
+    NOT_PARSED,
+    PAGES,
+    ROOT,
+    Page,
+    command_lines,
+    kind_of,
+)
+from tests.readme_table import differences
+
+NEEDS_REGISTRY = {"avro.md"}  # Confluent's client, of the extra penstock[registry]
 
 
-@pytest.mark.parametrize("page", ["concepts.md", "errors.md"])
-def test_programs_print_what_stands_behind_them(page: str) -> None:
-    text = (DOCS / page).read_text()
-    program, shown = re.findall(r"```(?:python)?\n(.*?)```", text, re.DOTALL)
-    said = io.StringIO()
-    with redirect_stdout(said):
-        exec(compile(program, "words.py", "exec"), {"__name__": "words"})
-    assert said.getvalue().strip() == shown.strip()
+@pytest.mark.parametrize("file", PAGES, ids=lambda file: file.name)
+def test_every_block_of_a_page_holds(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if file.name in NEEDS_REGISTRY and importlib.util.find_spec("httpx2") is None:
+        pytest.skip("needs penstock[registry]")
+    monkeypatch.delenv("PENSTOCK_BROKERS", raising=False)
+    page = documents.load(file)
+    if file.name in NEEDS_BROKER:  # its programs run in tests/kafka/test_pages.py
+        page.blocks = [block for block in page.blocks if kind_of(block) != "python"]
+    assert page.check() == []
 
 
-def test_the_programs_about_avro_run() -> None:
-    """One after the other, as a reader would type them."""
-    pytest.importorskip("httpx2", reason="needs penstock[registry]")
-    names: dict[str, object] = {"__name__": "orders"}
-    blocks = re.findall(r"```python\n(.*?)```", (DOCS / "avro.md").read_text(), re.DOTALL)
-    assert len(blocks) == 3
-    for block in blocks:
-        exec(compile(block, "avro.md", "exec"), names)
+def test_blocks_are_found_whatever_they_are_written_as() -> None:
+    """As many as a plain count of fences and of indented lines behind an empty one says."""
+    for file in PAGES:
+        text = file.read_text()
+        found = documents.blocks(file.name, text)
+        fenced = [block for block in found if block.language is not None]
+        assert 2 * len(fenced) == len(re.findall(r"^ *```", text, re.M)), file.name
+        outside = re.sub(r"^( *)```.*?^ *```", "", text, flags=re.M | re.S)
+        starts = re.findall(r"\n[ \t]*\n {4}(?! *[-*] )\S", outside)
+        assert len(found) - len(fenced) <= len(starts), file.name
+    kinds = Counter(kind_of(b) for f in PAGES for b in documents.blocks(f.name, f.read_text()))
+    assert kinds["python"] > 10
+    assert kinds["shell"] > 10
 
 
-@pytest.mark.parametrize("page", sorted(DOCS.glob("*.md")), ids=lambda page: page.name)
+def test_no_explanation_outlives_what_it_explains() -> None:
+    every = [block for f in PAGES for block in documents.blocks(f.name, f.read_text())]
+    assert set(EXPLAINED) - {block.first for block in every} == set()
+    said = [
+        line for block in every if kind_of(block) == "shell" for line in command_lines(block.text)
+    ]
+    unused = {start for start in NOT_PARSED if not any(line.startswith(start) for line in said)}
+    assert unused == set()
+
+
+FAULTS = {
+    "a program that raises": "```python\nraise ValueError\n```",
+    "a program with another output": "```python\nprint(1)\n```\n\n```\n2\n```",
+    "an assertion that fails": "```python\nassert 1 == 2\n```",
+    "a test that fails": "```python\ndef test_it() -> None:\n    assert False\n```",
+    "an example with another result": "```pycon\n>>> 1 + 1\n3\n```",
+    "a signature that is none": "```pyi\nrun(self -> None\n```",
+    "a command that is none": "Text\n\n    penstock lagg shop",
+    "an option that is none": "Text\n\n    penstock run shop.py --worker 2",
+    "an argument that is missing": "```sh\npenstock lag\n```",
+    "a second line that is wrong": "Text\n\n    penstock lag shop\n    penstock shop",
+    "a continued line that is wrong": "Text\n\n    penstock lag shop \\\n        --jason",
+    "a verb that the Makefile lacks": "Text\n\n    make coffee",
+    "tests that are not there": "Text\n\n    make test ARGS=tests/nowhere",
+    "another program": "```sh\nkafka-topics.sh --list\n```",
+    "JSON that is none": "```json\n{\n```",
+    "YAML that is none": "```yaml\na: [\n```",
+    "a fence without a language": "Text\n\n```\nwhatever\n```",
+    "a fence of another language": "```java\nclass A {}\n```",
+    "an output of a command": "Text\n\n    penstock describe shop.py\n\n```\nwhatever\n```",
+    "an output behind prose": "```python\nprint(1)\n```\n\nIt prints\n\n```\n1\n```",
+    "an indented block of nothing known": "Text\n\n    whatever",
+}
+
+
+@pytest.mark.parametrize("text", FAULTS.values(), ids=FAULTS)
+def test_a_page_with_a_fault_is_found_out(text: str) -> None:
+    good = "# Page\n\n```python\nx = 1\nprint(x)\n```\n\n```\n1\n```\n\n    penstock lag shop  # fine\n"
+    assert Page("page.md", documents.blocks("page.md", good)).check() == []
+    bad = f"{good}\nText.\n\n{text}\n"
+    assert len(Page("page.md", documents.blocks("page.md", bad)).check()) == 1
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_lead_somewhere(page: Path) -> None:
-    """Every relative link names a file that exists."""
-    links = re.findall(r"\]\(([^)#:]+)\)", page.read_text())
-    assert [link for link in links if not (page.parent / link).exists()] == []
+    """Every relative link names a file that exists, and a heading that it has."""
+    links = re.findall(r"\]\(([^):]*?)(?:#([^)]*))?\)", page.read_text())
+    assert [link for link, _ in links if not (page.parent / link).exists()] == []
+    for link, anchor in links:
+        if anchor:
+            target = page.parent / link if link else page
+            assert anchor in headings(target.read_text()), f"{link}#{anchor}"
+
+
+def headings(text: str) -> set[str]:
+    """The anchors of a page's headings, as GitHub makes them."""
+    titles = re.findall(r"^#+ (.*)$", text, re.M)
+    kept = [re.sub(r"[^\w\- ]", "", title.lower()) for title in titles]
+    return {title.replace(" ", "-") for title in kept}
+
+
+def test_every_page_is_reached_from_the_readme() -> None:
+    reached, ahead = set[Path](), [ROOT / "README.md"]
+    while ahead:
+        page = ahead.pop()
+        if page in reached or page.suffix != ".md":
+            continue
+        reached.add(page)
+        links = re.findall(r"\]\(([^)#:]+)", page.read_text())
+        ahead += [(page.parent / link).resolve() for link in links]
+    assert {page.name for page in PAGES} - {page.name for page in reached} == set()
+
+
+def test_the_readmes_table_is_the_benchmarks() -> None:
+    readme, bench = (ROOT / "README.md").read_text(), (ROOT / "bench" / "README.md").read_text()
+    assert differences(readme, bench) == []
+
+
+@pytest.mark.parametrize(
+    ("was", "told"),
+    [
+        ("| 489 k |", "| 490 k |"),
+        ("| 2.9 |", "| 3.1 |"),
+        ("187 · 172 · 227 · 217", "187 · 172 · 227 · 200"),
+        ("0.55 · 0.52", "0.50 · 0.52"),
+        ("p99, ms | 32 |", "p99, ms | 30 |"),
+        ("0.2 · 0.4 · 0.8", "0.2 · 0.4 · 0.7"),
+        ("| start to first commit, s | 0.4 | 2.0 | 0.23 |", "| start, s | 0.4 | 2.0 | 0.23 |"),
+    ],
+)
+def test_a_figure_that_differs_is_found_out(was: str, told: str) -> None:
+    readme, bench = (ROOT / "README.md").read_text(), (ROOT / "bench" / "README.md").read_text()
+    assert was in readme
+    assert differences(readme.replace(was, told), bench) != []
