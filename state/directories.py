@@ -159,7 +159,8 @@ def lock_store(folder: Path, wait: Callable[[], bool]) -> Lock:
             return lock
         if not wait():
             raise StateError(
-                f"Another process holds the store in {folder} (fuser {path} names it)."
+                f"Another process holds the store in {folder} (fuser {path} names it). Stop it,"
+                " or wait until it has ended, and start again."
             )
 
 

@@ -270,7 +270,7 @@ def _resolve(
     if isinstance(source, Topic):
         if key is not None or value is not None:
             raise TopologyError(
-                f"Topic {source.name!r} has its types already: leave key= and value= out."
+                f"Topic {source.name!r} has its types already. Leave key= and value= out."
             )
         return (source.name,), source, None
     pattern = source if isinstance(source, re.Pattern) else None

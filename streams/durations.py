@@ -36,5 +36,5 @@ def milliseconds(duration: Duration) -> int:
             )
         total = round(float(match[1]) * _UNIT_MS[match[2]])
     if total < 0:
-        raise TopologyError(f"{duration!r} is negative. Durations run forward.")
+        raise TopologyError(f"{duration!r} is negative. Durations run forward: use a positive one.")
     return total

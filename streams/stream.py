@@ -498,9 +498,13 @@ def _selected(paths: Iterable[str], into: Any, renamed: dict[str, str]) -> dict[
         if not names:
             raise TopologyError(
                 f"select builds a Struct, dataclass or TypedDict; {type_name(into)} has no fields."
+                " Pass one of those, or field paths for a dict: select('user', 'page')."
             )
         wanted = {name: renamed.get(name, name) for name in names}
         unknown = set(renamed) - set(names)
         if unknown:
-            raise TopologyError(f"{type_name(into)} has no field {sorted(unknown)[0]!r}.")
+            raise TopologyError(
+                f"select cannot fill {sorted(unknown)[0]!r}: {type_name(into)} has no field"
+                f" {sorted(unknown)[0]!r}. Its fields are: {', '.join(names)}. Use one of them."
+            )
     return wanted | renamed

@@ -59,6 +59,6 @@ class Table(Generic[K_co, V_co]):
         if output_mode != "update":
             raise TopologyError(
                 f"output_mode={output_mode!r} cannot be written to a topic from the table"
-                f" {self.name!r}: a table without windows goes out as 'update'."
+                f" {self.name!r}: a table without windows goes out as 'update'. Leave it out."
             )
         add_sink(self._declaration, self._node, topic)

@@ -44,6 +44,7 @@ FOLLOWED = {"quickstart.md"}  # tests/kafka/test_quickstart.py, its commands too
 EXPLAINED = {
     "design.md: streams/   → penstock          app, stream, table, grouped: the fluent surface"
     " (declares, runs nothing)": "a map of folders",
+    "errors.md: PenstockError": "the tree of penstock.errors, which test_errors.py compares",
     "running.md: 10:31:07.214 INFO     worker-1  Task page-views/3 runs from {('page-views', 3):"
     " 1840}.": "lines of a log, with times in them",
     "running.md: shop/.slots/0.id                     the identity of this host's first worker":
@@ -227,7 +228,13 @@ class Page:
             for name in [name for name in self.names if name.startswith("test_")]:
                 self.names.pop(name)()
         if output is not None:
-            assert said.getvalue().strip() == output.text.strip(), said.getvalue()
+            assert same(output.text, said.getvalue()), said.getvalue()
+
+
+def same(shown: str, said: str) -> bool:
+    """Whether an output is what is shown; an ellipsis there stands for anything."""
+    options = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+    return doctest.OutputChecker().check_output(shown, said, options)
 
 
 def _line(error: Exception, block: Block) -> str:
@@ -280,6 +287,54 @@ def parse(arguments: list[str]) -> None:
             assert found is not None, name
             command = found
             context = command.make_context(str(name), left, parent=context)
+
+
+def inline_faults(text: str) -> list[str]:
+    """Return what is wrong with the commands that stand in the prose of a page.
+
+    The command has to be there, and its options. (Arguments may be left out or stand for others.)
+    """
+    prose = re.sub(r"^( *)```.*?^ *```", "", text, flags=re.M | re.S)
+    faults: list[str] = []
+    for span in re.findall(r"(?<!`)`([^`]+)`(?!`)", prose):
+        words = span.split()
+        if words[0] == "make" and len(words) > 1:
+            faults += _fault(lambda words=words: _check_make(words[1:2]))
+        elif words[0] == "penstock" and len(words) > 1:
+            faults += _fault(lambda words=words: _check_named(words[1:]))
+    return faults
+
+
+def _fault(check: Callable[[], None]) -> list[str]:
+    try:
+        check()
+    except AssertionError as error:
+        return [str(error)]
+    return []
+
+
+def _check_named(words: list[str]) -> None:
+    command: Any = typer.main.get_command(commands)
+    options = {"--help"} | {option for param in command.params for option in param.opts}
+    for word in words:
+        if word.startswith("--"):
+            assert word.partition("=")[0] in options, f"penstock {' '.join(words)}: no {word}"
+        elif isinstance(command, TyperGroup) and word.isascii() and word[0].islower():
+            assert word in command.commands, f"penstock {' '.join(words)}: no command {word}"
+            command = command.commands[word]
+            options |= {option for param in command.params for option in param.opts}
+
+
+def stray_lines(text: str, found: list[Block]) -> list[str]:
+    """Return indented commands that are in no block, as in a list, where nobody would check them."""
+    lines = text.splitlines()
+    inside = {block.line + n for block in found for n in range(len(block.text.splitlines()))}
+    starts = tuple(f"{program} " for program in PROGRAMS)
+    return [
+        line
+        for number, line in enumerate(lines, 1)
+        if line.startswith("  ") and line.strip().startswith(starts) and number not in inside
+    ]
 
 
 def _check_make(arguments: list[str]) -> None:

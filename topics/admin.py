@@ -330,7 +330,7 @@ class Admin:
             if self._now() > deadline:
                 raise BrokerError(
                     f"The topics {', '.join(sorted(left))} are deleted, but still there after"
-                    f" {self._timeout_s:g} s. Check the cluster's health."
+                    f" {self._timeout_s:g} s. Check the cluster's health, and run it again."
                 )
             self._sleep(LEADER_PAUSE_S)
 

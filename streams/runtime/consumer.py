@@ -184,7 +184,8 @@ class InputConsumer:
             if position.error:
                 raise BrokerError(
                     f"Reading the committed offset of {position.topic}/{position.partition}"
-                    f" failed: {position.error.str()}.",
+                    f" failed: {position.error.str()}. Check the cluster's health and this user's"
+                    " rights on topic and group.",
                     topic=position.topic,
                     partition=position.partition,
                 )

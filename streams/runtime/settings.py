@@ -84,11 +84,13 @@ class KafkaSettings:
             raise TopologyError(
                 "Timeouts must rise: request_timeout_ms < transaction_timeout_ms <"
                 f" max_poll_interval_ms, but they are {ordered[0]}, {ordered[1]}, {ordered[2]}."
+                " Correct them in KafkaSettings."
             )
         if self.session_timeout_ms > self.max_poll_interval_ms:
             raise TopologyError(
                 f"session_timeout_ms is {self.session_timeout_ms}, and may not be longer than"
-                f" max_poll_interval_ms, which is {self.max_poll_interval_ms}."
+                f" max_poll_interval_ms, which is {self.max_poll_interval_ms}. Correct them in"
+                " KafkaSettings."
             )
 
 

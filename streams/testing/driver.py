@@ -177,7 +177,10 @@ class TestDriver:
                 return TestTopic(self, topic, node.sink.key, node.sink.value)
         if topic in self._topology.dead_letter_topics:
             return TestTopic(self, topic, RAW, RAW)
-        raise TopologyError(f"The application neither reads nor writes the topic {topic!r}.")
+        raise TopologyError(
+            f"The application neither reads nor writes the topic {topic!r}. Use one of its own:"
+            f" {', '.join(sorted(self._named)) or 'none is named'}."
+        )
 
     def store(self, table: Table[K, V]) -> Store[K, V]:
         """Return the store of a table.
@@ -191,7 +194,12 @@ class TestDriver:
         for task in self._tasks:
             if table.name in task.overlays:
                 return Store(task.overlays[table.name])
-        raise TopologyError(f"The application has no store named {table.name!r}.")
+        known = [name for task in self._tasks for name in task.overlays]
+        raise TopologyError(
+            f"The application has no store named {table.name!r}. Pass a table that it declares:"
+            f" {', '.join(sorted(known)) or 'it has none'}.",
+            store=table.name,
+        )
 
     @contextmanager
     def batch(self) -> Generator[None]:

@@ -228,7 +228,7 @@ class KafkaServer:
 
     def _node(self, number: int) -> "_Node":
         if not 1 <= number <= len(self._running()):
-            raise BrokerError(f"There is no node {number}: nodes are 1 to {len(self._nodes)}.")
+            raise BrokerError(f"There is no node {number}. Name one from 1 to {len(self._nodes)}.")
         return self._nodes[number - 1]
 
     def _lay_out(self, runtime: Runtime, ports: list[int]) -> "list[_Node]":
@@ -272,7 +272,9 @@ class _Node:
     @property
     def pid(self) -> int:
         if self.process is None:
-            raise BrokerError(f"Node {self.number} has not been started.")
+            raise BrokerError(
+                f"Node {self.number} has not been started: call start() of the server first."
+            )
         return self.process.pid
 
     @property

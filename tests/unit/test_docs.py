@@ -27,10 +27,13 @@ NEEDS_REGISTRY = {"avro.md"}  # Confluent's client, of the extra penstock[regist
 
 
 @pytest.mark.parametrize("file", PAGES, ids=lambda file: file.name)
-def test_every_block_of_a_page_holds(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_block_of_a_page_holds(
+    file: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     if file.name in NEEDS_REGISTRY and importlib.util.find_spec("httpx2") is None:
         pytest.skip("needs penstock[registry]")
     monkeypatch.delenv("PENSTOCK_BROKERS", raising=False)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     page = documents.load(file)
     if file.name in NEEDS_BROKER:  # its programs run in tests/kafka/test_pages.py
         page.blocks = [block for block in page.blocks if kind_of(block) != "python"]
@@ -50,6 +53,26 @@ def test_blocks_are_found_whatever_they_are_written_as() -> None:
     kinds = Counter(kind_of(b) for f in PAGES for b in documents.blocks(f.name, f.read_text()))
     assert kinds["python"] > 10
     assert kinds["shell"] > 10
+
+
+@pytest.mark.parametrize("file", PAGES, ids=lambda file: file.name)
+def test_commands_in_the_prose_are_there(file: Path) -> None:
+    text = file.read_text()
+    assert documents.inline_faults(text) == []
+    assert documents.stray_lines(text, documents.blocks(file.name, text)) == []
+
+
+def test_a_command_in_the_prose_that_is_none_is_found_out() -> None:
+    said = "Say `penstock lagg`, `penstock run --worker 2`, `make coffee` or `penstock dead-letters no`."
+    assert len(documents.inline_faults(said)) == 4
+    said = (
+        "Say `penstock lag`, `penstock run shop.py --workers N`, `penstock --debug …`, `make test`."
+    )
+    assert documents.inline_faults(said) == []
+    listed = "- an item\n\n      penstock lagg\n"
+    assert documents.stray_lines(listed, documents.blocks("page.md", listed)) == [
+        "      penstock lagg"
+    ]
 
 
 def test_no_explanation_outlives_what_it_explains() -> None:

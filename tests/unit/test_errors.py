@@ -12,6 +12,7 @@ from penstock.errors import (
     TopologyError,
     check,
 )
+from tests.installed import ROOT
 
 ROOTS = (TopologyError, DataError, BrokerError, StateError, BugError)
 
@@ -32,6 +33,18 @@ def test_there_are_five_roots_by_blame():
     assert set(PenstockError.__subclasses__()) == set(ROOTS)
     for root in ROOTS:
         assert f"─ {root.__name__} " in penstock.errors.__doc__
+
+
+def test_the_page_shows_the_tree_of_the_docstring():
+    """docs/errors.md has the same lines, indented or not."""
+    drawn = [
+        line for line in penstock.errors.__doc__.splitlines() if "─" in line or "    Pen" in line
+    ]
+    page = (ROOT / "docs" / "errors.md").read_text()
+    assert len(drawn) == 1 + len(ROOTS)
+    assert "\n".join(line.removeprefix("    ") for line in drawn) in page
+    for root in ROOTS:  # and an example of each
+        assert f"\n{root.__name__}: " in page
 
 
 def test_an_invariant_holds_or_is_a_bug():
