@@ -89,7 +89,7 @@ def run(program: Path, *, workers: int = 1, brokers: str | None = None) -> None:
         _topics(topology, servers, delete=brokers is not None),
     ):
         with _working(program, servers, Path(folder), workers) as worker:
-            with waiting(f"Starting {workers} worker(s) of {topology.application} ..."):
+            with waiting(f"Starting {_workers(workers)} of {topology.application} ..."):
                 shares = _await_shares(topology, servers, worker, workers)
             for number, share in enumerate(shares, 1) if workers > 1 else ():
                 typer.echo(f"Worker {number} has {_listed(share)}.")
@@ -226,7 +226,7 @@ def _await_shares(
         if owners and owners.stable and len(shares) == workers:
             return sorted(shares, key=min)
         time.sleep(0.1)
-    raise _too_late(f"has not given partitions to {workers} worker(s)", topology, worker)
+    raise _too_late(f"has not given partitions to {_workers(workers)}", topology, worker)
 
 
 def _await_end(topology: Topology, servers: str, worker: _Worker) -> None:
@@ -251,6 +251,10 @@ def _too_late(what: str, topology: Topology, worker: _Worker) -> BrokerError:
         f"{topology.application} {what} within {FINISH_TIMEOUT_S:g} s. The last line of its log:"
         f" {worker.last_line()}"
     )
+
+
+def _workers(number: int) -> str:
+    return "a worker" if number == 1 else f"{number} workers"
 
 
 def _listed(share: Iterable[Partition]) -> str:

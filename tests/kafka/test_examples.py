@@ -1,6 +1,11 @@
 """`penstock example NAME` on the real broker: its outputs are right, and nothing of it is left."""
 
+import contextlib
+import os
+import pty
 import re
+import subprocess
+import sys
 
 import pytest
 from typer.testing import CliRunner
@@ -103,8 +108,19 @@ def test_a_topic_that_is_there_already_is_left_alone(kafka: KafkaServer) -> None
         connect(servers).delete(["flights"])
 
 
-def test_it_brings_its_own_broker() -> None:
-    done = CliRunner().invoke(commands, ["example", "quickstart"])
-    assert done.exit_code == 0, (done.output, done.exception)
-    assert "Apache Kafka is up at 127.0.0.1:" in done.stdout
-    assert re.search(r"^  ann +5$", done.stdout, re.M)
+def test_it_brings_its_own_broker_and_shows_what_it_waits_for() -> None:
+    terminal, end = pty.openpty()
+    command = [sys.executable, "-m", "penstock.cli", "example", "quickstart"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=end, text=True)
+    os.close(end)
+    shown = b""
+    with contextlib.suppress(OSError):  # EIO: the other end is closed
+        while piece := os.read(terminal, 10_000):
+            shown += piece
+    os.close(terminal)
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 0, shown
+    for waited_for in (b"Starting Apache Kafka", b"Starting a worker of page-views", b"works ..."):
+        assert waited_for in shown
+    assert "Apache Kafka is up at 127.0.0.1:" in out
+    assert re.search(r"^  ann +5$", out, re.M)
