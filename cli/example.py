@@ -14,7 +14,7 @@ import typer
 
 from penstock.cli.terminal import print_table
 
-WORKERS = {"several-workers": 2}  # where one would show nothing
+WORKERS = {"several_workers": 2}  # where one would show nothing; also of a copy
 
 NAME = typer.Argument(help="An example, or a file of yours with its events beside it, in a .tsv.")
 COPY = typer.Option(metavar="DIR", help="Copy it there, with its events, instead of running it.")
@@ -39,7 +39,7 @@ def example(
     elif copy is not None:
         _copy(_find(name), copy)
     else:
-        _run(_find(name), WORKERS.get(name, 1), brokers)
+        _run(_find(name), brokers)
 
 
 def files() -> dict[str, Path]:
@@ -109,11 +109,11 @@ def _after_copy(copy: Path, files: Sequence[Path]) -> list[str]:
     ]
 
 
-def _run(program: Path, workers: int, brokers: str | None) -> None:
+def _run(program: Path, brokers: str | None) -> None:
     from penstock.cli import example_run
 
     typer.echo(f"{docstring(program)}\n\nIts source is {program}")
     if is_test(program):
         example_run.run_tests(program)
     else:
-        example_run.run(program, workers=workers, brokers=brokers)
+        example_run.run(program, workers=WORKERS.get(program.stem, 1), brokers=brokers)

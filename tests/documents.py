@@ -31,7 +31,8 @@ import penstock.testing
 from penstock.cli.main import app as commands
 
 ROOT = Path(__file__).parent.parent
-PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")])
+NAMED = ("README.md", "CONTRIBUTING.md", "SECURITY.md", "bench/README.md")
+PAGES = sorted([*(ROOT / name for name in NAMED), *(ROOT / "docs").glob("*.md")])
 FENCE = re.compile(r"^( *)```(\w*)\s*$")
 SHELL = {"sh", "shell", "bash", "console"}
 PROGRAMS = {"penstock", "make", "python", "python3", "pip", "docker", "useradd"}
@@ -62,6 +63,11 @@ NOT_PARSED = {
     "python3 -m venv": ".ci/setup makes one in each run",
     "source .venv/bin/activate": "it is for a person's shell",
 }
+
+
+def name(file: Path) -> str:
+    """How a page is named in messages."""
+    return str(file.relative_to(ROOT))
 
 
 @dataclass
@@ -137,10 +143,10 @@ def kind_of(block: Block) -> str:
         return "explained"
     if block.language in {"python", "pycon", "pyi", "json", "yaml"}:
         return block.language
-    if block.language in SHELL or (block.language is None and is_command(block.text)):
-        return "shell"
     if block.language in {"", "text"} and not block.gap:
         return "output"
+    if block.language in SHELL or (not block.language and is_command(block.text)):
+        return "shell"
     return ""
 
 

@@ -26,7 +26,7 @@ from tests.readme_table import differences
 NEEDS_REGISTRY = {"avro.md"}  # Confluent's client, of the extra penstock[registry]
 
 
-@pytest.mark.parametrize("file", PAGES, ids=lambda file: file.name)
+@pytest.mark.parametrize("file", PAGES, ids=documents.name)
 def test_every_block_of_a_page_holds(
     file: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -55,7 +55,7 @@ def test_blocks_are_found_whatever_they_are_written_as() -> None:
     assert kinds["shell"] > 10
 
 
-@pytest.mark.parametrize("file", PAGES, ids=lambda file: file.name)
+@pytest.mark.parametrize("file", PAGES, ids=documents.name)
 def test_commands_in_the_prose_are_there(file: Path) -> None:
     text = file.read_text()
     assert documents.inline_faults(text) == []
@@ -118,7 +118,7 @@ def test_a_page_with_a_fault_is_found_out(text: str) -> None:
     assert len(Page("page.md", documents.blocks("page.md", bad)).check()) == 1
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=documents.name)
 def test_links_lead_somewhere(page: Path) -> None:
     """Every relative link names a file that exists, and a heading that it has."""
     links = re.findall(r"\]\(([^):]*?)(?:#([^)]*))?\)", page.read_text())
