@@ -33,21 +33,24 @@ from penstock.cli.main import app as commands
 ROOT = Path(__file__).parent.parent
 NAMED = ("README.md", "CONTRIBUTING.md", "SECURITY.md", "bench/README.md")
 PAGES = sorted([*(ROOT / name for name in NAMED), *(ROOT / "docs").glob("*.md")])
+LOG = re.compile(r"\d\d:\d\d:\d\d\.\d{3} (DEBUG|INFO|WARNING|ERROR|CRITICAL) +\S+  \S")
 FENCE = re.compile(r"^( *)```(\w*)\s*$")
 SHELL = {"sh", "shell", "bash", "console"}
 PROGRAMS = {"penstock", "make", "python", "python3", "pip", "docker", "useradd"}
 
 # Where a page is run as a whole, if not by tests/unit/test_docs.py.
 NEEDS_BROKER = {"testing.md"}  # tests/kafka/test_pages.py
-FOLLOWED = {"quickstart.md"}  # tests/kafka/test_quickstart.py, its commands too
+# Pages whose outputs, of commands too, are compared by a test of their own.
+FOLLOWED = {
+    "quickstart.md": "tests/kafka/test_quickstart.py",
+    "troubleshooting.md": "tests/kafka/test_troubleshooting.py",
+}
 
 # What is not run here, and why: blocks by page and first line, commands by how they begin.
 EXPLAINED = {
     "design.md: streams/   → penstock          app, stream, table, grouped: the fluent surface"
     " (declares, runs nothing)": "a map of folders",
     "errors.md: PenstockError": "the tree of penstock.errors, which test_errors.py compares",
-    "running.md: 10:31:07.214 INFO     worker-1  Task page-views/3 runs from {('page-views', 3):"
-    " 1840}.": "lines of a log, with times in them",
     "running.md: shop/.slots/0.id                     the identity of this host's first worker":
         "a map of folders",
     "running.md: Restoring views-per-user/0,3: 1200000 records in 3.0 s (400000 records/s), at most"
@@ -143,7 +146,9 @@ def kind_of(block: Block) -> str:
         return "explained"
     if block.language in {"python", "pycon", "pyi", "json", "yaml"}:
         return block.language
-    if block.language in {"", "text"} and not block.gap:
+    if not block.language and all(LOG.match(line) for line in block.text.splitlines()):
+        return "log"  # as penstock.runtime.logs writes it
+    if block.language in {"", "text"} and (not block.gap or block.page in FOLLOWED):
         return "output"
     if block.language in SHELL or (not block.language and is_command(block.text)):
         return "shell"

@@ -91,8 +91,8 @@ class ClusterDestinations:
         if topic not in self._partitions:
             # Declared ones are verified at the start: a record has named this one.
             raise DataError(
-                f"The topic {topic} does not exist. Create it with as many partitions as it needs:"
-                f" penstock topics --create {topic} --partitions 4, or kafka-topics.sh --create.",
+                f"The topic {topic} does not exist. Create it, for example with 4 partitions:"
+                f" penstock topics {topic} --create 4",
                 topic=topic,
             )
         return self._partitions[topic]

@@ -63,7 +63,7 @@ def test_a_missing_destination_is_named_with_its_record(
     error = explained(app.start(), "DataError")
     assert "nowhere-red" in error
     assert f"{app.inputs[0]}/0 offset 0" in error
-    assert "--create --topic nowhere-red" in error
+    assert "penstock topics nowhere-red --create 4" in error
 
 
 def test_an_internal_topic_with_another_configuration_is_refused(

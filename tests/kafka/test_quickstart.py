@@ -111,5 +111,5 @@ def test_the_page_can_be_followed(kafka: KafkaServer, tmp_path: Path) -> None:
     last = consumed.strip().splitlines()[-1]
     assert re.search(rf"\bc7\b.*\b{expected(kafka.bootstrap_servers)['c7']}$", last), last
     assert "1 passed" in reader.said["python -m pytest test_orders.py"]
-    listed = reader.said["penstock topics --create spent-per-customer --partitions 4"]
+    listed = reader.said["penstock topics spent-per-customer --create 4"]
     assert re.search(r"^spent-per-customer +4 +0", listed, re.M), listed

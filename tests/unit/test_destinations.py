@@ -73,6 +73,6 @@ def test_a_topic_that_does_not_exist_is_named():
     """The error carries the topic and the command that makes it."""
     _, found = make({"out": 7})
     for ask in (lambda: found.partitions("nope", [b"a"]), lambda: found.max_message_bytes("nope")):
-        with pytest.raises(DataError, match="--create --topic nope") as caught:
+        with pytest.raises(DataError, match="penstock topics nope --create 4") as caught:
             ask()
         assert caught.value.topic == "nope"

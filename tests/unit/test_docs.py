@@ -75,6 +75,12 @@ def test_a_command_in_the_prose_that_is_none_is_found_out() -> None:
     ]
 
 
+def test_pages_that_are_followed_elsewhere_are_there() -> None:
+    for page, test in documents.FOLLOWED.items():
+        if (ROOT / "docs" / page).exists():
+            assert page in (ROOT / test).read_text() or "PAGE" in (ROOT / test).read_text()
+
+
 def test_no_explanation_outlives_what_it_explains() -> None:
     every = [block for f in PAGES for block in documents.blocks(f.name, f.read_text())]
     assert set(EXPLAINED) - {block.first for block in every} == set()
@@ -106,6 +112,7 @@ FAULTS = {
     "a fence of another language": "```java\nclass A {}\n```",
     "an output of a command": "Text\n\n    penstock describe shop.py\n\n```\nwhatever\n```",
     "an output behind prose": "```python\nprint(1)\n```\n\nIt prints\n\n```\n1\n```",
+    "a line of a log in another form": "Text\n\n    10:31:07 INFO worker-1: Task runs.",
     "an indented block of nothing known": "Text\n\n    whatever",
 }
 
