@@ -47,6 +47,7 @@ def test_blocks_are_found_whatever_they_are_written_as() -> None:
         found = documents.blocks(file.name, text)
         fenced = [block for block in found if block.language is not None]
         assert 2 * len(fenced) == len(re.findall(r"^ *```", text, re.M)), file.name
+        assert not re.findall(r"^ *~~~|^\t|<pre>", text, re.M), "use ``` or four spaces"
         outside = re.sub(r"^( *)```.*?^ *```", "", text, flags=re.M | re.S)
         starts = re.findall(r"\n[ \t]*\n {4}(?! *[-*] )\S", outside)
         assert len(found) - len(fenced) <= len(starts), file.name
