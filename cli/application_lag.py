@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from penstock.cli.cluster import Partition, committed, connect, group_client
+from penstock.cli.cluster import Partition, committed, connect, did_you_mean, group_client
 from penstock.errors import BrokerError
 from penstock.topics.admin import Admin
 
@@ -126,5 +126,5 @@ def _unknown(application: str, admin: Admin, brokers: str) -> BrokerError:
     more = f" and {len(groups) - 8} more" if len(groups) > 8 else ""
     return BrokerError(
         f"{application} has committed nothing on {brokers}: no application with that id has run"
-        f" there, or its offsets have expired. {known}{more}."
+        f" there, or its offsets have expired.{did_you_mean(application, groups)} {known}{more}."
     )

@@ -1,6 +1,7 @@
 """The way to the cluster that all commands share. Importing this module loads confluent-kafka."""
 
 from collections.abc import Iterable
+from difflib import get_close_matches
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
@@ -39,19 +40,39 @@ def connect(brokers: str) -> Admin:
     return admin
 
 
-def partitions_of(admin: Admin, topic: str, brokers: str) -> list[Partition]:
+def partitions_of(
+    admin: Admin, topic: str, brokers: str, advice: str = "'penstock topics' lists those that do."
+) -> list[Partition]:
     """Return the partitions of a topic.
 
+    All topics are listed for it: to ask for one creates it on a cluster that does so by itself.
+
+    Args:
+        admin: asks the cluster.
+        topic: which.
+        brokers: the cluster, for the message.
+        advice: what to do if there is no such topic.
+
     Raises:
-        BrokerError: if there is no such topic.
+        BrokerError: if there is none.
     """
-    count = admin.topics().get(topic)
-    if count is None:
+    known = admin.topics()
+    if topic not in known:
         raise BrokerError(
-            f"Topic {topic} does not exist on {brokers}. 'penstock topics' lists those that do.",
+            f"Topic {topic} does not exist on {brokers}.{did_you_mean(topic, known)} {advice}",
             topic=topic,
         )
-    return [(topic, number) for number in range(count)]
+    return [(topic, number) for number in range(known[topic])]
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Name those that a mistyped name may have meant, as a sentence that goes on behind another.
+
+    >>> did_you_mean("page-vews", ["orders", "page-views"])
+    ' Did you mean page-views?'
+    """
+    found = get_close_matches(name, known, n=3, cutoff=0.75)
+    return f" Did you mean {' or '.join(found)}?" if found else ""
 
 
 def group_client(brokers: str, group: str, *, stable: bool = False) -> Any:
@@ -63,11 +84,18 @@ def group_client(brokers: str, group: str, *, stable: bool = False) -> Any:
         stable: whether offsets in open transactions are waited for.
     """
     level = "read_committed" if stable else "read_uncommitted"
-    config = {"group.id": group, "isolation.level": level, "enable.auto.commit": False}
+    config = {
+        "group.id": group,
+        "isolation.level": level,
+        "enable.auto.commit": False,
+        "session.timeout.ms": int(CONNECT_TIMEOUT_S * 1000),  # how long a commit is tried
+    }
     return Consumer(client_config(brokers) | config)
 
 
-def committed(client: Any, partitions: Iterable[Partition]) -> dict[Partition, TopicPartition]:
+def committed(
+    client: Any, partitions: Iterable[Partition], timeout_s: float = CONNECT_TIMEOUT_S
+) -> dict[Partition, TopicPartition]:
     """Return what the group of a client has committed, with its metadata.
 
     The admin client is not asked: its list_consumer_group_offsets ends the process with a
@@ -78,7 +106,7 @@ def committed(client: Any, partitions: Iterable[Partition]) -> dict[Partition, T
     """
     asked = [TopicPartition(*at) for at in partitions]
     try:
-        found = client.committed(asked, CONNECT_TIMEOUT_S) if asked else []
+        found = client.committed(asked, timeout_s) if asked else []
         for at in found:
             if at.error is not None:
                 raise KafkaException(at.error)

@@ -6,11 +6,10 @@ from typing import Annotated, TypeAlias
 
 import typer
 
-from penstock.cli.options import DEFAULT_BROKERS, Brokers
+from penstock.cli.options import DEFAULT_BROKERS, Brokers, Kind
 from penstock.cli.terminal import status_line, utc
 
 LAST = "-10"
-TYPES = ("str", "int", "float", "bytes", "json")
 
 FROM = typer.Option(
     "--from",
@@ -24,19 +23,8 @@ UNTIL = typer.Option(help="Only those with an earlier timestamp.")
 LIMIT = typer.Option(min=1, help="End after so many records.")
 
 
-def _type_name(text: str | None) -> str | None:
-    if text is not None and text not in TYPES:
-        raise typer.BadParameter(f"{text!r} is none of {', '.join(TYPES)}.")
-    return text
-
-
 Type: TypeAlias = Annotated[
-    str | None,
-    typer.Option(
-        callback=_type_name,
-        metavar="|".join(TYPES),
-        help="Decode them so. Left out: text where it is UTF-8, else hex.",
-    ),
+    Kind | None, typer.Option(help="Decode them so. Left out: text where it is UTF-8, else hex.")
 ]
 
 
@@ -66,13 +54,13 @@ def consume(
     """
     from penstock.cli.consuming import Filter
     from penstock.cli.consuming import consume as read
-    from penstock.cli.decoding import Column, Kind, as_object, line
+    from penstock.cli.decoding import Column, as_object, line
     from penstock.cli.positions import parse_position, parse_time
     from penstock.runtime.clock import now_ms
 
     now = now_ms()
-    keys = Column("key", Kind(key_type) if key_type else None)
-    values = Column("value", Kind(value_type) if value_type else None)
+    keys = Column("key", key_type)
+    values = Column("value", value_type)
     wanted = Filter(
         None if key is None else keys.matcher(key),
         None if since is None else parse_time(since, now),

@@ -4,24 +4,13 @@ import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any
 
+from penstock.cli.options import Kind
 from penstock.cli.terminal import as_json, printable, shown
 from penstock.errors import TopologyError
 from penstock.runtime.message import Message
 from penstock.serde.types import data_type
-
-
-class Kind(StrEnum):
-    """The types that can be asked for."""
-
-    STR = "str"
-    INT = "int"
-    FLOAT = "float"
-    BYTES = "bytes"
-    JSON = "json"
-
 
 _TYPES: dict[Kind, Any] = {Kind.STR: str, Kind.INT: int, Kind.FLOAT: float}
 

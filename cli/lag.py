@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from penstock.cli.options import DEFAULT_BROKERS, AsJson, Brokers
+from penstock.cli.options import APPLICATION, AsJson, BrokersOf
 from penstock.cli.terminal import duration, print_table, waiting
 from penstock.durations import milliseconds
 
@@ -16,24 +16,26 @@ TITLES = ("Partition", "Committed", "End", "Open", "Lag", "Done/s", "New/s", "Ca
 
 
 def lag(
-    application: Annotated[str, typer.Argument(help="The id of the application.")],
+    application: Annotated[str, APPLICATION],
     *,
     over: Annotated[str, typer.Option(help="The time between the two looks.")] = "2s",
-    brokers: Brokers = DEFAULT_BROKERS,
+    brokers: BrokersOf = None,
     as_json: AsJson = False,
 ) -> None:
     """Show how far an application is behind, and when it has caught up at its present rate.
 
     What is counted are offsets. Open are those that an unfinished transaction holds back.
 
-    Example: penstock lag shop
+    Examples: penstock lag shop, penstock lag shop.py --over 10s --json
     """
     over_s = milliseconds(over) / 1000
 
+    from penstock.cli.application import find_application
     from penstock.cli.application_lag import look_twice
 
-    with waiting(f"Looking twice within {over} ..."):
-        found = look_twice(application, brokers=brokers, over_s=over_s)
+    known = find_application(application, brokers=brokers)
+    with waiting(f"Looking at {known.id} twice within {over} ..."):
+        found = look_twice(known.id, brokers=known.brokers, over_s=over_s)
     if as_json:
         typer.echo(json.dumps(_as_object(found)))
         return
@@ -41,7 +43,7 @@ def lag(
     total = _row("total", found.total)
     print_table(TITLES, [*rows, (*total[:-1], duration(found.seconds_left))])
     if not found.members:
-        typer.echo(f"No worker of {application} runs.")
+        typer.echo(f"No worker of {known.id} runs.")
 
 
 def _row(name: str, at: "PartitionLag") -> tuple[str | int | None, ...]:

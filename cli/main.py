@@ -4,7 +4,7 @@ A command is a function in the module of its name; this file registers them and 
 they end:
 
     0    done
-    1    a PenstockError, printed as one paragraph on stderr (a traceback with --debug)
+    1    an error, printed as one paragraph on stderr (with its traceback by --debug)
     2    wrong usage, printed by typer
     130  Ctrl-C
 
@@ -34,32 +34,50 @@ from penstock.cli.topics import topics
 from penstock.errors import PenstockError
 from penstock.version import __version__
 
+_DEBUG = "--debug"
+_HOW_TYPER_ENDS = (typer.Exit, typer.Abort, *typer.BadParameter.__bases__, BrokenPipeError)
 _INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 
 
 class _Commands(TyperGroup):
     """The commands, with their errors made readable."""
 
+    def parse_args(self, ctx: Any, args: list[str]) -> Any:
+        """Take --debug wherever it stands: it is wanted once a command has failed."""
+        own = [arg for arg in args if arg == _DEBUG]
+        return super().parse_args(ctx, own[:1] + [arg for arg in args if arg != _DEBUG])
+
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
-        except PenstockError as error:
+        except _HOW_TYPER_ENDS:
+            raise
+        except KeyboardInterrupt:
+            raise typer.Exit(_INTERRUPTED) from None
+        except Exception as error:
             if ctx.params["debug"]:
                 raise
             _print_error(error)
             raise typer.Exit(1) from None
-        except KeyboardInterrupt:
-            raise typer.Exit(_INTERRUPTED) from None
 
 
-def _print_error(error: PenstockError) -> None:
+def _print_error(error: Exception) -> None:
     from rich.console import Console
     from rich.text import Text
 
     console = Console(stderr=True)
-    safe = "\n".join(map(printable, str(error).split("\n")))  # it may quote what a record says
+    safe = "\n".join(map(printable, _said(error).split("\n")))  # it may quote what a record says
     text = Text.assemble(("Error: ", "bold red"), safe)
     console.print(text, soft_wrap=not console.is_terminal)
+
+
+def _said(error: Exception) -> str:
+    if isinstance(error, PenstockError):
+        return str(error)
+    what = f"{type(error).__name__}: {error}"
+    if isinstance(error, OSError):
+        return f"The operating system refuses: {what}. Check the path, its owner and its space."
+    return f"A fault of Penstock: {what}. Please report it with what 'penstock --debug' shows."
 
 
 app = typer.Typer(
@@ -83,7 +101,7 @@ def _options(
         bool,
         typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version."),
     ] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks of errors.")] = False,
+    debug: Annotated[bool, typer.Option(_DEBUG, help="Show tracebacks of errors.")] = False,
 ) -> None:
     """Take the options that stand before the command."""
 

@@ -8,6 +8,8 @@ Rule 3. Nothing is retried here. Where the outcome of a transaction is not known
         redrive finds it in the offsets.
 Rule 4. What has come since the start is left to the next one: a record that fails again is a
         dead letter again.
+Rule 5. Whoever can write dead letters says where they come from. None is sent to a topic that no
+        application reads.
 """
 
 from collections import Counter
@@ -19,7 +21,8 @@ from typing import Any
 
 from confluent_kafka import murmur2
 
-from penstock.cli.cluster import CONNECT_TIMEOUT_S, client_config
+from penstock.cli.cluster import CONNECT_TIMEOUT_S, client_config, did_you_mean
+from penstock.cli.internal_topics import CHANGELOG, owner
 from penstock.cli.letters import DeadLetterTopic, Letter
 from penstock.errors import BrokerError, TopologyError
 from penstock.operators.sink import Outgoing
@@ -32,6 +35,7 @@ TRANSACTION_RECORDS = 1_000
 TRANSACTION_TIMEOUT_MS = 60_000
 BATCH_BYTES = 900_000
 INCOMPLETE, FOREIGN = "without their payload", "without the headers of a dead letter"
+MISDIRECTED = "that name a topic of Kafka's or of an application's state as their origin"
 
 
 @dataclass
@@ -67,6 +71,7 @@ class Redrive:
         self._topic = topic
         self._to = to
         self._counts = topic.admin.topics()
+        self._groups = topic.admin.groups()
         self._turns = count()
         self.starts = topic.redriven()
 
@@ -87,7 +92,8 @@ class Redrive:
             if topic not in self._counts:
                 raise BrokerError(
                     f"Topic {topic} does not exist on {self._topic.brokers}, and {letters:,} dead"
-                    " letters go there. Create it, or name another one with --to.",
+                    f" letters go there.{did_you_mean(topic, self._counts)} Create it, or name"
+                    " another one with --to.",
                     topic=topic,
                 )
         return plan
@@ -125,12 +131,24 @@ class Redrive:
         return done
 
     def _note(self, letter: Letter, plan: Plan) -> None:
-        if not letter.genuine:
-            plan.left[FOREIGN] += 1
-        elif not letter.complete:
-            plan.left[INCOMPLETE] += 1
-        else:
+        why = self._obstacle(letter)
+        if why is None:
             plan.sent[self._destination(letter)] += 1
+        else:
+            plan.left[why] += 1
+
+    def _obstacle(self, letter: Letter) -> str | None:
+        """Say why a dead letter cannot be sent, None if it can."""
+        if not letter.genuine:
+            return FOREIGN
+        if not letter.complete:
+            return INCOMPLETE
+        return MISDIRECTED if self._to is None and self._is_private(letter.told["topic"]) else None
+
+    def _is_private(self, topic: str) -> bool:
+        name, kind = owner(topic, self._groups)
+        is_state = name is not None and kind == CHANGELOG
+        return topic.startswith("__") or topic == self._topic.name or is_state
 
     def _destination(self, letter: Letter) -> str:
         return self._to or letter.told["topic"]
@@ -150,7 +168,7 @@ class Redrive:
         """Make the records that were dead letters, by topic."""
         by_topic: dict[str, list[Letter]] = {}
         for letter in batch:
-            if letter.genuine and letter.complete:
+            if self._obstacle(letter) is None:
                 by_topic.setdefault(self._destination(letter), []).append(letter)
         for topic, letters in by_topic.items():
             yield Outgoing(

@@ -1,19 +1,17 @@
 """`penstock reset`: set an application back. `resetting` plans and does it."""
 
 import json
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from penstock.cli.options import DEFAULT_BROKERS, AsJson
+from penstock.cli.options import APPLICATION, AsJson, BrokersOf
 from penstock.cli.terminal import printable, waiting
 
 if TYPE_CHECKING:
     from penstock.cli.resetting import Goal, Plan
 
-APPLICATION = typer.Argument(help="The id of the application, or its file.py or module:app.")
 TO = typer.Option(
     help="Move its offsets: earliest, latest, an offset, a time, or how long ago, as in 2h."
 )
@@ -21,7 +19,6 @@ TOPIC = typer.Option(help="Only those of this input; may be given again.")
 STATE = typer.Option("--state", help="Delete its internal topics and its local state too.")
 LOCAL_STATE = typer.Option("--local-state", help="Delete its state on this host, which is a copy.")
 STATE_DIR = typer.Option(help="Where local state lies. Default: as the application has it.")
-BROKERS = typer.Option(help="The Kafka brokers, before those of the application.")
 
 
 def reset(
@@ -33,7 +30,7 @@ def reset(
     local_state: Annotated[bool, LOCAL_STATE] = False,
     state_dir: Annotated[Path | None, STATE_DIR] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do it.")] = False,
-    brokers: Annotated[str | None, BROKERS] = None,
+    brokers: BrokersOf = None,
     as_json: AsJson = False,
 ) -> None:
     """Set a stopped application back. Without --yes it only shows what it would do.
@@ -48,17 +45,18 @@ def reset(
     if topic and to is None:
         raise typer.BadParameter("--topic says whose offsets are moved: add --to.")
 
+    from penstock.cli.application import find_application
     from penstock.cli.resetting import Reset
 
     goal = _goal(to, tuple(topic or ()), state, local_state)
-    name, servers, folder = _resolve(application, brokers, state_dir)
-    work = Reset(name, brokers=servers, home=folder / name)
-    with waiting(f"Looking {name} up ..."):
+    found = find_application(application, brokers=brokers, state_dir=state_dir)
+    with waiting(f"Looking {found.id} up ..."):
+        work = Reset(found)
         plan = work.plan(goal)
     if not as_json:
-        typer.echo("\n".join(_lines(plan, servers)))
+        typer.echo("\n".join(_lines(plan)))
     if yes:
-        with waiting(f"Setting {name} back ..."):
+        with waiting(f"Setting {found.id} back ..."):
             work.apply(plan)
     if as_json:
         typer.echo(json.dumps(_as_object(plan, done=yes)))
@@ -81,41 +79,31 @@ def _goal(to: str | None, topics: tuple[str, ...], state: bool, local_state: boo
     return Goal(None, parse_time(to, now_ms()), topics, state, local_state)
 
 
-def _resolve(
-    application: str, brokers: str | None, state_dir: Path | None
-) -> tuple[str, str, Path]:
-    """Return the id, the cluster and the folder of local state."""
-    from penstock.runtime.loading import load
-    from penstock.state.definition import check_name
-    from penstock.state.directories import default_state_dir
-
-    if application.endswith(".py") or ":" in application or "/" in application:
-        app = load(application)
-        application = app.id
-        brokers, state_dir = brokers or app.brokers, state_dir or app.state_dir
-    check_name(application, "an application")
-    servers = brokers or os.environ.get("PENSTOCK_BROKERS") or DEFAULT_BROKERS
-    return application, servers, (state_dir or default_state_dir()).absolute()
-
-
-def _lines(plan: "Plan", servers: str) -> list[str]:
-    lines = [f"{plan.application} on {servers}:"]
-    for (topic, number), (before, after) in plan.offsets.items():
-        lines.append(f"  move {printable(topic)}/{number} from {before} to {after}")
+def _lines(plan: "Plan") -> list[str]:
+    of = plan.application
+    lines = [
+        f"  move {topic}/{number} from {before} to {after}"
+        for (topic, number), (before, after) in plan.offsets.items()
+    ]
     lines += [f"  delete the topic {topic}" for topic in plan.topics]
     lines += [f"  delete the folder {folder}" for folder in plan.folders]
-    return lines if len(lines) > 1 else [*lines, "  there is nothing to do"]
+    if plan.changelogs and not plan.offsets:
+        lines.append("  no offset is committed: it begins where its inputs say (start=)")
+    lines += [f"  leave {what}: it is not known to be of {of.id}" for what in plan.left]
+    head = f"{of.id} on {of.brokers}, with its local state in {of.home}:"
+    return [printable(line) for line in [head, *(lines or ["  there is nothing to do"])]]
 
 
 def _as_object(plan: "Plan", *, done: bool) -> dict[str, Any]:
     return {
-        "application": plan.application,
+        "application": plan.application.id,
         "offsets": [
             {"topic": topic, "partition": number, "from": before, "to": after}
             for (topic, number), (before, after) in plan.offsets.items()
         ],
         "topics": list(plan.topics),
         "folders": [str(folder) for folder in plan.folders],
+        "left": list(plan.left),
         "members": list(plan.members),
         "done": done,
     }

@@ -1,26 +1,32 @@
 """Set an application back: its offsets, its internal topics, its local state.
 
-Rule 1. Offsets are moved first, and lose the metadata of their last commit. Whatever is left
-        of the state after that stops the application with an error instead of being used.
-Rule 2. Then the internal topics go, then the folders of this host. Those of other hosts are not
-        believed any more: they belong to topics that were made anew since.
+Rule 1. Offsets are moved first, and lose the metadata of their last commit. State that is left
+        after that stops the application with an error instead of being used.
+Rule 2. Then repartition topics go, then changelogs, which are state; then the folders of this
+        host. Those of other hosts are not believed any more: they belong to topics that were
+        made anew since.
 Rule 3. Nothing is done while the group has members, and the broker takes no offsets then.
+Rule 4. Only what is known to be the application's is deleted; what is named like it is told.
 """
 
+import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from confluent_kafka import KafkaException, TopicPartition
 
+from penstock.cli.application import Application
 from penstock.cli.cluster import Partition, committed, connect, group_client
-from penstock.cli.topic_list import owner
+from penstock.cli.internal_topics import InternalTopics, internal_topics
 from penstock.errors import BrokerError, StateError, TopologyError
 from penstock.runtime.clock import now_ms
-from penstock.state.cleanup import clean, state_folders
+from penstock.state.cleanup import clean, is_state, state_folders
 from penstock.state.directories import Lock, lock_of
 from penstock.topics.admin import Admin
+
+TRANSACTIONS_TIMEOUT_S = 30.0  # that of a killed worker ends after 15 s, and the broker looks late
 
 
 @dataclass(frozen=True)
@@ -52,17 +58,27 @@ class Plan:
     """What a reset has to do.
 
     Attributes:
+        application: which is set back.
         offsets: from where to where each partition is moved.
-        topics: internal topics that are deleted.
+        repartitions: topics that are deleted.
+        changelogs: those that are deleted after them.
         folders: local state that is deleted.
+        left: topics and folders that are named like its own, and of which that is not known.
         members: the workers that run, as the group knows them.
     """
 
-    application: str
+    application: Application
     offsets: Mapping[Partition, tuple[int, int]]
-    topics: tuple[str, ...]
-    folders: tuple[Path, ...]
-    members: tuple[str, ...]
+    repartitions: tuple[str, ...] = ()
+    changelogs: tuple[str, ...] = ()
+    folders: tuple[Path, ...] = ()
+    left: tuple[str, ...] = ()
+    members: tuple[str, ...] = ()
+
+    @property
+    def topics(self) -> tuple[str, ...]:
+        """All topics that are deleted."""
+        return self.repartitions + self.changelogs
 
     def refuse_members(self) -> None:
         """Refuse to touch what workers use.
@@ -72,7 +88,7 @@ class Plan:
         """
         if self.members:
             raise BrokerError(
-                f"Workers of {self.application} run ({len(self.members)}):"
+                f"Workers of {self.application.id} run ({len(self.members)}):"
                 f" {', '.join(self.members[:4])}. Stop them all first; one that has ended"
                 " counts until its session has, too (10 s, session_timeout_ms)."
             )
@@ -81,20 +97,13 @@ class Plan:
 class Reset:
     """A reset of one application.
 
-    Args:
-        application: its id.
-        brokers: the cluster.
-        home: the folder of its local state on this host.
-
     Raises:
         BrokerError: if the cluster does not answer.
     """
 
-    def __init__(self, application: str, *, brokers: str, home: Path) -> None:
+    def __init__(self, application: Application) -> None:
         self._application = application
-        self._brokers = brokers
-        self._home = home
-        self._admin: Admin = connect(brokers)
+        self._admin: Admin = connect(application.brokers)
 
     def plan(self, goal: Goal) -> Plan:
         """Find out what there is to do, and change nothing.
@@ -103,25 +112,27 @@ class Reset:
             TopologyError: if offsets and state would not fit together any more.
             BrokerError: if the cluster knows no such application, or the offset is not there.
         """
+        of = self._application
         existing = self._admin.topics()
-        groups = [*self._admin.groups(), self._application]
-        internal = sorted(t for t in existing if owner(t, groups)[0] == self._application)
-        folders = tuple(state_folders(self._home))
-        stateful = any(owner(topic, groups)[1] == "changelog" for topic in internal)
-        self._check(goal, stateful)
         now = self._committed(existing)
-        if not (now or internal or folders):
+        internal = internal_topics(of, existing, self._admin.groups(), now)
+        folders = list(state_folders(of.home))
+        if not (now or internal.own or folders):
             raise BrokerError(
-                f"{self._application} is not known on {self._brokers}, and {self._home} has no"
-                " state of it. Check the id; 'penstock topics' shows whose internal topics there"
-                " are."
+                f"{of.id} is not known on {of.brokers}, and {of.home} has no state of it. Check"
+                " the id; 'penstock topics' shows whose internal topics there are."
             )
+        self._check(goal, internal)
+        deletes = goal.state or goal.local_state
         return Plan(
-            self._application,
-            self._moved(goal, now, frozenset(internal)),
-            tuple(internal) if goal.state else (),
-            folders if goal.state or goal.local_state else (),
-            tuple(f"{m.client_id} on {m.host}" for m in self._admin.members(self._application)),
+            of,
+            self._moved(goal, {at: found.offset for at, found in now.items()}, internal),
+            internal.repartitions if goal.state else (),
+            internal.changelogs if goal.state else (),
+            tuple(folder for folder in folders if deletes and is_state(folder)),
+            (internal.others if goal.state else ())
+            + tuple(str(folder) for folder in folders if deletes and not is_state(folder)),
+            self._members(),
         )
 
     def apply(self, plan: Plan) -> None:
@@ -131,21 +142,28 @@ class Reset:
             BrokerError: if workers run, or the cluster refuses.
             StateError: if local state is in use, or cannot be deleted.
         """
-        plan.refuse_members()
-        _refuse_locked(plan.folders)
+        replace(plan, members=self._members()).refuse_members()
+        _refuse_unavailable(plan.folders)
         if plan.offsets:
             self._commit({at: to for at, (_, to) in plan.offsets.items()})
-        self._admin.delete(plan.topics)
+        try:
+            self._admin.delete(plan.repartitions)
+            self._admin.delete(plan.changelogs)
+        except BrokerError as error:
+            raise BrokerError(
+                f"{error} The reset is half done: offsets are moved, and state is left. Run it"
+                " again to complete it; until then the application stops with an error."
+            ) from error
         if plan.folders:
-            self._delete_folders()
+            _delete(plan.folders, self._application.home)
 
-    def _check(self, goal: Goal, stateful: bool) -> None:
+    def _members(self) -> tuple[str, ...]:
+        found = self._admin.members(self._application.id)
+        return tuple(f"{member.client_id} on {member.host}" for member in found)
+
+    def _check(self, goal: Goal, internal: InternalTopics) -> None:
         """Refuse what would leave offsets and state that do not belong together."""
-        if goal.moves and stateful and not goal.state:
-            raise TopologyError(
-                f"{self._application} has state, which belongs to its offsets: moved alone, records"
-                " would count twice, or not at all. Add --state to delete the state too."
-            )
+        of = self._application.id
         if goal.state and not goal.moves:
             raise TopologyError(
                 "Without its state an application has to begin somewhere else: add --to earliest,"
@@ -156,37 +174,44 @@ class Reset:
             raise TopologyError(
                 "The state comes from all inputs together: with --state leave --topic out."
             )
+        if goal.moves and internal.others and not internal.known:
+            raise TopologyError(
+                f"There are topics that may be state of {of} ({', '.join(internal.others[:4])}),"
+                " but nothing tells which stores it has: its offsets have expired, or another"
+                " program has moved them. Name the application by its file instead of its id:"
+                " penstock reset FILE.py ..."
+            )
+        if goal.moves and internal.changelogs and not goal.state:
+            raise TopologyError(
+                f"{of} has state, which belongs to its offsets: moved alone, records would count"
+                " twice, or not at all. Add --state to delete the state too."
+            )
 
-    def _committed(self, existing: Mapping[str, int]) -> dict[Partition, int]:
-        client = group_client(self._brokers, self._application)
+    def _committed(self, existing: Mapping[str, int]) -> dict[Partition, TopicPartition]:
+        client = group_client(self._application.brokers, self._application.id)
         try:
-            every = [
-                (topic, number) for topic, count in existing.items() for number in range(count)
-            ]
-            return {at: found.offset for at, found in committed(client, every).items()}
+            return committed(
+                client, [(t, n) for t, count in existing.items() for n in range(count)]
+            )
         finally:
             client.close()
 
     def _moved(
-        self, goal: Goal, now: Mapping[Partition, int], internal: frozenset[str]
+        self, goal: Goal, now: Mapping[Partition, int], internal: InternalTopics
     ) -> dict[Partition, tuple[int, int]]:
         if not goal.moves:
             return {}
-        unknown = set(goal.topics) - {topic for topic, _ in now}
+        inputs = {topic for topic, _ in now} - set(internal.repartitions)
+        unknown = set(goal.topics) - inputs
         if unknown:
             raise TopologyError(
-                f"{self._application} has committed nothing of {', '.join(sorted(unknown))}. Its"
-                f" inputs are {', '.join(sorted({topic for topic, _ in now} - internal))}."
+                f"{self._application.id} has committed nothing of {', '.join(sorted(unknown))}."
+                f" Its inputs are {', '.join(sorted(inputs))}."
             )
-        wanted = [
-            at
-            for at in now
-            if (goal.state or at[0] not in internal) and (not goal.topics or at[0] in goal.topics)
-        ]
-        outer = [at for at in wanted if at[0] not in internal]
-        # Internal topics are deleted: made anew they begin at 0.
-        found = dict.fromkeys(wanted, 0) | self._positions(goal, outer)
-        return {at: (now[at], found[at]) for at in sorted(wanted)}
+        found = self._positions(goal, [at for at in now if at[0] in (goal.topics or inputs)])
+        if goal.state:  # repartition topics are deleted: made anew they begin at 0
+            found |= {at: 0 for at in now if at[0] in internal.repartitions}
+        return {at: (now[at], found[at]) for at in sorted(found)}
 
     def _positions(self, goal: Goal, partitions: Iterable[Partition]) -> dict[Partition, int]:
         starts, ends = self._admin.starts(partitions), self._admin.ends(partitions)
@@ -207,34 +232,35 @@ class Reset:
 
     def _commit(self, offsets: Mapping[Partition, int]) -> None:
         """Commit offsets without metadata; the broker refuses them where members live."""
-        client: Any = group_client(self._brokers, self._application, stable=True)
+        of = self._application
+        client: Any = group_client(of.brokers, of.id, stable=True)
         positions = [TopicPartition(*at, offset) for at, offset in offsets.items()]
         try:
-            committed(client, offsets)  # which waits until no open transaction holds any
+            committed(client, offsets, TRANSACTIONS_TIMEOUT_S)  # until no transaction holds any
             for at in client.commit(offsets=positions, asynchronous=False):
                 if at.error is not None:
                     raise KafkaException(at.error)
         except KafkaException as error:
             raise BrokerError(
-                f"The offsets of {self._application} cannot be moved: {error.args[0].str()}."
-                " Check that no worker runs, and that this user may. No state was deleted."
+                f"The offsets of {of.id} cannot be moved: {error.args[0].str()}. Check that no"
+                " worker runs, and that this user may. No state was deleted."
             ) from error
         finally:
             client.close()
 
-    def _delete_folders(self) -> None:
-        clean(self._home, unused_ms=-1_000, now_ms=now_ms())
-        left = list(state_folders(self._home))
-        if left:
-            raise StateError(
-                f"{left[0]} could not be deleted: a process has it open (fuser {left[0]}.lock names"
-                " it), or there is something in it that is not Penstock's. Nothing of it is used"
-                " any more; delete it by hand."
-            )
 
+def _refuse_unavailable(folders: Iterable[Path]) -> None:
+    """Refuse folders that cannot be deleted, before anything is changed.
 
-def _refuse_locked(folders: Iterable[Path]) -> None:
+    Raises:
+        StateError: if one is in use, or is not this user's to delete.
+    """
     for folder in folders:
+        if not all(os.access(at, os.W_OK, effective_ids=True) for at in (folder.parent, folder)):
+            raise StateError(
+                f"This user may not delete {folder}. Run this as the user of the workers; nothing"
+                " is changed."
+            )
         path = lock_of(folder)
         lock = Lock.acquire(path) if path.exists() else None
         if lock is not None:
@@ -244,3 +270,14 @@ def _refuse_locked(folders: Iterable[Path]) -> None:
                 f"A process has the state in {folder} open (fuser {path} names it). Stop it"
                 " first; nothing is changed."
             )
+
+
+def _delete(folders: Iterable[Path], home: Path) -> None:
+    clean(home, unused_ms=-1_000, now_ms=now_ms())
+    left = [folder for folder in folders if folder.exists()]
+    if left:
+        raise StateError(
+            f"{left[0]} could not be deleted: a process has opened it since (fuser {left[0]}.lock"
+            " names it), or the disk refuses. Nothing of it is used any more; run this again with"
+            " --local-state --yes, or delete it by hand."
+        )

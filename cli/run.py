@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from penstock.cli.options import BrokersOf
 from penstock.errors import DataError, PenstockError
 from penstock.runtime.exits import Exit, code_of, kind_of
 from penstock.runtime.logs import LogFormat, configured
@@ -29,7 +30,6 @@ TARGET = typer.Argument(
     metavar="APPLICATION", help="module:app, module, file.py or file.py:app.", show_default=False
 )
 WORKERS = typer.Option(min=1, help="Supervise so many workers. Left out: be one.", metavar="N")
-BROKERS = typer.Option(help="The Kafka brokers, before those of the application.")
 LEAVE = typer.Option("--leave", help="Give partitions back at once when a worker stops.")
 WORKER_ID = typer.Option(help="A lasting name of this worker, such as its pod's.", metavar="ID")
 RESTARTS_IN_A_ROW = typer.Option(
@@ -45,7 +45,7 @@ def run(
     target: Annotated[str, TARGET],
     *,
     workers: Annotated[int | None, WORKERS] = None,
-    brokers: Annotated[str | None, BROKERS] = None,
+    brokers: BrokersOf = None,
     leave: Annotated[bool, LEAVE] = False,
     worker_id: Annotated[str | None, WORKER_ID] = None,
     restarts: Annotated[int, RESTARTS_IN_A_ROW] = RESTARTS,

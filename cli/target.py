@@ -6,9 +6,8 @@ loads confluent-kafka.
 
 from dataclasses import dataclass
 
-from penstock.cli.cluster import connect
-from penstock.errors import BrokerError, TopologyError
-from penstock.topics.admin import Admin
+from penstock.cli.cluster import connect, partitions_of
+from penstock.errors import TopologyError
 from penstock.topics.internal import InternalTopic
 
 
@@ -35,23 +34,7 @@ def find_topic(topic: str, *, brokers: str, partitions: int | None = None) -> Ta
     if not topic:
         raise TopologyError("The name of the topic is empty. Name one: penstock produce TOPIC.")
     admin = connect(brokers)
-    found = _partition_count(admin, topic)
-    if found is None:
-        admin.create([InternalTopic(topic, _wanted(partitions, topic, brokers), {})])
-        found = _partition_count(admin, topic)  # somebody else may have been faster
-    return Target(topic, brokers, found or _wanted(partitions, topic, brokers))
-
-
-def _partition_count(admin: Admin, topic: str) -> int | None:
-    """Ask by the list of all topics, which never creates one on a cluster that does so itself."""
-    return admin.topics().get(topic)
-
-
-def _wanted(partitions: int | None, topic: str, brokers: str) -> int:
-    if partitions is None:
-        raise BrokerError(
-            f"Topic {topic} does not exist on {brokers}. Create it with the first records:"
-            f" penstock produce {topic} --partitions 4 ...",
-            topic=topic,
-        )
-    return partitions
+    if partitions is not None and topic not in admin.topics():
+        admin.create([InternalTopic(topic, partitions, {})])  # fine if somebody else was faster
+    advice = f"Create it with the first records: penstock produce {topic} --partitions 4 ..."
+    return Target(topic, brokers, len(partitions_of(admin, topic, brokers, advice)))

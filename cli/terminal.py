@@ -9,21 +9,38 @@ import sys
 import time
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.status import Status
 
 _WIDE = 1_000  # columns where the output is no terminal: nothing is cut or folded
+_waiting: ContextVar["Status | None"] = ContextVar("penstock_waiting", default=None)
 
 
 @contextmanager
 def waiting(what: str) -> Generator[None]:
-    """Show that something takes its time."""
+    """Show that something takes its time; a wait within another one takes its place."""
     if not sys.stderr.isatty():
         yield
         return
     from rich.console import Console
     from rich.text import Text
 
-    with Console(stderr=True).status(Text(what)):
+    outer, text = _waiting.get(), Text(printable(what))
+    if outer is not None:
+        before = outer.status
+        outer.update(text)
         yield
+        outer.update(before)
+        return
+    with Console(stderr=True).status(text) as status:
+        token = _waiting.set(status)
+        try:
+            yield
+        finally:
+            _waiting.reset(token)
 
 
 @contextmanager

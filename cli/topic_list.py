@@ -1,14 +1,13 @@
 """What topics there are, how much is in them, and whose the internal ones are."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from penstock.cli.cluster import connect
+from penstock.cli.internal_topics import owner
 from penstock.errors import TopologyError
 from penstock.topics.internal import InternalTopic
-
-KINDS = ("changelog", "repartition")
 
 
 @dataclass(frozen=True)
@@ -17,7 +16,7 @@ class TopicInfo:
 
     Attributes:
         records: offsets between its beginning and its end, which is at least its records.
-        application: whose internal topic it is; None for one of nobody's.
+        application: the one that it is named after as an internal topic; None if there is none.
         kind: "changelog" or "repartition", None for any other.
     """
 
@@ -59,7 +58,7 @@ def list_topics(patterns: Sequence[str] | None, *, brokers: str) -> list[TopicIn
     }
     partitions = [(name, number) for name, n in found.items() for number in range(n)]
     starts, ends = admin.starts(partitions), admin.ends(partitions)
-    groups = admin.groups() if any(map(_kind, found)) else []
+    groups = admin.groups() if any(owner(name, ())[1] for name in found) else []
     return [
         TopicInfo(
             name,
@@ -69,22 +68,6 @@ def list_topics(patterns: Sequence[str] | None, *, brokers: str) -> list[TopicIn
         )
         for name, count in sorted(found.items())
     ]
-
-
-def owner(name: str, groups: Iterable[str]) -> tuple[str | None, str | None]:
-    """Return the application whose internal topic this is, and the topic's kind.
-
-    Of several that it may belong to it is the one with the longest id.
-    """
-    kind = _kind(name)
-    if kind is None:
-        return None, None
-    owners = [group for group in groups if name.startswith(f"{group}-")]
-    return max(owners, key=len, default=None), kind
-
-
-def _kind(name: str) -> str | None:
-    return next((kind for kind in KINDS if name.endswith(f"-{kind}")), None)
 
 
 def _matches(name: str, pattern: str | None) -> bool:

@@ -73,21 +73,27 @@ def state_folders(home: Path) -> Iterator[Path]:
         yield from _folders(store)
 
 
+def is_state(folder: Path) -> bool:
+    """Whether Penstock has made a folder, and nobody has put anything else into it (Rule 4)."""
+    aside = _ASIDE.fullmatch(folder.name)
+    place = folder.with_name(aside[1]) if aside else folder
+    known = _PLACE.fullmatch(place.name) and _touched_ms(lock_of(place)) is not None
+    return bool(known) and _is_ours(folder)
+
+
 def _clean(folder: Path, before_ms: int, now_ms: int) -> int | None:
     """Delete a folder if it may be, and return how many bytes were in it."""
-    lock = lock_of(folder)
-    if _PLACE.fullmatch(folder.name) and _touched_ms(lock) is not None:
-        return _take(folder, lock, before_ms, now_ms)
-    aside = _ASIDE.fullmatch(folder.name)
-    if aside is None or not _PLACE.fullmatch(aside[1]) or int(aside[2]) >= before_ms:
+    if not is_state(folder):
         return None
-    known = _touched_ms(lock_of(folder.with_name(aside[1]))) is not None
-    return _delete(folder) if known and _is_ours(folder) else None
+    aside = _ASIDE.fullmatch(folder.name)
+    if aside is None:
+        return _take(folder, lock_of(folder), before_ms, now_ms)
+    return _delete(folder) if int(aside[2]) < before_ms else None
 
 
 def _take(folder: Path, lock: Path, before_ms: int, now_ms: int) -> int | None:
     """Delete a partition's folder, unless somebody uses it, or has used it lately."""
-    if not _is_older(lock, before_ms) or not _is_ours(folder):
+    if not _is_older(lock, before_ms):
         return None
     held = Lock.acquire(lock)
     if held is None:

@@ -64,6 +64,15 @@ def feed_transaction(servers: str, topic: str, rows: Iterable[Row], *, commit: b
         pass
 
 
+def feed_transactions(servers: str, topic: str, rows: Iterable[Row]) -> None:
+    """Write rows, each in a transaction of its own."""
+    producer = _transactional(servers)
+    for row in rows:
+        producer.begin_transaction()
+        _produce(producer, topic, [row])
+        producer.commit_transaction(TIMEOUT_S)
+
+
 @contextmanager
 def open_transaction(
     servers: str, topic: str, rows: Iterable[Row], *, commit: bool = False

@@ -1,11 +1,16 @@
 """`penstock lag` and `penstock topics` on the real broker: what they tell is there."""
 
-import pytest
+import time
 
+import pytest
+from confluent_kafka import Consumer, TopicPartition
+
+from penstock.cli.application_lag import look_twice
 from penstock.testing.kafka_server import KafkaServer
 from tests.kafka.commands import call, objects, refusal
 from tests.kafka.conftest import ApplicationFactory, TopicFactory
 from tests.kafka.feeding import Load, endless_words, feed, open_transaction, words
+from tests.kafka.workers import Application
 
 pytestmark = pytest.mark.kafka
 
@@ -18,7 +23,11 @@ def test_the_lag_of_an_application_is_what_its_group_has_not_committed(
 ) -> None:
     app = application("regroup", topic("in"), topic("out"))
     feed(app.servers, app.inputs[0], words(2_000))
-    app.run_through()
+    app.start()
+    app.wait_for("runs from")
+    app.wait_drained()
+    app.wait_until(lambda: lag_of(app) == 0, "its repartition topic is drained too")
+    app.stop()
     feed(app.servers, app.inputs[0], words(500, first=2_000))
     (found,) = objects("lag", app.id, "--over", "200ms", brokers=app.servers)
     assert (found["application"], found["lag"]) == (app.id, 500)
@@ -34,6 +43,41 @@ def test_the_lag_of_an_application_is_what_its_group_has_not_committed(
     assert " 500 " in total
 
 
+def lag_of(app: Application) -> int:
+    (found,) = objects("lag", app.id, "--over", "10ms", brokers=app.servers)
+    return int(found["lag"])
+
+
+def test_the_time_to_catch_up_is_that_of_the_present_rates(
+    kafka: KafkaServer, topic: TopicFactory
+) -> None:
+    """Between the looks exactly 500 are done and 200 come."""
+    name, servers = topic("in", partitions=2), kafka.bootstrap_servers
+    at, group = (name, 0), f"group-{name}"
+    rows = [row._replace(partition=0) for row in words(10_200)]
+    feed(servers, name, rows[:10_000])
+    commit(servers, group, at, 1_000)
+
+    def meanwhile(seconds: float) -> None:
+        commit(servers, group, at, 1_500)
+        feed(servers, name, rows[10_000:])
+        time.sleep(seconds)
+
+    begin = time.monotonic()
+    found = look_twice(group, brokers=servers, over_s=1.0, sleep=meanwhile).partitions
+    took = 500 / found[at].rate
+    assert 1 <= took <= time.monotonic() - begin
+    assert found[at].growth == pytest.approx(200 / took)
+    assert (list(found), found[at].lag) == ([at], 8_700)
+    assert found[at].seconds_left == pytest.approx(8_700 / (300 / took))
+
+
+def commit(servers: str, group: str, at: tuple[str, int], offset: int) -> None:
+    client = Consumer({"bootstrap.servers": servers, "group.id": group, "log_level": 0})
+    client.commit(offsets=[TopicPartition(*at, offset)], asynchronous=False)
+    client.close()
+
+
 def test_rates_are_those_of_the_application_and_of_its_input(
     topic: TopicFactory, application: ApplicationFactory
 ) -> None:
@@ -41,7 +85,7 @@ def test_rates_are_those_of_the_application_and_of_its_input(
     app.start()
     with Load(app.servers, {app.inputs[0]: endless_words()}, 2_000):
         app.wait_until(lambda: app.done() > 1_000, "it is at work")
-        (found,) = objects("lag", app.id, "--over", "2s", brokers=app.servers)
+        (found,) = objects("lag", app.id, "--over", "1s", brokers=app.servers)
     app.stop()
     assert found["members"] == 1
     assert sum(at["rate"] for at in found["partitions"]) > 200
@@ -65,6 +109,12 @@ def test_what_an_open_transaction_holds_back_is_told(
 def test_an_application_that_never_ran_is_told_in_one_paragraph(kafka: KafkaServer) -> None:
     said = refusal("lag", "nobody", brokers=kafka.bootstrap_servers)
     assert "nobody has committed nothing" in said
+
+
+def test_a_mistyped_application_is_guessed(kafka: KafkaServer, topic: TopicFactory) -> None:
+    servers, name = kafka.bootstrap_servers, topic("in")
+    commit(servers, f"shop-{name}", (name, 0), 0)
+    assert f"Did you mean shop-{name}" in refusal("lag", f"shpo-{name}", brokers=servers)
 
 
 # topics

@@ -13,7 +13,7 @@ from penstock.testing.kafka_server import KafkaServer
 from tests.kafka import checking
 from tests.kafka.commands import call, iso, objects, refusal
 from tests.kafka.conftest import TopicFactory
-from tests.kafka.feeding import BEGIN_MS, Row, feed, feed_transaction, words
+from tests.kafka.feeding import BEGIN_MS, Row, feed, feed_transaction, feed_transactions, words
 from tests.kafka.workers import WAIT_S
 
 pytestmark = pytest.mark.kafka
@@ -37,18 +37,15 @@ def test_committed_records_are_shown_up_to_the_end(kafka: KafkaServer, topic: To
     assert first == found[:7]
 
 
-@pytest.mark.parametrize("number", [1, 10, 25, 1_000])
-def test_the_last_records_are_as_many_as_asked_for(
-    kafka: KafkaServer, topic: TopicFactory, number: int
-) -> None:
+def test_the_last_records_are_as_many_as_asked_for(kafka: KafkaServer, topic: TopicFactory) -> None:
     """Markers stand between them, most where each record is a transaction."""
     name, servers = topic("in", partitions=2), kafka.bootstrap_servers
     rows = words(40)
-    for row in rows:
-        feed_transaction(servers, name, [row])
+    feed_transactions(servers, name, rows)
     feed_transaction(servers, name, words(30), commit=False)
-    found = objects("consume", name, "--from", f"-{number}", brokers=servers)
-    assert [at["value"] for at in found] == [row.value for row in rows][-number:]
+    for number in (1, 10, 25, 1_000):
+        found = objects("consume", name, "--from", f"-{number}", brokers=servers)
+        assert [at["value"] for at in found] == [row.value for row in rows][-number:]
     assert len(objects("consume", name, brokers=servers)) == 10
 
 
@@ -90,17 +87,8 @@ def test_types_and_headers_are_shown(kafka: KafkaServer, topic: TopicFactory) ->
 def test_following_shows_what_comes_until_ctrl_c(kafka: KafkaServer, topic: TopicFactory) -> None:
     name, servers = topic("in"), kafka.bootstrap_servers
     feed(servers, name, words(3))
-    command = [
-        sys.executable,
-        "-m",
-        "penstock.cli",
-        "consume",
-        name,
-        "-f",
-        "--from",
-        "-2",
-        "--json",
-    ]
+    command = [sys.executable, "-m", "penstock.cli", "consume", name]
+    command += ["-f", "--from", "-2", "--json"]
     process = subprocess.Popen(
         [*command, "--brokers", servers], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
@@ -121,3 +109,31 @@ def test_following_shows_what_comes_until_ctrl_c(kafka: KafkaServer, topic: Topi
 def test_a_topic_that_does_not_exist(kafka: KafkaServer) -> None:
     said = refusal("consume", "no", brokers=kafka.bootstrap_servers)
     assert "Topic no does not exist" in said
+
+
+def test_a_mistyped_topic_is_guessed(kafka: KafkaServer, topic: TopicFactory) -> None:
+    name = topic("page-views")
+    said = refusal("consume", name.replace("page", "pgae"), brokers=kafka.bootstrap_servers)
+    assert f"Did you mean {name}" in said
+
+
+def test_a_reader_that_has_seen_enough_ends_it_quietly(
+    kafka: KafkaServer, topic: TopicFactory
+) -> None:
+    """As in: penstock consume views --from earliest | head -1."""
+    name, servers = topic("in"), kafka.bootstrap_servers
+    feed(servers, name, words(20_000))
+    command = [sys.executable, "-m", "penstock.cli", "consume", name, "--from", "earliest"]
+    process = subprocess.Popen(
+        [*command, "--brokers", servers], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline()
+        process.stdout.close()
+        assert process.wait(WAIT_S) == 1
+        assert process.stderr.read() == ""
+    finally:
+        process.kill()
+        process.communicate()

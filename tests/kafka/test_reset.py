@@ -1,19 +1,28 @@
 """`penstock reset` on the real broker: what it sets back begins anew, and nothing else is touched."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
+from penstock.cli.application import Application as Named
 from penstock.cli.main import app as commands
 from penstock.cli.resetting import Reset
+from penstock.errors import BrokerError
 from penstock.state.directories import Lock, lock_of
 from penstock.testing.kafka_server import KafkaServer
+from penstock.topics.admin import Admin
 from tests.kafka import checking
 from tests.kafka.commands import iso
-from tests.kafka.conftest import ApplicationFactory, TopicFactory
+from tests.kafka.conftest import (
+    ApplicationFactory,
+    TopicFactory,
+    applications,
+    create_topic,
+)
 from tests.kafka.feeding import BEGIN_MS, feed, words
 from tests.kafka.workers import Application
 
@@ -45,6 +54,14 @@ def folders(app: Application) -> list[Path]:
     return [path for path in home.glob("[!.]*/*") if path.is_dir()]
 
 
+def check_counts(app: Application) -> None:
+    """All input is counted, in the last output and in the store, as if for the first time."""
+    inputs = app.read_inputs()
+    keyed = checking.by_ending(inputs) if app.name == "regroup" else inputs
+    checking.check_updates(checking.counted(keyed), app.read_output())
+    app.check_store("counts")
+
+
 @pytest.mark.parametrize("name", ["count", "regroup"])
 def test_an_application_with_state_begins_anew(
     topic: TopicFactory, application: ApplicationFactory, name: str
@@ -74,33 +91,92 @@ def test_an_application_with_state_begins_anew(
 
     app.outputs = [topic("out")]
     app.run_through()
-    found = checking.counted(app.read_inputs()) if name == "count" else None
-    if found is not None:
-        checking.check_updates(found, app.read_output())
-    app.check_store("counts")
-    assert sum(last_counts(app).values()) == 500
+    check_counts(app)
 
 
-def last_counts(app: Application) -> dict[bytes | None, int]:
-    return {r.key: int.from_bytes(r.value or b"", "big") for r in app.read_output()}
-
-
-def test_where_offsets_are_moved_and_the_state_stays_the_application_stops(
+def test_what_is_only_named_like_its_own_is_left(
     kafka: KafkaServer, topic: TopicFactory, application: ApplicationFactory
 ) -> None:
-    """As if a reset were killed half way; another one mends it."""
+    """An input with such a name, another application's topics, and somebody's folder."""
+    servers = kafka.bootstrap_servers
+    out = topic("out")
+    id = f"named-{out}"
+    names = ["db-changelog", "eu-counts-changelog", "eu-by-user-repartition"]
+    likely = [f"{id}-{name}" for name in names]
+    for name in likely:
+        create_topic(servers, name, 4)
+    app = application("count", likely[0], out, id=id, worker=DYNAMIC)
+    feed(servers, app.inputs[0], words(100))
+    app.run_through()
+    photos = app.state_dir / id / "counts" / "photos"
+    photos.mkdir()
+    told = reset(app, "--to", "earliest", "--state", "--yes")
+    assert told["topics"] == [app.changelog("counts")]
+    assert sorted(told["left"]) == sorted([*likely, str(photos)])
+    assert set(likely) <= checking.topics(servers)
+    assert (photos.exists(), len(told["folders"])) == (True, 4)
+    assert len(app.read_inputs()) == 100
+
+
+def test_where_nothing_tells_which_stores_it_has_its_file_does(
+    topic: TopicFactory, application: ApplicationFactory, tmp_path: Path
+) -> None:
+    """As where the offsets have expired, or on a host that has no state of it."""
     app = application("count", topic("in"), topic("out"), worker=DYNAMIC)
-    feed(app.servers, app.inputs[0], words(200))
+    feed(app.servers, app.inputs[0], words(100))
     app.run_through()
-    work = Reset(app.id, brokers=app.servers, home=app.state_dir / app.id)
-    work._commit(dict.fromkeys(app.committed(), 0))
-    assert "has state, but the offsets committed for its input lack the metadata" in (
-        app.start().fails()
+    work_of(app)._commit(dict.fromkeys(app.committed(), 0))
+    elsewhere = ["--state-dir", str(tmp_path / "elsewhere"), "--brokers", app.servers]
+    whole = ["--to", "earliest", "--state", "--yes", *elsewhere]
+    done = CliRunner().invoke(commands, ["reset", app.id, *whole])
+    assert done.exit_code == 1
+    assert "Name the application by its file" in done.stderr
+    assert app.changelog("counts") in checking.topics(app.servers)
+    file = tmp_path / f"{app.id.replace('-', '_')}.py"
+    file.write_text(
+        f"import penstock as ps\napp = ps.App({app.id!r})\napp.stream({app.inputs[0]!r}, key=str,"
+        " value=str).group_by_key().count(name='counts')\n"
     )
-    reset(app, "--to", "earliest", "--state", "--yes")
-    app.outputs = [topic("out")]
-    app.run_through()
-    app.check_count()
+    done = CliRunner().invoke(commands, ["reset", str(file), *whole])
+    assert done.exit_code == 0, done.stderr
+    assert app.changelog("counts") not in checking.topics(app.servers)
+
+
+def work_of(app: Application) -> Reset:
+    return Reset(Named(app.id, app.servers, app.state_dir / app.id))
+
+
+def test_a_reset_that_is_broken_off_is_completed_by_another_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The broker dies when offsets are moved and nothing is deleted yet."""
+    delete = Admin.delete
+
+    def die(self: Admin, names: Sequence[str]) -> None:
+        server.kill()
+        delete(self, names or ["any"])
+
+    with KafkaServer() as server, applications(server.bootstrap_servers, tmp_path) as make:
+        create_topic(server.bootstrap_servers, "in", 2)
+        create_topic(server.bootstrap_servers, "out", 2)
+        app = make("regroup", "in", "out", worker=DYNAMIC)
+        feed(app.servers, "in", words(200))
+        app.run_through()
+        with monkeypatch.context() as patched:
+            patched.setattr(Admin, "delete", die)
+            patched.setattr("penstock.cli.cluster.CONNECT_TIMEOUT_S", 1.0)
+            said = refused(app, "--to", "earliest", "--state", "--yes")
+        assert "The reset is half done" in said
+        server.restart()
+        assert set(app.committed().values()) == {0}
+        assert "has state, but the offsets committed for its input lack the metadata" in (
+            app.start().fails()
+        )
+        reset(app, "--to", "earliest", "--state", "--yes")
+        create_topic(app.servers, "out-again", 2)
+        app.outputs = ["out-again"]
+        app.run_through()
+        check_counts(app)
 
 
 def test_an_application_without_state_goes_where_it_is_told(
@@ -125,15 +201,19 @@ def test_an_application_without_state_goes_where_it_is_told(
     assert f"Its inputs are {source}" in refused(app, "--to", "latest", "--topic", "no", "--yes")
 
 
+@pytest.mark.parametrize("protocol", ["classic", "consumer"])
 def test_live_workers_are_not_disturbed(
-    topic: TopicFactory, application: ApplicationFactory
+    topic: TopicFactory, application: ApplicationFactory, protocol: str
 ) -> None:
-    app = application("count", topic("in"), topic("out"))
+    """The broker refuses as well, should one start after the look."""
+    app = application("count", topic("in"), topic("out"), kafka={"protocol": protocol})
     feed(app.servers, app.inputs[0], words(100))
     app.start()
     app.wait_drained()
     for options in (["--to", "earliest", "--state", "--yes"], ["--local-state"]):
         assert "Workers of" in refused(app, *options)
+    with pytest.raises(BrokerError, match="cannot be moved"):
+        work_of(app)._commit(dict.fromkeys(app.committed(), 0))
     app.stop()
     app.check_count()
     assert folders(app)
@@ -166,10 +246,11 @@ def test_an_application_is_found_by_its_file(
     file.write_text(
         f"import penstock as ps\napp = ps.App({app.id!r}, brokers={app.servers!r},"
         f" state_dir={str(app.state_dir)!r})\n"
+        "app.stream('words', key=str, value=str).to('copies')\n"
     )
     done = CliRunner().invoke(commands, ["reset", str(file), "--to", "latest"])
     assert done.exit_code == 0, done.stderr
-    assert f"{app.id} on {app.servers}:" in done.stdout
+    assert f"{app.id} on {app.servers}, with its local state in {app.state_dir}" in done.stdout
     assert "Nothing is changed yet" in done.stdout
 
 

@@ -8,7 +8,6 @@ from typer.testing import CliRunner
 from penstock.cli.application_lag import ApplicationLag, PartitionLag
 from penstock.cli.main import app
 from penstock.cli.terminal import duration
-from penstock.cli.topic_list import owner
 
 
 def at(committed=0, end=100, rate=10.0, growth=0.0):
@@ -36,19 +35,6 @@ def test_an_application_has_caught_up_when_its_last_partition_has():
     assert (found.total.lag, found.seconds_left) == (100, 10.0)
     never = ApplicationLag("shop", 1, {("a", 0): at(), ("a", 1): at(rate=0.0)})
     assert never.seconds_left is None
-
-
-@pytest.mark.parametrize(
-    ("name", "found"),
-    [
-        ("orders", (None, None)),
-        ("shop-by-user-repartition", ("shop", "repartition")),
-        ("shop-eu-totals-changelog", ("shop-eu", "changelog")),
-        ("shopping-totals-changelog", (None, "changelog")),
-    ],
-)
-def test_internal_topics_belong_to_the_application_with_the_longest_id(name, found):
-    assert owner(name, ["shop", "shop-eu", "other"]) == found
 
 
 @pytest.mark.parametrize(

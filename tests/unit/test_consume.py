@@ -6,10 +6,11 @@ import struct
 import pytest
 from typer.testing import CliRunner
 
-from penstock.cli.consume import LAST, TYPES, _default
+from penstock.cli.consume import LAST, _default
 from penstock.cli.consuming import Filter
-from penstock.cli.decoding import Column, Kind, as_object, line
+from penstock.cli.decoding import Column, as_object, line
 from penstock.cli.main import app
+from penstock.cli.options import Kind
 from penstock.cli.positions import Position, parse_position, parse_time
 from penstock.errors import TopologyError
 
@@ -143,11 +144,6 @@ def test_where_it_begins_if_nothing_is_said():
     assert _default(follow=False, filtered=False, limit=3) == "-3"
     assert _default(follow=True, filtered=False, limit=3) == "latest"
     assert _default(follow=True, filtered=True, limit=None) == "earliest"
-
-
-def test_the_types_of_the_options_are_those_that_are_decoded():
-    """The options do not load what decodes."""
-    assert set(TYPES) == set(Kind)
 
 
 @pytest.mark.parametrize("options", [["--limit", "0"], ["--key-type", "avro"], ["--nothing"], None])
