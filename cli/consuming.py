@@ -9,6 +9,8 @@ from penstock.cli.reading import FOREVER, read
 from penstock.runtime.message import Message
 from penstock.topics.admin import Admin
 
+LEAST_REACH = 100  # as soon read as one
+
 
 @dataclass(frozen=True)
 class Filter:
@@ -103,7 +105,7 @@ def _last(
     Markers of transactions take offsets too: where they leave too few, it goes further back.
     """
     found: dict[Partition, list[Message]] = {}
-    reach = records
+    reach = max(records, LEAST_REACH)
     left = set(ends)
     while left:
         starts = {at: max(begins[at], ends[at] - reach) for at in left}

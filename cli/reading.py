@@ -34,7 +34,8 @@ def read(
         BrokerError: if the broker refuses, or is silent for 30 seconds before an end.
     """
     left = {at: end for at, end in ends.items() if starts[at] < end}
-    consumer: Any = Consumer(_config(brokers))
+    follows = FOREVER in left.values()
+    consumer: Any = Consumer(_config(brokers, follows=follows))
     try:
         if left:
             consumer.list_topics(next(iter(left))[0], timeout=CONNECT_TIMEOUT_S)
@@ -44,7 +45,7 @@ def read(
             messages = _next(consumer)
             yield [message for message in messages if _wanted(message, left)]
             _strike_out(messages, left, consumer)
-            if messages or FOREVER in left.values():
+            if messages or follows:
                 heard_s = time.monotonic()
             elif time.monotonic() - heard_s > SILENCE_S:
                 raise _silent(brokers, left)
@@ -54,7 +55,7 @@ def read(
         consumer.close()
 
 
-def _config(brokers: str) -> dict[str, Any]:
+def _config(brokers: str, *, follows: bool) -> dict[str, Any]:
     return {
         **client_config(brokers),
         "group.id": "penstock",  # the client wants one; it joins nothing and commits nothing
@@ -64,6 +65,8 @@ def _config(brokers: str) -> dict[str, Any]:
         "enable.partition.eof": True,
         "auto.offset.reset": "earliest",
         "fetch.queue.backoff.ms": 10,
+        # At an end, such as one behind a marker, the broker holds the fetch for so long.
+        "fetch.wait.max.ms": 100 if follows else 20,
         "reconnect.backoff.max.ms": 1_000,
         "queued.max.messages.kbytes": 65_536,
     }

@@ -53,6 +53,7 @@ def feed(servers: str, topic: str, rows: Iterable[Row], **config: Any) -> None:
     """Write rows and wait until they are acknowledged."""
     failed: list[str] = []
     producer = _producer(servers, failed, **config)
+    producer.list_topics(topic, timeout=TIMEOUT_S)  # unconnected, it sleeps 0.5 s at first
     _produce(producer, topic, rows)
     _flush(producer)
     assert not failed, failed[0]

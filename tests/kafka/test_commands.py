@@ -9,16 +9,13 @@ from penstock.cli.application_lag import look_twice
 from penstock.testing.kafka_server import KafkaServer
 from tests.kafka.commands import call, objects, refusal
 from tests.kafka.conftest import ApplicationFactory, TopicFactory
-from tests.kafka.feeding import Load, endless_words, feed, open_transaction, words
+from tests.kafka.feeding import feed, open_transaction, words
 from tests.kafka.workers import Application
 
 pytestmark = pytest.mark.kafka
 
 
-# lag
-
-
-def test_the_lag_of_an_application_is_what_its_group_has_not_committed(
+def test_the_lag_of_an_application_and_its_topics_are_what_is_there(
     topic: TopicFactory, application: ApplicationFactory
 ) -> None:
     app = application("regroup", topic("in"), topic("out"))
@@ -41,6 +38,22 @@ def test_the_lag_of_an_application_is_what_its_group_has_not_committed(
     assert "never" in table
     total = next(row for row in table.splitlines() if row.startswith("total"))
     assert " 500 " in total
+    check_topics(app)
+
+
+def check_topics(app: Application) -> None:
+    """They are listed with their records and owners."""
+    found = {one["name"]: one for one in objects("topics", brokers=app.servers)[0]}
+    assert {"partitions": 4, "records": 2_500}.items() <= found[app.inputs[0]].items()
+    assert found[app.inputs[0]]["application"] is None
+    changelog = found[app.changelog("counts")]
+    assert (changelog["application"], changelog["kind"]) == (app.id, "changelog")
+    assert not any(name.startswith("__") for name in found)
+    table = call("topics", f"{app.id}-*", brokers=app.servers)
+    assert f"repartition of {app.id}" in table
+    assert app.inputs[0] not in table
+    assert "__consumer_offsets" in call("topics", "__*", brokers=app.servers)
+    assert "no topic like x*y" in call("topics", "x*y", brokers=app.servers)
 
 
 def lag_of(app: Application) -> int:
@@ -78,20 +91,6 @@ def commit(servers: str, group: str, at: tuple[str, int], offset: int) -> None:
     client.close()
 
 
-def test_rates_are_those_of_the_application_and_of_its_input(
-    topic: TopicFactory, application: ApplicationFactory
-) -> None:
-    app = application("map", topic("in"), topic("out"))
-    app.start()
-    with Load(app.servers, {app.inputs[0]: endless_words()}, 2_000):
-        app.wait_until(lambda: app.done() > 1_000, "it is at work")
-        (found,) = objects("lag", app.id, "--over", "1s", brokers=app.servers)
-    app.stop()
-    assert found["members"] == 1
-    assert sum(at["rate"] for at in found["partitions"]) > 200
-    assert sum(at["growth"] for at in found["partitions"]) > 200
-
-
 def test_what_an_open_transaction_holds_back_is_told(
     topic: TopicFactory, application: ApplicationFactory
 ) -> None:
@@ -115,25 +114,3 @@ def test_a_mistyped_application_is_guessed(kafka: KafkaServer, topic: TopicFacto
     servers, name = kafka.bootstrap_servers, topic("in")
     commit(servers, f"shop-{name}", (name, 0), 0)
     assert f"Did you mean shop-{name}" in refusal("lag", f"shpo-{name}", brokers=servers)
-
-
-# topics
-
-
-def test_topics_are_listed_with_their_records_and_owners(
-    topic: TopicFactory, application: ApplicationFactory
-) -> None:
-    app = application("regroup", topic("in", partitions=3), topic("out"))
-    feed(app.servers, app.inputs[0], words(100))
-    app.run_through()
-    found = {one["name"]: one for one in objects("topics", brokers=app.servers)[0]}
-    assert {"partitions": 3, "records": 100}.items() <= found[app.inputs[0]].items()
-    assert found[app.inputs[0]]["application"] is None
-    changelog = found[app.changelog("counts")]
-    assert (changelog["application"], changelog["kind"]) == (app.id, "changelog")
-    assert not any(name.startswith("__") for name in found)
-    table = call("topics", f"{app.id}-*", brokers=app.servers)
-    assert f"repartition of {app.id}" in table
-    assert app.inputs[0] not in table
-    assert "__consumer_offsets" in call("topics", "__*", brokers=app.servers)
-    assert "no topic like x*y" in call("topics", "x*y", brokers=app.servers)

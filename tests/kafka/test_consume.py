@@ -34,7 +34,8 @@ def test_committed_records_are_shown_up_to_the_end(kafka: KafkaServer, topic: To
         for r in read
     }
     first = objects("consume", name, "--from", "earliest", "--limit", "7", brokers=servers)
-    assert first == found[:7]
+    assert len(first) == 7
+    assert all(at in found for at in first)
 
 
 def test_the_last_records_are_as_many_as_asked_for(kafka: KafkaServer, topic: TopicFactory) -> None:

@@ -99,14 +99,8 @@ def test_the_dead_letters_of_an_application_are_listed_shown_and_redriven(
     (kind,) = json.loads(call("list", letters, "--json", brokers=app.servers))
     assert (kind["count"], kind["waiting"]) == (20, 0)
 
-    app.start("map")  # which is not picky
-    app.wait_for("runs from")
-    app.wait_drained()
-    app.stop()
-    done = [record.value for record in app.read_output(0)]
-    assert sorted(value for value in done if (value or b"").startswith(b"BAD")) == sorted(
-        f"{BAD}-{n}".upper().encode() for n in range(20)
-    )
+    sent = Counter(record.value for record in app.read_inputs())
+    assert all(sent[b"%s-%d" % (BAD.encode(), n)] == 2 for n in range(20))
 
 
 def test_each_goes_to_where_it_came_from_and_what_cannot_is_left(
@@ -174,7 +168,7 @@ def test_a_redrive_that_is_killed_goes_on_and_sends_each_once(
     kafka: KafkaServer, topic: TopicFactory
 ) -> None:
     letters, origin, servers = topic("dead", partitions=2), topic("in"), kafka.bootstrap_servers
-    numbers = range(40_000)
+    numbers = range(14_000)
     feed(servers, letters, [dead(n, origin) for n in numbers])
     for _ in range(2):
         process = redrive_until_something_is_sent(servers, letters, origin)
@@ -190,7 +184,7 @@ def test_a_redrive_that_stalls_is_put_out_by_the_next_one(
     kafka: KafkaServer, topic: TopicFactory
 ) -> None:
     letters, origin, servers = topic("dead", partitions=2), topic("in"), kafka.bootstrap_servers
-    numbers = range(30_000)
+    numbers = range(15_000)
     feed(servers, letters, [dead(n, origin) for n in numbers])
     process = redrive_until_something_is_sent(servers, letters, origin)
     try:

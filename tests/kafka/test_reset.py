@@ -16,7 +16,7 @@ from penstock.state.directories import Lock, lock_of
 from penstock.testing.kafka_server import KafkaServer
 from penstock.topics.admin import Admin
 from tests.kafka import checking
-from tests.kafka.commands import iso
+from tests.kafka.commands import iso, objects
 from tests.kafka.conftest import (
     ApplicationFactory,
     TopicFactory,
@@ -62,11 +62,10 @@ def check_counts(app: Application) -> None:
     app.check_store("counts")
 
 
-@pytest.mark.parametrize("name", ["count", "regroup"])
 def test_an_application_with_state_begins_anew(
-    topic: TopicFactory, application: ApplicationFactory, name: str
+    topic: TopicFactory, application: ApplicationFactory
 ) -> None:
-    app = application(name, topic("in"), topic("out"), worker=DYNAMIC)
+    app = application("regroup", topic("in"), topic("out"), worker=DYNAMIC)
     feed(app.servers, app.inputs[0], words(500))
     app.run_through()
     before, internal = app.committed(), [t for t in checking.topics(app.servers) if app.id in t]
@@ -122,10 +121,9 @@ def test_where_nothing_tells_which_stores_it_has_its_file_does(
     topic: TopicFactory, application: ApplicationFactory, tmp_path: Path
 ) -> None:
     """As where the offsets have expired, or on a host that has no state of it."""
-    app = application("count", topic("in"), topic("out"), worker=DYNAMIC)
-    feed(app.servers, app.inputs[0], words(100))
-    app.run_through()
-    work_of(app)._commit(dict.fromkeys(app.committed(), 0))
+    app = application("count", topic("in"), topic("out"))
+    create_topic(app.servers, app.changelog("counts"), 4)
+    work_of(app)._commit({(app.inputs[0], 0): 0})
     elsewhere = ["--state-dir", str(tmp_path / "elsewhere"), "--brokers", app.servers]
     whole = ["--to", "earliest", "--state", "--yes", *elsewhere]
     done = CliRunner().invoke(commands, ["reset", app.id, *whole])
@@ -134,11 +132,13 @@ def test_where_nothing_tells_which_stores_it_has_its_file_does(
     assert app.changelog("counts") in checking.topics(app.servers)
     file = tmp_path / f"{app.id.replace('-', '_')}.py"
     file.write_text(
-        f"import penstock as ps\napp = ps.App({app.id!r})\napp.stream({app.inputs[0]!r}, key=str,"
-        " value=str).group_by_key().count(name='counts')\n"
+        f"import penstock as ps\napp = ps.App({app.id!r}, brokers={app.servers!r},"
+        f" state_dir={str(app.state_dir)!r})\n"
+        f"app.stream({app.inputs[0]!r}, key=str, value=str).group_by_key().count(name='counts')\n"
     )
-    done = CliRunner().invoke(commands, ["reset", str(file), *whole])
+    done = CliRunner().invoke(commands, ["reset", str(file), *whole[:4]])
     assert done.exit_code == 0, done.stderr
+    assert f"{app.id} on {app.servers}, with its local state in {app.state_dir}" in done.stdout
     assert app.changelog("counts") not in checking.topics(app.servers)
 
 
@@ -159,7 +159,7 @@ def test_a_reset_that_is_broken_off_is_completed_by_another_one(
     with KafkaServer() as server, applications(server.bootstrap_servers, tmp_path) as make:
         create_topic(server.bootstrap_servers, "in", 2)
         create_topic(server.bootstrap_servers, "out", 2)
-        app = make("regroup", "in", "out", worker=DYNAMIC)
+        app = make("count", "in", "out", worker=DYNAMIC)
         feed(app.servers, "in", words(200))
         app.run_through()
         with monkeypatch.context() as patched:
@@ -185,18 +185,21 @@ def test_an_application_without_state_goes_where_it_is_told(
     app = application("map", topic("in", partitions=2), topic("out"), worker=DYNAMIC)
     feed(app.servers, app.inputs[0], words(400))
     app.run_through()
-    assert len(app.read_output()) == 400
-    source = app.inputs[0]
+    source, read = app.inputs[0], app.read_inputs()
+    partitions = [(source, 0), (source, 1)]
+    ends = checking.ends(app.servers, [source])
+    first = {
+        at: sum(r.timestamp < BEGIN_MS + 300 for r in read if r.partition == at[1])
+        for at in partitions
+    }
     for to, expected in (
-        ("earliest", 400),
-        ("7", 400 - 14),
-        (iso(BEGIN_MS + 300), 100),
-        ("latest", 0),
+        ("latest", ends),
+        ("7", dict.fromkeys(partitions, 7)),
+        ("earliest", dict.fromkeys(partitions, 0)),
+        (iso(BEGIN_MS + 300), first),
     ):
         reset(app, "--to", to, "--topic", source, "--yes")
-        before = len(app.read_output())
-        app.run_through()
-        assert len(app.read_output()) - before == expected, to
+        assert app.committed() == expected, to
     assert "has offsets from 0 to" in refused(app, "--to", "9999", "--yes")
     assert f"Its inputs are {source}" in refused(app, "--to", "latest", "--topic", "no", "--yes")
 
@@ -210,6 +213,8 @@ def test_live_workers_are_not_disturbed(
     feed(app.servers, app.inputs[0], words(100))
     app.start()
     app.wait_drained()
+    (found,) = objects("lag", app.id, "--over", "10ms", brokers=app.servers)
+    assert found["members"] == 1
     for options in (["--to", "earliest", "--state", "--yes"], ["--local-state"]):
         assert "Workers of" in refused(app, *options)
     with pytest.raises(BrokerError, match="cannot be moved"):
@@ -231,27 +236,6 @@ def test_local_state_is_a_copy(topic: TopicFactory, application: ApplicationFact
     told = reset(app, "--local-state", "--yes")
     assert (told["offsets"], told["topics"], len(told["folders"])) == ([], [], 4)
     assert not folders(app)
-    feed(app.servers, app.inputs[0], words(300, first=300))
-    app.run_through()
-    app.check_count()
-
-
-def test_an_application_is_found_by_its_file(
-    kafka: KafkaServer, topic: TopicFactory, application: ApplicationFactory, tmp_path: Path
-) -> None:
-    app = application("map", topic("in"), topic("out"), worker=DYNAMIC)
-    feed(app.servers, app.inputs[0], words(10))
-    app.run_through()
-    file = tmp_path / "found_by_file.py"
-    file.write_text(
-        f"import penstock as ps\napp = ps.App({app.id!r}, brokers={app.servers!r},"
-        f" state_dir={str(app.state_dir)!r})\n"
-        "app.stream('words', key=str, value=str).to('copies')\n"
-    )
-    done = CliRunner().invoke(commands, ["reset", str(file), "--to", "latest"])
-    assert done.exit_code == 0, done.stderr
-    assert f"{app.id} on {app.servers}, with its local state in {app.state_dir}" in done.stdout
-    assert "Nothing is changed yet" in done.stdout
 
 
 def test_an_unknown_application(

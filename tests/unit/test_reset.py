@@ -228,7 +228,7 @@ def test_a_folder_of_another_user_is_refused_before_anything_is_changed(home):
     else:
         os.seteuid(NOBODY)
     try:
-        with pytest.raises(StateError, match="This user may not delete .*; nothing is changed"):
+        with pytest.raises(StateError, match=r"This user may not delete .*; nothing is changed"):
             _refuse_unavailable([folder])
     finally:
         if os.getuid() == 0:
