@@ -18,7 +18,7 @@ import msgspec
 from msgspec import NODEFAULT, inspect
 
 from penstock.errors import TopologyError
-from penstock.serde.inspection import parts
+from penstock.serde.inspection import is_dict, parts
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _SIMPLE: dict[type, Any] = {
@@ -94,7 +94,7 @@ class _Derivation:
             return self.of(part.type, where)
         if type(part) in _SIMPLE:
             simple = _SIMPLE[type(part)]
-            return dict(simple) if isinstance(simple, dict) else simple  # pyright: ignore[reportUnknownVariableType,reportUnknownArgumentType]
+            return dict(simple) if is_dict(simple) else simple
         if isinstance(part, _ARRAYS):
             return {"type": "array", "items": self.of(part.item_type, where)}
         if isinstance(part, inspect.DictType) and isinstance(part.key_type, inspect.StrType):
@@ -210,7 +210,7 @@ _WITH_DEFAULTS = (
 
 
 def _of_values(values: Any) -> str | None:
-    kinds = {type(value) for value in values}
+    kinds: set[type] = {type(value) for value in values}
     if kinds == {str}:
         return "string"
     return "long" if kinds == {int} else None

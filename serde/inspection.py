@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import msgspec.inspect
+from typing_extensions import TypeIs
 
 
 def parts(of: Any) -> Iterator[Any]:
@@ -19,7 +20,7 @@ def parts(of: Any) -> Iterator[Any]:
         yield part
         for name in part.__struct_fields__:
             value = getattr(part, name)
-            several = value if isinstance(value, tuple) else (value,)  # pyright: ignore[reportUnknownVariableType]
+            several = typing.cast("list[Any]", value if isinstance(value, tuple) else [value])
             rest += [
                 inner
                 for inner in several
@@ -48,3 +49,13 @@ def check_class(value_class: type, expected: type | None) -> None:
     """
     if expected is not None and not issubclass(value_class, expected):
         raise TypeError(f"expected {expected.__name__}, got {value_class.__name__}")
+
+
+def is_dict(value: Any) -> TypeIs[dict[str, Any]]:
+    """Whether a value of JSON is an object, said to type checkers as well."""
+    return isinstance(value, dict)
+
+
+def is_list(value: Any) -> TypeIs[list[Any]]:
+    """Whether a value of JSON is an array, said to type checkers as well."""
+    return isinstance(value, list)

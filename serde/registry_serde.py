@@ -17,7 +17,8 @@ from typing import Any, Generic, TypeVar
 
 from penstock.errors import TopologyError
 from penstock.serde.avro_guard import AvroLimits
-from penstock.serde.avro_schema import AvroSchema, mismatch
+from penstock.serde.avro_resolution import mismatch
+from penstock.serde.avro_schema import AvroSchema
 from penstock.serde.avro_serde import AvroReader, AvroWriter, Subject, made_by_msgspec
 from penstock.serde.registry import Refused, Registry
 
@@ -143,7 +144,7 @@ class RegistrySerde(Generic[T]):
         try:
             ask = registry.register if self._auto_register else registry.lookup
             id = ask(subject, schema)
-        except Refused as refused:
+        except (Refused, ValueError) as refused:
             raise TopologyError(self._cannot_write(subject, refused)) from refused
         prefix = bytes([MAGIC]) + id.to_bytes(4, "big")
         if self._prefix not in (b"", prefix):
@@ -154,9 +155,8 @@ class RegistrySerde(Generic[T]):
             )
         self._prefix, self._registered = prefix, subject
 
-    def _cannot_write(self, subject: str, refused: Refused) -> str:
-        latest = self._latest(subject)
-        there = f"version {latest.version} has id {latest.id}" if latest else "it has no version"
+    def _cannot_write(self, subject: str, refused: Exception) -> str:
+        there = self._there(subject)
         if not self._auto_register:
             return (
                 f"The schema of subject {subject} is not in the registry {self._registry.url}"
@@ -168,23 +168,26 @@ class RegistrySerde(Generic[T]):
             " subject's compatibility level."
         )
 
-    def _prepare_to_read(self, subject: str) -> None:
-        latest = self._latest(subject)
-        why = latest and mismatch(latest.schema, self.schema)
-        if latest and why:
-            raise TopologyError(
-                f"What is written to subject {subject} cannot be read (version {latest.version},"
-                f" id {latest.id}, registry {self._registry.url}): {why}. Change the declared"
-                " schema, or give the field a default."
-            )
-
-    def _latest(self, subject: str) -> Any:
+    def _there(self, subject: str) -> str:
         try:
-            return self._registry.latest(subject)
-        except ValueError as error:
+            latest = self._registry.latest(subject)
+        except (Refused, ValueError):
+            return "its latest version cannot be used"
+        return f"version {latest.version} has id {latest.id}" if latest else "it has no version"
+
+    def _prepare_to_read(self, subject: str) -> None:
+        registry = self._registry
+        there = ""
+        try:
+            latest = registry.latest(subject)
+            if latest:
+                there = f"version {latest.version}, id {latest.id}, "
+                self._reader_of_schema(latest.schema)
+        except (Refused, ValueError) as error:
             raise TopologyError(
-                f"The latest version of subject {subject} in the registry {self._registry.url}"
-                f" cannot be used: {error}."
+                f"What is written to subject {subject} cannot be read ({there}registry"
+                f" {registry.url}): {error}. Change the declared schema, or give the field a"
+                " default."
             ) from error
 
     def _load(self, prefix: bytes) -> AvroReader:
@@ -209,11 +212,7 @@ class RegistrySerde(Generic[T]):
     def _reader(self, id: int) -> AvroReader:
         registry = self._registry
         try:
-            writer = registry.by_id(id)
-            why = mismatch(writer, self.schema)
-            if why:
-                raise ValueError(f"it cannot be read as the declared schema: {why}")
-            return AvroReader(writer, self.schema, self._made, self._limits)
+            return self._reader_of_schema(registry.by_id(id))
         except Refused as refused:
             raise ValueError(
                 f"schema {id} is not in the registry {registry.url}: {refused}"
@@ -222,6 +221,14 @@ class RegistrySerde(Generic[T]):
             raise ValueError(
                 f"schema {id} ({registry.subjects_of(id)}, registry {registry.url}): {error}"
             ) from error
+
+    def _reader_of_schema(self, writer: AvroSchema) -> AvroReader:
+        # Made first: it is what refuses a schema that is too deep to be looked at.
+        reader = AvroReader(writer, self.schema, self._made, self._limits)
+        why = mismatch(writer, self.schema)
+        if why:
+            raise ValueError(f"it cannot be read as the declared schema: {why}")
+        return reader
 
 
 def _field(key: bool) -> str:

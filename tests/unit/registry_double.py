@@ -15,7 +15,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from penstock.serde.avro_schema import mismatch, parse
+from penstock.serde.avro_resolution import mismatch
+from penstock.serde.avro_schema import parse
 
 
 class RegistryDouble:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from penstock.serde.avro_guard import AvroLimits, Guard
+from penstock.serde.avro_guard import EMPTY_PER_BYTE, AvroLimits, Guard
 from penstock.serde.avro_schema import parse
 from penstock.serde.avro_serde import AvroReader, avro
 from tests.unit import avro_poison
@@ -40,6 +40,11 @@ trees: st.SearchStrategy[Any] = st.recursive(
 def guard(of: Any, **limits: int) -> Guard:
     parsed = parse(of)
     return Guard(parsed.parsed, parsed.named, AvroLimits(**limits))
+
+
+def record(name: str, **fields: Any) -> Any:
+    of = [{"name": field, "type": type} for field, type in fields.items()]
+    return {"type": "record", "name": name, "fields": of}
 
 
 def written(of: Any, value: Any) -> bytes:
@@ -142,7 +147,9 @@ def test_flat_records_are_not_walked():
     assert guard(ORDER).free_bytes > 900_000
     assert guard(TREE).free_bytes == -1
     assert guard({"type": "array", "items": "null"}).free_bytes == -1
-    assert 5_000 < guard({"type": "array", "items": avro_poison.WIDE}).free_bytes < 10_000
+    assert guard({"type": "array", "items": avro_poison.WIDE}).free_bytes < 10
+    pairs = {"type": "array", "items": record("P", a="long", b="long", c="boolean")}
+    assert 700_000 < guard(pairs).free_bytes < 800_000
 
 
 @pytest.mark.parametrize(
@@ -150,7 +157,7 @@ def test_flat_records_are_not_walked():
     [
         ({"max_bytes": 5}, "it has 10 bytes, more than 5 .AvroLimits.max_bytes."),
         ({"max_values": 6}, "more than 6 values .AvroLimits.max_values."),
-        ({"max_depth": 1}, "schema nests 2 levels deep, more than 1 .AvroLimits.max_depth."),
+        ({"max_depth": 1}, "schema nests deeper than 1 levels .AvroLimits.max_depth."),
     ],
 )
 def test_each_limit_has_its_message(limits, match):
@@ -175,23 +182,36 @@ def test_types_that_double_each_other_are_refused():
         fields = [{"name": "a", "type": last}, {"name": "b", "type": f"T{level - 1}"}]
         last = {"type": "record", "name": f"T{level}", "fields": fields}
     with pytest.raises(ValueError, match="values in each record"):
-        guard(last)
+        guard(last, max_values=1_000)
+    with pytest.raises(ValueError, match="values without bytes in each record"):
+        guard(last, max_values=2**62)
 
 
-def test_items_without_bytes_are_few():
+def test_values_without_bytes_are_few():
     """Beside the limit for all values: a chunk may be full of records with such items."""
     nulls = guard({"type": "array", "items": "null"})
     nulls.check(avro_poison.long(1_000) + b"\x00")
-    for data in (avro_poison.long(1_001) + b"\x00", avro_poison.long(501) * 2 + b"\x00"):
-        with pytest.raises(ValueError, match="more than 1000 values without bytes"):
+    more = f"more than 1000 values without bytes of their own, and {EMPTY_PER_BYTE} for each"
+    for data in (avro_poison.long(1_013) + b"\x00", avro_poison.long(511) * 2 + b"\x00"):
+        with pytest.raises(ValueError, match=more):
             nulls.check(data)
+    nested = record("A", a=record("B", b=record("C", c="boolean")))
+    items = guard({"type": "array", "items": nested})
+    items.check(avro_poison.long(10_000) + bytes(10_000) + b"\x00")
+
+
+def test_a_schema_full_of_nulls_is_refused():
+    """Each of its records would be thousands of values without a byte."""
+    guard(record("N", **{f"n{at}": "null" for at in range(999)}))
+    with pytest.raises(ValueError, match="1001 values without bytes in each record"):
+        guard(record("N", **{f"n{at}": "null" for at in range(1_000)}))
 
 
 def test_long_decimals_are_refused():
     """Turning their bytes into digits would take the worker's time."""
     decimal = {"name": "D", "logicalType": "decimal", "precision": 9, "scale": 2}
     guard({**decimal, "type": "fixed", "size": 4_096})
-    with pytest.raises(ValueError, match="a fixed type of 4097 bytes"):
+    with pytest.raises(ValueError, match="a decimal of 4097 bytes"):
         guard({**decimal, "type": "fixed", "size": 4_097})
     text = guard({**decimal, "type": "bytes"})
     assert text.free_bytes == 4_096
@@ -199,7 +219,7 @@ def test_long_decimals_are_refused():
         text.check(avro_poison.long(4_097) + bytes(4_097))
 
 
-@pytest.mark.parametrize("wrong", [{"max_bytes": 0}, {"max_values": 0}, {"max_depth": 201}])
+@pytest.mark.parametrize("wrong", [{"max_bytes": 0}, {"max_values": 0}, {"max_depth": 151}])
 def test_limits_have_limits(wrong):
     """A depth that would not protect is refused, and so is nothing at all."""
     with pytest.raises(ValueError, match="limits of Avro"):

@@ -77,12 +77,12 @@ def test_confluents_own_serializer_understands_it(registry):
 
     orders = ready(registry)
     context = SerializationContext("orders", MessageField.VALUE)
-    client = SchemaRegistryClient({"url": registry.url})
     strategy = {"subject.name.strategy.type": "TOPIC"}
-    theirs = AvroSerializer(client, orders.schema.text, conf=strategy)
-    assert theirs({"id": "a", "count": 2}, context) == orders.encode(Order("a", 2))
-    back = AvroDeserializer(client, conf=strategy)
-    assert back(orders.encode(Order("a", 2)), context) == {"id": "a", "count": 2}
+    with SchemaRegistryClient({"url": registry.url}) as client:
+        theirs = AvroSerializer(client, orders.schema.text, conf=strategy)
+        assert theirs({"id": "a", "count": 2}, context) == orders.encode(Order("a", 2))
+        back = AvroDeserializer(client, conf=strategy)
+        assert back(orders.encode(Order("a", 2)), context) == {"id": "a", "count": 2}
 
 
 def test_the_writers_schema_is_resolved_to_ours(registry):
@@ -159,7 +159,7 @@ def test_what_cannot_be_read_is_said_at_the_start(registry):
     registry.put("orders-value", record(("id", "string")))
     serde(registry).prepare("orders", key=False, writes=False)
     registry.put("orders-value", record(("count", "long")))
-    why = r"subject orders-value cannot be read \(version 2, id 2, .*\): field id is missing"
+    why = r"subject orders-value cannot be read \(version 2, id 2, .*\): .* field id is missing"
     with pytest.raises(TopologyError, match=why):
         serde(registry).prepare("orders", key=False, writes=False)
 
@@ -323,9 +323,8 @@ def test_a_registry_needs_a_url(wrong):
 
 def test_unknown_settings_are_refused(registry):
     """With the client's words."""
-    orders: Any = ps.serde.avro(Order, registry={"url": registry.url, "tiemout": 1})
     with pytest.raises(TopologyError, match="Unrecognized properties: tiemout"):
-        orders.decode(framed(1, b""))
+        ps.serde.avro(Order, registry={"url": registry.url, "tiemout": 1})
 
 
 def test_a_missing_client_is_named(monkeypatch):
