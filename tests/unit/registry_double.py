@@ -7,9 +7,10 @@ real registry judges compatibility alike, its authentication, and its other sche
 
 import json
 import re
+import ssl
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -27,6 +28,7 @@ class RegistryDouble:
         asked: method and path of each request.
         status: what every request is answered with, None for what is right.
         delay: seconds before each answer.
+        instead: what writes an answer of its own, None for what is right.
     """
 
     def __init__(self) -> None:
@@ -36,6 +38,7 @@ class RegistryDouble:
         self.authorization: set[str | None] = set()
         self.status: int | None = None
         self.delay = 0.0
+        self.instead: Callable[[BaseHTTPRequestHandler], None] | None = None
         self.url = ""
 
     def put(self, subject: str, schema: Any, **more: Any) -> int:
@@ -102,8 +105,15 @@ class RegistryDouble:
         ]
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing: clients go away before the answer, as tests let them."""
+
+
 @contextmanager
-def registry_double() -> Iterator[RegistryDouble]:
+def registry_double(tls: ssl.SSLContext | None = None) -> Iterator[RegistryDouble]:
     """Serve a double on a port of its own."""
     double = RegistryDouble()
 
@@ -117,6 +127,9 @@ def registry_double() -> Iterator[RegistryDouble]:
             double.asked.append(f"{self.command} {path}")
             double.authorization.add(self.headers.get("Authorization"))
             time.sleep(double.delay)
+            if double.instead:
+                double.instead(self)
+                return
             status, found = double.answer(self.command, path, body)
             answer = json.dumps(found).encode()
             self.send_response(status)
@@ -130,9 +143,12 @@ def registry_double() -> Iterator[RegistryDouble]:
         def log_message(self, format: str, *args: Any) -> None:
             """Say nothing."""
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        server.daemon_threads = True
-        double.url = f"http://127.0.0.1:{server.server_address[1]}"
+    with _Server(("127.0.0.1", 0), Handler) as server:
+        if tls:
+            server.socket = tls.wrap_socket(
+                server.socket, server_side=True, do_handshake_on_connect=False
+            )
+        double.url = f"http{'s' if tls else ''}://127.0.0.1:{server.server_address[1]}"
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         try:
