@@ -1,8 +1,8 @@
 """A double of a schema registry: HTTP on loopback, in memory. It is no Confluent server.
 
 It speaks the part of the API that Confluent's client asks for here, and its compatibility
-check is BACKWARD by this project's own rules of resolution. What it cannot show: whether a
-real registry judges compatibility alike, its authentication, and its other schema types.
+check is BACKWARD by this project's own rules of resolution. tests/contract holds a real registry
+to the same contract; the double is there to misbehave, and for tests that are many and quick.
 """
 
 import json
@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from penstock.serde.avro_resolution import mismatch
-from penstock.serde.avro_schema import parse
+from penstock.serde.avro_schema import AvroSchema, parse
 
 
 class RegistryDouble:
@@ -69,12 +69,20 @@ class RegistryDouble:
         return 404, {"error_code": 404, "message": "HTTP 404 Not Found"}
 
     def _register(self, subject: str, body: Any) -> tuple[int, Any]:
-        new = parse(body["schema"])
+        new = self._parsed(body)
         for id in self.subjects.get(subject, [])[-1:]:
-            why = mismatch(parse(self.schemas[id - 1]["schema"]), new)
+            why = mismatch(self._parsed(self.schemas[id - 1]), new)
             if why:
                 return 409, {"error_code": 409, "message": f"incompatible: {why}"}
-        return 200, {"id": self.put(subject, body["schema"])}
+        references = {"references": body["references"]} if body.get("references") else {}
+        return 200, {"id": self.put(subject, body["schema"], **references)}
+
+    def _parsed(self, entry: Any) -> AvroSchema:
+        named: dict[str, Any] = {}
+        for to in entry.get("references", ()):
+            id = self.subjects[to["subject"]][to["version"] - 1]
+            named |= self._parsed(self.schemas[id - 1]).named
+        return parse(entry["schema"], named)
 
     def _lookup(self, subject: str, body: Any) -> tuple[int, Any]:
         if subject not in self.subjects:

@@ -111,7 +111,7 @@ def test_a_certificate_of_another_host_is_refused(certified):
     authority, tls = certified("127.0.0.2")
     with registry_double(tls) as registry:
         orders = serde(registry, **{"ssl.ca.location": authority})
-        with pytest.raises(BrokerError, match="CERTIFICATE_VERIFY_FAILED.*mismatch"):
+        with pytest.raises(BrokerError, match=r"CERTIFICATE_VERIFY_FAILED.*mismatch"):
             orders.decode(framed(1))
 
 
@@ -145,7 +145,7 @@ def test_redirects_are_not_followed(registry):
 def test_a_wrong_path_is_no_records_fault(registry, path):
     """A registry says that it does not know a schema in words of its own."""
     orders = ps.serde.avro(Order, registry={"url": registry.url + path})
-    with pytest.raises(BrokerError, match="404.*URL"):
+    with pytest.raises(BrokerError, match=r"404.*URL"):
         orders.decode(framed(1))
 
 
