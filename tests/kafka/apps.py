@@ -30,6 +30,7 @@ from penstock.runtime.consumer import InputConsumer
 from penstock.runtime.cost import RecordCost
 from penstock.runtime.producer import Offsets, TransactionalProducer
 from penstock.runtime.worker import Worker
+from penstock.serde.avro_guard import Guard
 
 BAD = "bad"  # `failing` and the picky ones raise at values that begin so
 STALL = "stall"  # `stalling` and `stalling_flush` stop here for good
@@ -47,6 +48,39 @@ class Sale(msgspec.Struct):
 
     amount: int
     sales: int = 1
+
+
+class Id(msgspec.Struct):
+    """A key in Avro."""
+
+    id: str
+
+
+class Named(msgspec.Struct):
+    """A value in Avro: whatever else its writer's schema has is skipped."""
+
+    id: str
+
+
+# A value in Avro that can be all kinds of poison.
+BOX: dict[str, Any] = {
+    "type": "record",
+    "name": "Box",
+    "fields": [
+        {"name": "id", "type": "string"},
+        {
+            "name": "tree",
+            "type": {
+                "type": "record",
+                "name": "Node",
+                "fields": [{"name": "next", "type": ["null", "Node"]}],
+            },
+        },
+        {"name": "nulls", "type": {"type": "array", "items": "null"}},
+        {"name": "longs", "type": {"type": "array", "items": "long"}},
+        {"name": "kind", "type": {"type": "enum", "name": "Kind", "symbols": ["A", "B"]}},
+    ],
+}
 
 
 def upper(text: str) -> str:
@@ -235,6 +269,20 @@ def stalling_flush(app: ps.App, inputs: Inputs, out: list[str], args: argparse.N
     counts.to(ps.Topic(out[0], key=str, value=StallAtSecond()))
 
 
+def avro(app: ps.App, inputs: Inputs, out: list[str], args: argparse.Namespace) -> None:
+    box = ps.serde.avro(BOX)
+    boxes = app.stream(inputs, key=box, value=box, on_error=dead_letter(out[1]))
+    texts = boxes.map(operator.itemgetter("id"), value=str).group_by_key()
+    texts.count(name="counts").to(out[0])
+
+
+def registered(app: ps.App, inputs: Inputs, out: list[str], args: argparse.Namespace) -> None:
+    registry = {"url": args.registry, "timeout": 0.5, "retries.wait.ms": 10}
+    key, value = (ps.serde.avro(of, registry=registry) for of in (Id, Named))
+    orders = app.stream(inputs, key=key, value=value, on_error=dead_letter(out[1]))
+    orders.map(operator.attrgetter("id"), value=str).to(out[0])
+
+
 def routed(app: ps.App, inputs: Inputs, out: list[str], args: argparse.Namespace) -> None:
     prefix = out[0]
 
@@ -274,6 +322,8 @@ APPS: dict[str, Build] = {
     "napping": napping,
     "napping-letters": napping_letters,
     "stalling-flush": stalling_flush,
+    "avro": avro,
+    "registered": registered,
     "routed": routed,
     "mistyped": mistyped,
     "untyped": untyped,
@@ -314,6 +364,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", dest="outputs", nargs="*", default=[])
     parser.add_argument("--start", type=_start, default="earliest")
     parser.add_argument("--sabotage")
+    parser.add_argument("--registry")
     parser.add_argument("--guarantee", default="exactly_once")
     for group in ("kafka", "state", "commit", "worker"):
         parser.add_argument(f"--{group}", default="{}")
@@ -361,12 +412,17 @@ def let_newcomers_wait() -> None:
     InputConsumer.ask_for_more = lambda _: None  # type: ignore[method-assign]
 
 
+def unguard() -> None:
+    Guard.check = lambda *_: None  # type: ignore[method-assign]
+
+
 SABOTAGE: dict[str, Callable[[], None]] = {
     "guess-aborted": lambda: guess(Event.FOUND_ABORTED),
     "guess-committed": lambda: guess(Event.FOUND_COMMITTED),
     "forget-time": forget_time,
     "newcomers-wait": let_newcomers_wait,
     "unfence": unfence,
+    "unguard": unguard,
 }
 
 
