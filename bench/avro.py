@@ -18,10 +18,12 @@ from confluent_kafka.schema_registry.avro import AvroDeserializer
 from confluent_kafka.serialization import MessageField, SerializationContext
 
 import penstock as ps
+from penstock.serde.avro_guard import Guard
 from tests.unit.registry_double import registry_double
 
 RECORDS = 20_000
 ROUNDS = 7
+BASE = "Confluent's deserializer, typed"
 
 
 class Event(msgspec.Struct):
@@ -71,34 +73,40 @@ def main() -> None:
         serde.prepare("events", key=False, writes=True)
         values = events()
         column = [serde.encode(value) for value in values]
-        schema = fastavro.parse_schema(msgspec.json.decode(serde.schema.text))
-        context = SerializationContext("events", MessageField.VALUE)
-        client = SchemaRegistryClient({"url": registry.url})
-        theirs = AvroDeserializer(
-            client,
-            from_dict=lambda found, _: Event(**found),
-            conf={"subject.name.strategy.type": "TOPIC"},
-        )
-        plain: Any = ps.serde.avro(Event)
-        bare = [data[5:] for data in column]
-        assert serde.decode_all(column) == values == [theirs(data, context) for data in column]
-        rates = measure(
-            {
-                "Confluent's deserializer, typed": lambda: [theirs(d, context) for d in column],
-                "serde.avro with a registry, typed": lambda: serde.decode_all(column),
-                "serde.avro with a registry, one by one": lambda: list(map(serde.decode, column)),
-                "serde.avro without a registry, typed": lambda: plain.decode_all(bare),
-                "fastavro alone, dicts": lambda: [
-                    fastavro.schemaless_reader(BytesIO(d), schema, None) for d in bare
-                ],
-                "serde.avro, encode": lambda: list(map(serde.encode, values)),
-            }
-        )
-    base = rates["Confluent's deserializer, typed"]
+        with SchemaRegistryClient({"url": registry.url}) as client:
+            rates = measure(ways(serde, client, values, column))
+    base = rates[BASE]
     size = sum(map(len, column)) / len(column)
     print(f"{RECORDS:,} records of {size:.0f} bytes, median of {ROUNDS} rounds")
     for name, rate in rates.items():
         print(f"{name:40} {rate / 1000:7.0f} k/s {rate / base:6.2f}")
+
+
+def ways(
+    serde: Any, client: SchemaRegistryClient, values: list[Event], column: list[bytes]
+) -> dict[str, Callable[[], Any]]:
+    schema = fastavro.parse_schema(msgspec.json.decode(serde.schema.text))
+    context = SerializationContext("events", MessageField.VALUE)
+    theirs = AvroDeserializer(
+        client,
+        from_dict=lambda found, _: Event(**found),
+        conf={"subject.name.strategy.type": "TOPIC"},
+    )
+    plain: Any = ps.serde.avro(Event)
+    bare = [data[5:] for data in column]
+    guard = Guard(serde.schema.parsed, serde.schema.named, ps.serde.AvroLimits())
+    assert serde.decode_all(column) == values == [theirs(data, context) for data in column]
+    return {
+        BASE: lambda: [theirs(data, context) for data in column],
+        "serde.avro with a registry, typed": lambda: serde.decode_all(column),
+        "serde.avro with a registry, one by one": lambda: list(map(serde.decode, column)),
+        "serde.avro without a registry, typed": lambda: plain.decode_all(bare),
+        "fastavro alone, dicts": lambda: [
+            fastavro.schemaless_reader(BytesIO(data), schema, None) for data in bare
+        ],
+        "a walk of the guard alone": lambda: list(map(guard.check, bare)),
+        "serde.avro, encode": lambda: list(map(serde.encode, values)),
+    }
 
 
 if __name__ == "__main__":

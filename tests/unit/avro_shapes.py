@@ -1,10 +1,30 @@
 """Schemas of all kinds and values of them, drawn by hypothesis."""
 
+import datetime
 import itertools
 from typing import Any
 
 from hypothesis import strategies as st
 
+# What logical types are written with, and values that they say exactly.
+LOGICAL: dict[str, tuple[Any, st.SearchStrategy[Any]]] = {
+    "decimal": (
+        {"type": "bytes", "logicalType": "decimal", "precision": 9, "scale": 2},
+        st.decimals(-9_999_999, 9_999_999, places=2),
+    ),
+    "money": (
+        {"type": "fixed", "size": 8, "logicalType": "decimal", "precision": 9, "scale": 2},
+        st.decimals(-9_999_999, 9_999_999, places=2),
+    ),
+    "uuid": ({"type": "string", "logicalType": "uuid"}, st.uuids()),
+    "date": ({"type": "int", "logicalType": "date"}, st.dates()),
+    "time": ({"type": "long", "logicalType": "time-micros"}, st.times()),
+    "at": (
+        {"type": "long", "logicalType": "timestamp-micros"},
+        st.datetimes(timezones=st.just(datetime.UTC)),
+    ),
+    "local": ({"type": "long", "logicalType": "local-timestamp-micros"}, st.datetimes()),
+}
 LEAVES = {
     "null": st.none(),
     "boolean": st.booleans(),
@@ -16,6 +36,8 @@ LEAVES = {
     "enum": st.sampled_from(["A", "B", "C"]),
     "fixed": st.binary(min_size=3, max_size=3),
     "nothing": st.just(b""),
+    "float": st.floats(allow_nan=False, width=32),
+    **{name: values for name, (_, values) in LOGICAL.items()},
 }
 
 shapes: st.SearchStrategy[Any] = st.recursive(
@@ -24,6 +46,7 @@ shapes: st.SearchStrategy[Any] = st.recursive(
         st.tuples(st.just("array"), inner),
         st.tuples(st.just("map"), inner),
         st.tuples(st.just("record"), st.lists(inner, max_size=4)),
+        st.tuples(st.just("twice"), inner),
         st.tuples(
             st.just("optional"), inner.filter(lambda of: of != "null" and of[0] != "optional")
         ),
@@ -41,8 +64,13 @@ def schema(shape: Any, numbers: Any = None) -> Any:
     if shape in ("fixed", "nothing"):
         return {"type": "fixed", "name": name, "size": 3 if shape == "fixed" else 0}
     if isinstance(shape, str):
-        return shape
+        of: Any = LOGICAL[shape][0] if shape in LOGICAL else shape
+        return {**of, "name": name} if shape == "money" else of
     kind, of = shape
+    if kind == "twice":  # a record, and again by its name
+        first = schema(("record", [of]), numbers)
+        fields = [{"name": "f0", "type": first}, {"name": "f1", "type": ["null", first["name"]]}]
+        return {"type": "record", "name": name, "namespace": "some.where", "fields": fields}
     if kind == "record":
         fields = [{"name": f"f{at}", "type": schema(one, numbers)} for at, one in enumerate(of)]
         return {"type": "record", "name": name, "fields": fields}
@@ -58,6 +86,9 @@ def values(shape: Any) -> st.SearchStrategy[Any]:
     kind, of = shape
     if kind == "record":
         return st.fixed_dictionaries({f"f{at}": values(one) for at, one in enumerate(of)})
+    if kind == "twice":
+        one = values(("record", [of]))
+        return st.fixed_dictionaries({"f0": one, "f1": st.none() | one})
     if kind == "optional":
         return st.none() | values(of)
     if kind == "array":

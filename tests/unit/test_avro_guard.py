@@ -99,7 +99,7 @@ def test_the_guard_and_fastavro_agree_on_damaged_bytes(data):
     source = BytesIO(damaged)
     try:
         fastavro.schemaless_reader(source, schema(shape), None)
-    except (UnicodeDecodeError, OverflowError):
+    except (ValueError, ArithmeticError):  # no text, no date, no UUID, too many digits
         return
     assert source.tell() == len(damaged)
 
