@@ -123,6 +123,14 @@ def test_no_bytes_make_more_values_than_the_limit(data):
         assert count(value) <= limits.max_values
 
 
+def test_values_inside_each_other_are_counted():
+    """Each record of a recursive schema adds to those that there are."""
+    chain = guard(avro_poison.NESTED, max_values=40)
+    chain.check(b"\x02" * 15 + b"\x00")
+    with pytest.raises(ValueError, match=r"more than 40 values .AvroLimits\.max_values"):
+        chain.check(b"\x02" * 45 + b"\x00")
+
+
 def test_poison_is_refused_and_the_process_lives():
     """Every poison is a ValueError, in 400 MB of memory."""
     code, outcomes = run("guarded")
