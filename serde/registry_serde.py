@@ -66,6 +66,7 @@ class RegistrySerde(Generic[T]):
         self._prefix = b""
         self._registered = ""
         self._refused: dict[bytes, tuple[float, str]] = {}
+        self._known: dict[int, AvroSchema] | None = None
         self._reader_of = lru_cache(MAX_READERS)(self._load)
         if subject != "topic" and schema.name is None:
             raise TopologyError(
@@ -97,11 +98,29 @@ class RegistrySerde(Generic[T]):
             TopologyError: if the schema is not compatible with what the registry has.
             BrokerError: if the registry does not answer.
         """
+        if self._known is not None:
+            self._begin(None, b"")
         subject = self._subject(topic, key=key)
         if writes:
             self._prepare_to_write(subject)
         else:
             self._prepare_to_read(subject)
+
+    def stand_alone(self, known: dict[int, AvroSchema]) -> None:
+        """Do without the registry, as in a TestDriver, until `prepare` is called.
+
+        Args:
+            known: all schemas that there are, to which this one is added, by ids that follow
+                from the schemas.
+        """
+        id = int(self.schema.fingerprint()[:7], 16)
+        known[id] = self.schema
+        self._begin(known, _prefix(id))
+
+    def _begin(self, known: dict[int, AvroSchema] | None, prefix: bytes) -> None:
+        self._known, self._prefix = known, prefix
+        self._refused.clear()
+        self._reader_of.cache_clear()
 
     def encode(self, value: T, /) -> bytes:
         """Encode one value. Raises TypeError where its class is not the declared one."""
@@ -146,7 +165,7 @@ class RegistrySerde(Generic[T]):
             id = ask(subject, schema)
         except (Refused, ValueError) as refused:
             raise TopologyError(self._cannot_write(subject, refused)) from refused
-        prefix = bytes([MAGIC]) + id.to_bytes(4, "big")
+        prefix = _prefix(id)
         if self._prefix not in (b"", prefix):
             raise TopologyError(
                 f"The registry {registry.url} has one schema under two ids:"
@@ -211,6 +230,10 @@ class RegistrySerde(Generic[T]):
 
     def _reader(self, id: int) -> AvroReader:
         registry = self._registry
+        if self._known is not None:
+            if id not in self._known:
+                raise ValueError(f"no topic of the test has schema {id}")
+            return self._reader_of_schema(self._known[id])
         try:
             return self._reader_of_schema(registry.by_id(id))
         except Refused as refused:
@@ -229,6 +252,10 @@ class RegistrySerde(Generic[T]):
         if why:
             raise ValueError(f"it cannot be read as the declared schema: {why}")
         return reader
+
+
+def _prefix(id: int) -> bytes:
+    return bytes([MAGIC]) + id.to_bytes(4, "big")
 
 
 def _field(key: bool) -> str:

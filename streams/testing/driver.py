@@ -138,6 +138,7 @@ class TestDriver:
         self._logs: dict[str, list[Row]] = defaultdict(list)
         self._positions: dict[str, int] = defaultdict(int)
         self._tasks: list[Task] = []
+        self._schemas: dict[int, Any] = {}
         self._start()
         self._batching = False
 
@@ -169,6 +170,7 @@ class TestDriver:
         """
         self._name(topic.name if isinstance(topic, Topic) else topic)
         if isinstance(topic, Topic):
+            self._without_registry(topic.key_type.serde, topic.value_type.serde)
             return TestTopic(self, topic.name, topic.key_type, topic.value_type)
         for node in self._topology:
             if node.source and topic in node.source.topics:
@@ -240,7 +242,20 @@ class TestDriver:
 
     def _start(self) -> None:
         self._topology = resolve(self._declared, sorted(self._named), missing_ok=True)
+        for node in self._topology:
+            for columns in (node.source, node.sink):
+                if columns:
+                    self._without_registry(columns.key.serde, columns.value.serde)
+            if node.store:
+                self._without_registry(node.store.key, node.store.value)
         self._tasks = [self._open(part) for part in self._topology.sub_topologies]
+
+    def _without_registry(self, *serdes: Any) -> None:
+        """Let serdes with a schema registry do without: the driver connects to nothing."""
+        for serde in serdes:
+            stand_alone = getattr(serde, "stand_alone", None)
+            if stand_alone:
+                stand_alone(self._schemas)
 
     def _open(self, part: SubTopology) -> Task:
         overlays: dict[str, Overlay] = {}

@@ -9,10 +9,11 @@ import msgspec
 import pytest
 
 import penstock as ps
-from penstock.errors import BrokerError, TopologyError
+from penstock.errors import BrokerError, DataError, TopologyError
 from penstock.operators.each import EachFailed, decode_each
 from penstock.runtime.preparation import prepare_serdes
 from penstock.serde.types import data_type, format_of, is_canonical, is_immutable
+from penstock.testing import TestDriver
 from tests.unit.registry_double import RegistryDouble, registry_double
 
 pytest.importorskip("httpx2", reason="needs penstock[registry]")
@@ -351,6 +352,26 @@ def test_it_says_what_it_is(registry):
     assert hash(orders) == hash(serde(registry))
     assert orders != serde(registry, Id)
     assert orders != serde(registry, subject="record")
+
+
+def test_a_test_driver_asks_no_registry(registry):
+    """The schemas are those of the topics; what a worker asks afterwards, it asks the registry."""
+    older = ps.Topic("orders", key=str, value=serde(registry, Id, subject="record"))
+    renamed = record(("id", "string"), ("count", "long"), name="Id")
+    app = ps.App("shop")
+    orders = ps.Topic("orders", key=str, value=serde(registry, renamed))
+    sink = ps.Topic("last", key=str, value=serde(registry))
+    app.stream(orders).map(lambda order: Order(order["id"], order["count"]), value=Order).to(sink)
+    with TestDriver(app) as driver:
+        driver.topic(orders).send({"id": "a", "count": 2}, key="k")
+        assert driver.topic(sink).read() == [("k", Order("a", 2))]
+        with pytest.raises(DataError, match="field count is missing"):
+            driver.topic(older).send(Id("b"), key="k")
+        with pytest.raises(DataError, match="no topic of the test has schema 7"):
+            driver.topic("orders").send_bytes(framed(7, b"\x02a"), key=b"k")
+    assert registry.asked == []
+    sink.value_type.serde.prepare("last", key=False, writes=True)
+    assert sink.value_type.serde.encode(Order("a")) == framed(1, b"\x02a\x02")
 
 
 def test_a_worker_prepares_every_topic_at_its_start(registry):
