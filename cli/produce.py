@@ -1,75 +1,106 @@
-"""The command `penstock produce`: make events from a template and send them to a topic.
+"""The command `penstock produce`: send made-up or given events to a topic.
 
-Arguments, terminal and exit codes only. What is sent is decided by `templates` and `pacing`,
-and `producing` sends it.
+Arguments, terminal and exit codes only. `produce_options` says what the options mean, and
+`producing` sends.
 """
 
 import contextlib
-import json
 import signal
 import threading
 from collections.abc import Generator
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from penstock.cli.option_groups import grouped
 from penstock.cli.options import DEFAULT_BROKERS, AsJson, Brokers
+from penstock.cli.produce_options import (
+    DisorderOptions,
+    FieldOptions,
+    PaceOptions,
+    SourceOptions,
+)
 from penstock.cli.terminal import progress_bar
-from penstock.durations import milliseconds
+from penstock.errors import TopologyError
 
 if TYPE_CHECKING:
-    from penstock.cli.producing import Summary
+    from collections.abc import Callable
+
+    from penstock.cli.summary import Summary
+
+    _Write = Callable[[Summary], None]
+
+KEY_COUNTS = typer.Option(
+    metavar="FILE", help="Write how many records each key has there, a JSON object on each line."
+)
 
 
+@grouped
 def produce(
     topic: Annotated[str, typer.Argument(help="The topic to send to.")],
     *,
-    template: Annotated[
-        str,
-        typer.Option(
-            help='An event with placeholders, such as \'{"user": "u{zipf:1000}"}\'. Known: zipf,'
-            " uniform, float, choice, counter, now_ms, uuid, hex, pad."
-        ),
-    ],
-    key: Annotated[str | None, typer.Option(help="The field of the event that is its key.")] = None,
-    rate: Annotated[str | None, typer.Option(help="Records per second, such as 1000/s.")] = None,
-    count: Annotated[int | None, typer.Option(min=1, help="Stop after this many records.")] = None,
-    duration: Annotated[str | None, typer.Option(help="Stop after this time, as in 10s.")] = None,
-    seed: Annotated[int, typer.Option(help="The same seed makes the same events.")] = 0,
+    source: SourceOptions,
+    fields: FieldOptions,
+    pace: PaceOptions,
+    disorder: DisorderOptions,
     brokers: Brokers = DEFAULT_BROKERS,
     partitions: Annotated[
         int | None, typer.Option(min=1, help="Create the topic, if missing, with this many.")
     ] = None,
+    key_counts: Annotated[Path | None, KEY_COUNTS] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Send generated events to a topic until --count, --duration or Ctrl-C.
+    """Send events to a topic until --count, --duration, the end of a file, or Ctrl-C.
 
-    Example: penstock produce views --template '{"user": "u{zipf:1000}"}' --partitions 4
-    --key user --rate 1000/s
+    Examples:
+      penstock produce orders --model shop.py:Order --key user --keys zipf:1000
+      penstock produce views --template '{"user": "u{zipf:9}"}' --key user --rate 1000/s
+      penstock produce orders --from orders.csv --model shop.py:Order
+      tail -f app.log | penstock produce logs --from - --format text --partitions 4
+      penstock produce orders --model shop.py:Order --late 1% --poison 0.1% --json
     """
-    from penstock.cli.pacing import Pace, parse_rate
-    from penstock.cli.templates import Template
-
-    compiled = Template(template, seed, key=key)
-    pace = Pace(
-        rate=None if rate is None else parse_rate(rate),
-        count=count,
-        duration_ms=None if duration is None else milliseconds(duration),
-    )
-
-    from penstock.cli.producing import produce_events
+    from penstock.cli.producing import Plan, produce_events
+    from penstock.cli.sources import open_events
     from penstock.cli.target import find_topic
 
-    target = find_topic(topic, brokers=brokers, partitions=partitions)
-    if partitions not in {None, target.partitions}:
-        typer.echo(f"Note: {topic} exists already, with {target.partitions} partitions.", err=True)
-    with _stop_at_interrupt() as stop, progress_bar(topic, pace.total()) as on_progress:
-        summary = produce_events(target, compiled, pace=pace, stop=stop, on_progress=on_progress)
-    typer.echo(_as_json(summary) if as_json else _as_text(summary))
+    plan = Plan(
+        pace=pace.pace(),
+        shares=disorder.shares(),
+        seed=pace.seed,
+        start_ms=fields.start_ms(),
+        count_keys=key_counts is not None,
+    )
+    events = open_events(topic, source, fields, pace.seed, poison=plan.shares.poison > 0)
+    with _writable(key_counts) as write:
+        target = find_topic(topic, brokers=brokers, partitions=partitions)
+        if partitions not in {None, target.partitions}:
+            note = f"Note: {topic} exists already, with {target.partitions} partitions."
+            typer.echo(note, err=True)
+        total = plan.pace.total()
+        with _stop_at_interrupt() as stop, progress_bar(topic, total) as on_progress:
+            summary = produce_events(target, events, plan, stop=stop, on_progress=on_progress)
+        write(summary)
+    typer.echo(summary.as_json() if as_json else summary.as_text())
     summary.raise_for_failed()
     if stop.is_set():
         raise typer.Exit(130)
+
+
+@contextlib.contextmanager
+def _writable(path: Path | None) -> "Generator[_Write]":
+    """Open the file of the key counts before anything is sent, and return what writes it."""
+    if path is None:
+        yield lambda _: None
+        return
+    try:
+        with path.open("w", encoding="utf-8") as file:
+            yield lambda summary: file.writelines(f"{line}\n" for line in summary.key_lines())
+    except OSError as error:
+        raise TopologyError(
+            f"--key-counts {path} cannot be written: {error.strerror}. Name another file."
+        ) from error
 
 
 @contextlib.contextmanager
@@ -87,30 +118,3 @@ def _stop_at_interrupt() -> Generator[threading.Event]:
         yield stop
     finally:
         signal.signal(signal.SIGINT, previous)
-
-
-def _as_json(summary: "Summary") -> str:
-    fields = {
-        "topic": summary.topic,
-        "records": summary.records,
-        "bytes": summary.bytes,
-        "seconds": round(summary.seconds, 6),
-        "rate": round(summary.rate, 1),
-        "keys": summary.keys,
-        "first_timestamp": summary.first_timestamp,
-        "last_timestamp": summary.last_timestamp,
-        "partitions": summary.partitions,
-        "failed": summary.failed,
-    }
-    return json.dumps(fields)
-
-
-def _as_text(summary: "Summary") -> str:
-    keys = "many keys" if summary.keys is None else f"{summary.keys:,} keys"
-    spread = ", ".join(f"{number}: {count:,}" for number, count in summary.partitions.items())
-    failed = f", {summary.failed:,} FAILED" if summary.failed else ""
-    return (
-        f"{summary.records:,} records ({summary.bytes / 1e6:,.1f} MB, {keys}) to"
-        f" {summary.topic} in {summary.seconds:,.2f} s, {summary.rate:,.0f}/s{failed}."
-        f" By partition: {spread}"
-    )

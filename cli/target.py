@@ -7,17 +7,23 @@ loads confluent-kafka.
 from dataclasses import dataclass
 
 from penstock.cli.cluster import connect, partitions_of
-from penstock.errors import TopologyError
-from penstock.topics.internal import InternalTopic
+from penstock.errors import BrokerError, TopologyError
+from penstock.topics.admin import Admin
+from penstock.topics.internal import DEFAULT_MAX_MESSAGE_BYTES, InternalTopic
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A topic that exists, with the cluster and the number of partitions it has there."""
+    """A topic that exists, with the cluster and the number of partitions it has there.
+
+    Attributes:
+        max_bytes: the largest batch, and so the largest record, that it takes.
+    """
 
     topic: str
     brokers: str
     partitions: int
+    max_bytes: int = DEFAULT_MAX_MESSAGE_BYTES
 
 
 def find_topic(topic: str, *, brokers: str, partitions: int | None = None) -> Target:
@@ -37,4 +43,13 @@ def find_topic(topic: str, *, brokers: str, partitions: int | None = None) -> Ta
     if partitions is not None and topic not in admin.topics():
         admin.create([InternalTopic(topic, partitions, {})])  # fine if somebody else was faster
     advice = f"Create it with the first records: penstock produce {topic} --partitions 4 ..."
-    return Target(topic, brokers, len(partitions_of(admin, topic, brokers, advice)))
+    found = partitions_of(admin, topic, brokers, advice)
+    return Target(topic, brokers, len(found), _max_bytes(admin, topic))
+
+
+def _max_bytes(admin: Admin, topic: str) -> int:
+    try:
+        found = admin.configs([topic])[topic]
+    except BrokerError:  # this user may write to it, and not read its configuration
+        found = {}
+    return int(found.get("max.message.bytes", DEFAULT_MAX_MESSAGE_BYTES))

@@ -29,7 +29,7 @@ from penstock.secret import without_values
 
 MOST_SHOWN = 8
 _NAMELESS = re.compile(r"(\w+)\(\) missing 1 required keyword-only argument: 'name'")
-_EXAMPLES = "Name one or the other, as in 'penstock run shop.py' or 'penstock run shop:app'."
+_EXAMPLE = "'penstock run shop.py' or 'penstock run shop:app'"
 _loading: ContextVar[str | None] = ContextVar("penstock_loading", default=None)
 
 
@@ -41,9 +41,22 @@ def load(target: str) -> App:
             App is meant.
     """
     place, _, name = target.partition(":")
-    with _marked(target):
-        module = _from_file(Path(place)) if _is_file(place) else _from_module(place)
+    module = load_module(place)
     return _named(module, place, name) if name else _only(module, place)
+
+
+def load_module(place: str, example: str = _EXAMPLE) -> ModuleType:
+    """Import a module or a file.
+
+    Args:
+        place: its name or path.
+        example: a command that names one, for messages.
+
+    Raises:
+        TopologyError: if there is no such thing, or it fails.
+    """
+    with _marked(place):
+        return _from_file(Path(place), example) if _is_file(place) else _from_module(place, example)
 
 
 def refuse_while_loading() -> None:
@@ -74,12 +87,12 @@ def _is_file(place: str) -> bool:
     return place.endswith(".py") or "/" in place or path.is_file() or is_bare_folder
 
 
-def _from_file(path: Path) -> ModuleType:
+def _from_file(path: Path, example: str) -> ModuleType:
     if not path.is_file():
         folder = path.parent
         what = "is a folder" if path.is_dir() else "does not exist"
         there = _files(path if path.is_dir() else folder, path.name)
-        raise TopologyError(f"{path} {what}. {there} Name a file, as in 'penstock run shop.py'.")
+        raise TopologyError(f"{path} {what}. {there} Name a file, as in {example}.")
     _put_first(path.resolve().parent)
     name = path.stem if path.stem.isidentifier() and path.stem not in sys.modules else "__app__"
     spec = importlib.util.spec_from_file_location(name, path.resolve())
@@ -92,11 +105,11 @@ def _from_file(path: Path) -> ModuleType:
     return module
 
 
-def _from_module(place: str) -> ModuleType:
+def _from_module(place: str, example: str) -> ModuleType:
     if not all(part.isidentifier() for part in place.split(".")):
         raise TopologyError(
             f"{place!r} is neither a module nor a file that exists. {_files(Path(), place)}"
-            f" {_EXAMPLES}"
+            f" Name one or the other, as in {example}."
         )
     _put_first(Path.cwd())
     with _explained(place):
@@ -107,7 +120,8 @@ def _from_module(place: str) -> ModuleType:
                 raise  # it is there, and imports something that is not
         raise TopologyError(
             f"There is no module {place}: neither in {Path.cwd()} nor where Python is installed"
-            f" ({sys.prefix}). {_files(Path(), f'{place}.py')} {_EXAMPLES}"
+            f" ({sys.prefix}). {_files(Path(), f'{place}.py')} Name one or the other, as in"
+            f" {example}."
         )
 
 

@@ -11,8 +11,10 @@ import pytest
 from typer.testing import CliRunner
 
 from penstock.cli import cluster, producing, target
+from penstock.cli.disorder import Kind
+from penstock.cli.events import Due
 from penstock.cli.main import app
-from penstock.cli.producing import Summary
+from penstock.cli.summary import Acknowledged, Summary
 from penstock.cli.target import Target
 from penstock.errors import BrokerError, DataError, TopologyError
 from penstock.serde.primitives import STR
@@ -20,15 +22,15 @@ from penstock.version import __version__
 
 SUMMARY = Summary(
     topic="views",
+    seed=7,
     records=1_500,
+    kinds={Kind.CLEAN: 1_490, Kind.LATE: 10},
     bytes=120_000,
     seconds=0.5,
     keys=10,
     first_timestamp=100,
     last_timestamp=200,
-    partitions={0: 1_000, 1: 500},
-    failed=0,
-    failure="",
+    partitions={0: Acknowledged(1_000, 0, 999), 1: Acknowledged(500, 20, 519)},
 )
 PRODUCE = ["produce", "views", "--template", "{counter}"]
 
@@ -47,8 +49,8 @@ def fake_cluster(monkeypatch):
         asked.update(options, topic=topic)
         return Target(topic, options["brokers"], 2)
 
-    def produce_events(where, template, **options):
-        asked.update(options, target=where, template=template)
+    def produce_events(where, events, plan, **options):
+        asked.update(options, target=where, events=events, plan=plan)
         return fake(options["stop"])
 
     def fake(stop):
@@ -77,7 +79,7 @@ def test_help_names_the_commands(run):
     result = run("produce", "--help")
     assert result.exit_code == 0
     text = re.sub(r"\x1b\[[0-9;]*m", "", result.stdout)
-    for option in ("--template", "--key", "--rate", "--count", "--duration", "--partitions"):
+    for option in ("--model", "--template", "--key", "--rate", "--late", "--partitions", "--json"):
         assert option in text
 
 
@@ -115,7 +117,7 @@ def test_debug_shows_the_error_itself(run):
 
 @pytest.mark.parametrize(
     "arguments",
-    [[], ["nonsense"], ["produce"], ["produce", "views"], [*PRODUCE, "--count", "0"]],
+    [[], ["nonsense"], ["produce"], [*PRODUCE, "--unit", "h"], [*PRODUCE, "--count", "0"]],
 )
 def test_wrong_usage_is_exit_code_2(run, arguments):
     """A missing or unknown argument is typer's business."""
@@ -124,7 +126,16 @@ def test_wrong_usage_is_exit_code_2(run, arguments):
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--rate", "fast"], ["--duration", "5"], ["--key", "user"], ["--brokers", "x", "--rate", "0"]],
+    [
+        ["--rate", "fast"],
+        ["--duration", "5"],
+        ["--key", "user"],
+        ["--brokers", "x", "--rate", "0"],
+        ["--late", "much"],
+        ["--late", "60%", "--poison", "60%"],
+        ["--start", "noon"],
+        ["--key-counts", "/no/such/folder/counts"],
+    ],
 )
 def test_what_is_wrong_is_said_before_a_broker_is_asked(run, arguments):
     """Wrong options fail at once, even with no broker in reach."""
@@ -148,8 +159,10 @@ def test_produce_passes_on_what_it_is_told(run, fake_cluster):
     ]
     assert run(*PRODUCE, *options, "--partitions", "2").exit_code == 0
     assert (asked["topic"], asked["brokers"], asked["partitions"]) == ("views", "b:1", 2)
-    assert (asked["pace"].rate, asked["pace"].count, asked["pace"].duration_ms) == (10, 5, 2_000)
-    assert asked["template"].block(2, 0).values == [b"0", b"1"]
+    plan = asked["plan"]
+    assert (plan.pace.rate, plan.pace.count, plan.pace.duration_ms) == (10, 5, 2_000)
+    assert plan.seed == 3
+    assert asked["events"].take(Due([0, 0])).values == [b"0", b"1"]
 
 
 def test_brokers_come_from_the_command_line_then_the_environment(run, fake_cluster, monkeypatch):
@@ -182,7 +195,7 @@ def test_the_summary_is_the_last_line(run, fake_cluster):
     """For people: one line with records, rate and partitions."""
     fake_cluster(lambda stop: SUMMARY)
     last = run(*PRODUCE).stdout.splitlines()[-1]
-    assert "1,500 records (0.1 MB, 10 keys) to views in 0.50 s, 3,000/s" in last
+    assert "1,500 records (0.1 MB, 10 keys, 10 late) to views in 0.50 s, 3,000/s" in last
     assert "0: 1,000, 1: 500" in last
 
 
@@ -192,7 +205,9 @@ def test_the_json_summary_is_one_object(run, fake_cluster):
     result = run(*PRODUCE, "--json")
     assert json.loads(result.stdout) == {
         "topic": "views",
+        "seed": 7,
         "records": 1_500,
+        "kinds": {"clean": 1_490, "late": 10},
         "bytes": 120_000,
         "seconds": 0.5,
         "rate": 3_000.0,
@@ -200,6 +215,7 @@ def test_the_json_summary_is_one_object(run, fake_cluster):
         "first_timestamp": 100,
         "last_timestamp": 200,
         "partitions": {"0": 1_000, "1": 500},
+        "offsets": {"0": [0, 999], "1": [20, 519]},
         "failed": 0,
     }
 

@@ -1,12 +1,13 @@
 """The pace of produced records, on a clock of the test."""
 
+import itertools
 import math
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock.cli.pacing import Pace, Schedule, parse_rate
+from penstock.cli.pacing import EventTimes, Pace, Schedule, parse_rate
 from penstock.errors import TopologyError
 
 START_S = 1_000.0
@@ -47,10 +48,23 @@ def test_no_record_is_sent_before_it_is_due(rate, duration_ms, stalls):
         assert sent <= rate * elapsed_s + 1 + 1e-6 * sent
 
 
-def test_blocks_are_small_and_even():
-    """1000/s is ten records every 10 ms, give or take one."""
+def test_records_are_evenly_apart():
+    """1000/s is one every millisecond; 20,000/s are ten every half, give or take one."""
     blocks = run(Pace(rate=1_000, duration_ms=2_000))
-    assert {rows for _, rows in blocks[1:-1]} <= {9, 10, 11}
+    assert {rows for _, rows in blocks} == {1}
+    gaps = {round(late - early, 6) for (early, _), (late, _) in itertools.pairwise(blocks)}
+    assert gaps == {0.001}
+    assert {rows for _, rows in run(Pace(rate=20_000, duration_ms=500))[1:-1]} <= {9, 10, 11}
+
+
+def test_event_times_are_now_or_go_on_from_a_start():
+    """From a start they follow the rate, however they are asked for; a millisecond without one."""
+    assert EventTimes(Pace(rate=5), None).next(2, 77) == [77, 77]
+    times = EventTimes(Pace(rate=250), 1_000)
+    assert times.next(2, 77) == [1_000, 1_004]
+    times.made(1)  # of two that were asked for
+    assert times.next(3, 77) == [1_004, 1_008, 1_012]
+    assert EventTimes(Pace(), 1_000).next(3, 77) == [1_000, 1_001, 1_002]
 
 
 def test_what_is_more_than_a_second_behind_is_forgotten():

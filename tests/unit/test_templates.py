@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import penstock.cli.templates
+from penstock.cli.events import Due
 from penstock.cli.templates import Template
 from penstock.errors import TopologyError
 
@@ -72,7 +73,7 @@ def templates(draw: st.DrawFn) -> tuple[str, list[str]]:
 @given(templates(), seeds)
 def test_every_row_of_a_json_template_is_json(template, seed):
     """Whatever the placeholders draw, a row parses and has the template's fields."""
-    rows = Template(template[0], seed).block(20, 1_700_000_000_000).values
+    rows = Template(template[0], seed).take(Due([1_700_000_000_000] * 20)).values
     assert len({tuple(json.loads(row)) for row in rows}) == 1
 
 
@@ -83,7 +84,7 @@ def test_the_key_is_the_field_that_a_parser_reads(template, seed, data):
     if not fields:
         return
     field = data.draw(st.sampled_from(fields))
-    block = Template(text, seed, key=field).block(20, 1_700_000_000_000)
+    block = Template(text, seed, key=field).take(Due([1_700_000_000_000] * 20))
     for value, key in zip(block.values, block.keys, strict=True):
         parsed = json.loads(value)[field]
         assert parsed == (key.decode() if isinstance(parsed, str) else json.loads(key))
@@ -92,26 +93,26 @@ def test_the_key_is_the_field_that_a_parser_reads(template, seed, data):
 @given(templates(), seeds, st.lists(st.integers(0, 30), max_size=6))
 def test_cuts_never_matter(template, seed, sizes):
     """Any cutting into blocks gives the same rows, so the same seed gives the same rows."""
-    whole = Template(template[0], seed).block(sum(sizes), 5).values
+    whole = Template(template[0], seed).take(Due([5] * sum(sizes))).values
     cut = Template(template[0], seed)
-    assert [row for size in sizes for row in cut.block(size, 5).values] == whole
+    assert [row for size in sizes for row in cut.take(Due([5] * size)).values] == whole
 
 
 def test_seeds_differ():
     """Another seed gives other rows."""
-    rows = [tuple(Template(VIEWS, seed).block(10, 0).values) for seed in range(20)]
+    rows = [tuple(Template(VIEWS, seed).take(Due([0] * 10)).values) for seed in range(20)]
     assert len(set(rows)) == 20
 
 
 def test_the_same_placeholder_twice_draws_twice():
     """Two placeholders of one form are independent of each other."""
-    rows = Template("{uniform:1:1000000} {uniform:1:1000000}").block(100, 0).values
+    rows = Template("{uniform:1:1000000} {uniform:1:1000000}").take(Due([0] * 100)).values
     assert all(len(set(row.split())) == 2 for row in rows)
 
 
 def test_a_seed_means_the_same_for_ever():
     """These rows are part of the interface: benchmarks and tests compare across versions."""
-    block = Template(VIEWS, seed=1, key="user").block(2, now_ms=1_700_000_000_000)
+    block = Template(VIEWS, seed=1, key="user").take(Due([1_700_000_000_000] * 2))
     assert block.keys == PINNED_KEYS
     assert block.values == PINNED_ROWS
 
@@ -120,7 +121,7 @@ def test_a_seed_means_the_same_for_ever():
 def test_text_without_placeholders_is_literal(text):
     """Any brace that does not hold an identifier stands for itself."""
     if not re.search(r"\{[A-Za-z_]\w*(:[^{}]*)?\}", text):
-        assert Template(text).block(3, 0).values == [text.encode()] * 3
+        assert Template(text).take(Due([0] * 3)).values == [text.encode()] * 3
 
 
 @pytest.mark.parametrize(
@@ -128,11 +129,11 @@ def test_text_without_placeholders_is_literal(text):
 )
 def test_braces_that_are_literal(text):
     """Empty, spaced, quoted and unclosed braces are no placeholders."""
-    assert Template(text).block(1, 0).values == [text.encode()]
+    assert Template(text).take(Due([0] * 1)).values == [text.encode()]
 
 
 def column(text, rows=2_000):
-    return [row.decode() for row in Template(text).block(rows, 1_700_000_000_000).values]
+    return [row.decode() for row in Template(text).take(Due([1_700_000_000_000] * rows)).values]
 
 
 @pytest.mark.parametrize("count", [10, 200_000])
@@ -175,7 +176,7 @@ def test_choice():
 def test_counter():
     """Consecutive numbers, across blocks, from the start that is given."""
     template = Template("{counter:-2}")
-    rows = template.block(3, 0).values + template.block(2, 0).values
+    rows = template.take(Due([0] * 3)).values + template.take(Due([0] * 2)).values
     assert rows == [b"-2", b"-1", b"0", b"1", b"2"]
 
 
@@ -275,12 +276,12 @@ def test_wrong_keys_are_refused(text, reason):
 def test_keys_are_the_text_of_the_field(value, key):
     """A string without quotes and escapes, a number as it is spelled; in UTF-8."""
     text = '{"key": "no", "other": {"key": {counter}}, "key" : ' + value + "\n}"
-    assert Template(text, key="key").block(1, 9).keys == [key]
+    assert Template(text, key="key").take(Due([9] * 1)).keys == [key]
 
 
 def test_without_a_key_there_are_no_keys():
     """A template without a key makes none, and need not be JSON."""
-    assert Template("n{counter}").block(1, 0).keys is None
+    assert Template("n{counter}").take(Due([0] * 1)).keys is None
 
 
 def test_doctest():

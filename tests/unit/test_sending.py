@@ -1,13 +1,13 @@
-"""What producing adds up and where a key goes, without a broker."""
+"""Where a key goes, without a broker."""
 
 import pytest
 from confluent_kafka import murmur2
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock.cli import producing
-from penstock.cli.producing import KeyPartitions, Summary
-from penstock.errors import BrokerError
+from penstock.cli import sending
+from penstock.cli.events import Rows
+from penstock.cli.sending import KeyPartitions
 
 # org.apache.kafka.common.utils.UtilsTest.testMurmur2
 JAVA_VECTORS = {
@@ -56,7 +56,7 @@ def test_a_key_goes_where_java_sends_it(key, partitions):
 
 def test_distinct_keys_are_counted_up_to_a_limit(monkeypatch):
     """Beyond the limit keys still find their partition, and the number is unknown."""
-    monkeypatch.setattr(producing, "DISTINCT_KEYS_LIMIT", 3)
+    monkeypatch.setattr(sending, "DISTINCT_KEYS_LIMIT", 3)
     partitions = KeyPartitions(4)
     for key in (b"a", b"b", b"a", b"c", b"c"):
         assert partitions[key] == java_partition(key, 4)
@@ -65,24 +65,12 @@ def test_distinct_keys_are_counted_up_to_a_limit(monkeypatch):
     assert partitions.distinct() is None
 
 
-def summary(**changes):
-    fields = {
-        "topic": "orders", "records": 10, "bytes": 100, "seconds": 2.0, "keys": 3,
-        "first_timestamp": 1, "last_timestamp": 2, "partitions": {0: 10}, "failed": 0,
-        "failure": "",
-    }  # fmt: skip
-    return Summary(**fields | changes)
-
-
-def test_the_rate_is_of_acknowledged_records():
-    """Records per second; 0 for a run that took no time."""
-    assert summary().rate == 5.0
-    assert summary(seconds=0.0).rate == 0.0
-
-
-def test_lost_records_raise():
-    """The error names the topic, the numbers and the first reason."""
-    summary().raise_for_failed()
-    with pytest.raises(BrokerError, match=r"^7 records for topic orders .*: timed out") as caught:
-        summary(failed=7, failure="timed out").raise_for_failed()
-    assert caught.value.topic == "orders"
+def test_records_without_a_key_go_round():
+    """Evenly over the partitions, however they are cut into blocks, and among records with keys."""
+    whole, cut = KeyPartitions(3), KeyPartitions(3)
+    rows = Rows([b""] * 10, None, [0] * 10)
+    assert whole.of(rows) == [0, 1, 2, 0, 1, 2, 0, 1, 2, 0]
+    assert [cut.of(Rows([b""], None, [0]))[0] for _ in range(10)] == KeyPartitions(3).of(rows)
+    mixed = KeyPartitions(3).of(Rows([b""] * 3, [None, b"a", None], [0] * 3))
+    assert mixed == [0, java_partition(b"a", 3), 1]
+    assert whole.distinct() == 0
