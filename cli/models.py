@@ -80,7 +80,8 @@ class ModelEvents:
         timed = self._time_field(fields)
         if timed is not None:
             fixed[timed[0]] = timed[1]
-        self.row_bytes = self._try(dict(fixed))
+        self._sample = self._try(dict(fixed))
+        self.row_bytes = sum(map(len, self._encoded(self._sample))) // len(self._sample)
         self._keys = self._keying(fields.key, keys, seed, fixed)
         self._values = Columns(str(seed), fixed).of(self._info, model.name)
 
@@ -94,22 +95,21 @@ class ModelEvents:
     def _encoded(self, values: list[Any]) -> list[bytes]:
         return encode_column(self._model.serde, values)  # type: ignore[return-value]
 
-    def _try(self, fixed: dict[str, Column]) -> int:
-        """Make some, write and read them; return their mean size."""
+    def _try(self, fixed: dict[str, Column]) -> list[Any]:
+        """Make some, write and read them."""
         name = self._model.name
         make = Columns("sample", fixed).of(self._info, name)
         try:
             values = make([1_700_000_000_000 + n for n in range(_SAMPLE)])
-            data = self._encoded(values)
-            for one in data:
-                self.decode(one)
+            for data in self._encoded(values):
+                self.decode(data)
         except Exception as error:
             raise TopologyError(
                 f"Events of {name} cannot be made up: what fits the types of its fields is refused"
                 f" ({type(error).__name__}: {error}). Give the events as a --template or in a file"
                 " (--from)."
             ) from error
-        return sum(map(len, data)) // len(data)
+        return values
 
     # Event time
 
@@ -160,7 +160,15 @@ class ModelEvents:
         if numbers is not None:
             fixed[path] = _numbered(path.rpartition(".")[2], declared, numbers)
         serde: Serde[Any] | None = self._model.keys.serde or data_type(declared, key=True).serde
-        assert serde is not None
+        try:
+            if serde is None:
+                raise TypeError("not every event has it")
+            encode_column(serde, list(map(get, self._sample)))
+        except Exception as error:
+            raise TopologyError(
+                f"{self._model.name}.{path} cannot be the key: {type(error).__name__}: {error}."
+                " Name a field that every event has, of the type that the topic's keys have."
+            ) from error
         return lambda values, _: encode_column(serde, list(map(get, values)))
 
 

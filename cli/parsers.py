@@ -7,31 +7,14 @@ wrong.
 
 import csv
 from collections.abc import Callable
-from enum import StrEnum
 from typing import Any, NamedTuple, Protocol
 
 import msgspec
 import msgspec.inspect
 
+from penstock.cli.formats import Format
 from penstock.cli.model_loading import Model
 from penstock.errors import TopologyError
-
-
-class Format(StrEnum):
-    """What files are made of."""
-
-    JSONL = "jsonl"
-    CSV = "csv"
-    TEXT = "text"
-
-
-_ENDINGS = {
-    ".jsonl": Format.JSONL,
-    ".ndjson": Format.JSONL,
-    ".json": Format.JSONL,
-    ".csv": Format.CSV,
-    ".txt": Format.TEXT,
-}
 
 
 class Parsed(NamedTuple):
@@ -51,24 +34,6 @@ class Parser(Protocol):
     def pending(self) -> str:
         """Say what is not complete at the end of the file, "" if all is."""
         ...
-
-
-def format_of(path: str, given: Format | None) -> Format:
-    """Return the format of a file, by its name where it is not given.
-
-    Raises:
-        TopologyError: if the name does not say it.
-    """
-    if given is not None:
-        return given
-    if path == "-":
-        return Format.JSONL
-    for ending, found in _ENDINGS.items():
-        if path.lower().endswith(ending):
-            return found
-    raise TopologyError(
-        f"The name of {path} does not say what its lines are. Add --format jsonl, csv or text."
-    )
 
 
 def parser_of(form: Format, model: Model | None) -> Parser:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from penstock.cli.formats import Format
 from penstock.durations import milliseconds
 from penstock.errors import TopologyError
 
@@ -27,14 +28,6 @@ class Unit(StrEnum):
     US = "us"
     NS = "ns"
     ISO = "iso"
-
-
-class Lines(StrEnum):
-    """What the lines of a file are."""
-
-    JSONL = "jsonl"
-    CSV = "csv"
-    TEXT = "text"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,8 +60,8 @@ class SourceOptions:
             rich_help_panel=_SOURCE,
         ),
     ] = None
-    lines: Annotated[
-        Lines | None,
+    form: Annotated[
+        Format | None,
         typer.Option(
             "--format",
             help="What the lines are, where the file's name does not say it.",
@@ -105,7 +98,7 @@ class SourceOptions:
             raise TopologyError(
                 "Avro needs to know the fields of the events. Give --model module:Class."
             )
-        if self.lines is not None and self.file is None:
+        if self.form is not None and self.file is None:
             raise TopologyError("--format says what is in a file. Name it with --from.")
 
     def load(self) -> "Model | None":

@@ -75,7 +75,7 @@ def scalar(part: Any, name: str, generator: random.Random) -> Column | None:
     Raises:
         ValueError: if the bounds of the type cannot be kept.
     """
-    kind: Any = type(part)
+    kind: Any = type(part)  # pyright: ignore[reportUnknownVariableType]
     if kind in _BY_NAME:
         return _BY_NAME[kind](part, name.lower(), generator)
     if kind in _BY_TYPE:

@@ -2,11 +2,12 @@
 
 from penstock.cli.events import Events, Keyed, poisoned
 from penstock.cli.files import FileEvents
+from penstock.cli.formats import format_of
 from penstock.cli.keys import draw_keys, text_keys
 from penstock.cli.lines import Lines
 from penstock.cli.model_loading import Model
 from penstock.cli.models import ModelEvents
-from penstock.cli.parsers import Format, format_of, parser_of
+from penstock.cli.parsers import parser_of
 from penstock.cli.produce_options import FieldOptions, SourceOptions
 from penstock.cli.templates import Template
 from penstock.errors import TopologyError
@@ -63,6 +64,5 @@ def _written(source: SourceOptions, fields: FieldOptions, model: Model | None, s
             )
         return Template(source.template, seed, key=fields.key)
     assert source.file is not None
-    form = format_of(source.file, None if source.lines is None else Format(source.lines.value))
-    parser = parser_of(form, model)
+    parser = parser_of(format_of(source.file, source.form), model)
     return FileEvents(Lines(source.file), parser, model=model, fields=fields.fields())

@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 
 from penstock.cli.events import Due
 from penstock.cli.files import FileEvents
+from penstock.cli.formats import Format, format_of
 from penstock.cli.lines import Lines
 from penstock.cli.model_loading import Model
 from penstock.cli.models import Fields
-from penstock.cli.parsers import Format, format_of, parser_of
+from penstock.cli.parsers import parser_of
 from penstock.errors import DataError, TopologyError
 from penstock.serde import avro
 from penstock.serde.types import data_type

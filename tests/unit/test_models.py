@@ -386,6 +386,15 @@ def test_what_cannot_be_made_is_told(kind, fields, parts):
         assert part in str(caught.value)
 
 
+def test_a_field_that_cannot_be_written_as_a_key_is_told():
+    """A Topic says what its keys are, and a field may be missing."""
+    with pytest.raises(TopologyError, match=r"Item\.sku cannot be the key"):
+        keys(Item, Fields(key="sku"), keys=data_type(int, key=True))
+    inner = msgspec.defstruct("Outer", [("item", Item | None)])
+    with pytest.raises(TopologyError, match=r"Outer\.item\.sku cannot be the key"):
+        keys(inner, Fields(key="item.sku"))
+
+
 def test_keys_are_drawn_into_text_and_integers_only():
     """A date has no form with a number in it."""
     with pytest.raises(TopologyError, match="day is date"):

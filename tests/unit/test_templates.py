@@ -98,6 +98,13 @@ def test_cuts_never_matter(template, seed, sizes):
     assert [row for size in sizes for row in cut.take(Due([5] * size)).values] == whole
 
 
+def test_late_events_say_so_themselves():
+    """What is moved back in time has that time in its text."""
+    rows = Template("{now_ms}/{counter}").take(Due([50, 50, 50], [0, 20, 0]))
+    assert rows.values == [b"50/0", b"30/1", b"50/2"]
+    assert rows.times == [50, 30, 50]
+
+
 def test_seeds_differ():
     """Another seed gives other rows."""
     rows = [tuple(Template(VIEWS, seed).take(Due([0] * 10)).values) for seed in range(20)]
