@@ -38,13 +38,15 @@ def test_what_is_as_it_was_is_whole():
 
 def test_a_changed_definition_is_refused():
     """Naming both."""
-    with pytest.raises(TopologyError, match="written as 'key-value int int' .*'key-value str int'"):
+    with pytest.raises(
+        TopologyError, match=r"written as 'key-value int int' .*'key-value str int'"
+    ):
         check({"per-item": "key-value int int"}, "per-item")
 
 
 def test_a_renamed_store_is_refused():
     """Under both names; the old one is known by its changelog."""
-    with pytest.raises(TopologyError, match="'per-item' of orders/0 is not .*'items' is new") as e:
+    with pytest.raises(TopologyError, match=r"'per-item' of orders/0 is not .*'items' is new") as e:
         check({"per-item": COUNT}, "items")
     assert e.value.store == "items"
     with pytest.raises(TopologyError, match="store of unknown name of"):

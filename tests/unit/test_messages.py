@@ -28,10 +28,8 @@ PUT_IN = {
     "streams/operators/on_error.py: max_ratio={} is no share of records; it is above 0, up to 1.":
         "the bounds are what to take",
     "streams/runtime/loading.py: {} cannot be loaded. {}: {}": "it is the error of the user's file",
-    "streams/runtime/loading.py: {} is neither a module nor a file that exists. {} {}":
-        "the last part is an example of what to name",
-    "streams/runtime/loading.py: There is no module {}: neither in {} nor where Python is installed"
-    " ({}). {} {}": "the last part is an example of what to name",
+    "streams/runtime/watch.py: The topic {} {} while the application was running. {}":
+        "the last part is the advice",
     "streams/testing/kafka_jars.py: Cannot fetch {} of Apache Kafka {} ({}). The embedded Kafka needs"
     " the network the first time. {}": "the last part is the ways out",
     "streams/testing/sim/disk.py: {} is locked by {}": "it is seen by the simulation alone",
