@@ -87,7 +87,7 @@ def prepare(
         metadata.check_size(lead.siblings, stores)
     needed = [*_repartitions(topology, counts), *_changelogs(topology, leads)]
     _check_stateful_inputs(leads)
-    _check_changelogs(topology.application, leads, existing, remembered)
+    _check_changelogs(topology.application, leads, existing, remembered, admin.topics)
     admin.ensure(needed, existing)
     internal = [topic.name for topic in needed]
     configs = admin.configs({*internal, *_named_sinks(topology)})
@@ -228,15 +228,22 @@ def _check_changelogs(
     leads: LeadMap,
     existing: Mapping[str, int],
     remembered: Callable[[Sequence[Partition]], Memories],
+    topics: Callable[[], Mapping[str, int]],
 ) -> None:
-    """Refuse to go on without the state that was committed: it would begin empty, unnoticed."""
+    """Refuse to go on without the state that was committed: it would begin empty, unnoticed.
+
+    Topics are looked at once more before that: another worker may have made them and committed
+    meanwhile.
+    """
     for lead in leads.leads.values():
         missing = [s for s in lead.part.stores if s.changelog(application) not in existing]
         inputs = [(lead.topic, number) for number in range(lead.tasks)] if missing else []
         for (topic, partition), text in remembered(inputs).items():
             found = metadata.decode(text, f"{topic}/{partition}")
             for store in missing:
-                if found and metadata.short_hash(store.name) in found.stores:
+                if not found or metadata.short_hash(store.name) not in found.stores:
+                    continue
+                if store.changelog(application) not in topics():
                     raise _forgotten(store, application, f"{topic}/{partition}")
 
 
