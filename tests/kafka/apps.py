@@ -32,6 +32,7 @@ from penstock.runtime.producer import Offsets, TransactionalProducer
 from penstock.runtime.worker import Worker
 from penstock.serde.avro_guard import Guard
 
+ODD = "odd"  # `picky-deep` has no bytes for values that begin so
 BAD = "bad"  # `failing` and the picky ones raise at values that begin so
 STALL = "stall"  # `stalling` and `stalling_flush` stop here for good
 STALLED = "stalled for good"  # and say so
@@ -247,6 +248,24 @@ def picky_count(app: ps.App, inputs: Inputs, out: list[str], args: argparse.Name
     words.group_by(ending, key=str, name="by-ending").count(name="counts").to(out[0])
 
 
+class Odd:
+    """A serde of text that does not take all of it."""
+
+    def encode(self, text: str) -> bytes:
+        if text.lower().startswith(ODD):
+            raise ValueError("an odd one")
+        return text.encode()
+
+    def decode(self, data: bytes) -> str:
+        return data.decode()
+
+
+def picky_deep(app: ps.App, inputs: Inputs, out: list[str], args: argparse.Namespace) -> None:
+    words = app.stream(inputs, key=str, value=str).group_by(ending, key=str, name="by-ending")
+    newest = words.aggregate(str, lambda _, new: fragile(new), name="newest", value=str)
+    newest.to(ps.Topic(out[0], key=str, value=Odd()))
+
+
 def picky_raw(app: ps.App, inputs: Inputs, out: list[str], args: argparse.Namespace) -> None:
     app.stream(inputs, on_error=dead_letter(out[1])).filter(lambda _: True).to(out[0])
 
@@ -317,6 +336,7 @@ APPS: dict[str, Build] = {
     "guarded": guarded,
     "picky": picky,
     "picky-count": picky_count,
+    "picky-deep": picky_deep,
     "picky-raw": picky_raw,
     "stalling": stalling,
     "napping": napping,
@@ -347,6 +367,7 @@ def build(arguments: list[str]) -> ps.App:
         guarantee=args.guarantee,
         state_dir=args.state_dir,
         settings=settings,
+        on_error=dead_letter(args.outputs[1]) if args.name == "picky-deep" else "fail",
     )
     inputs = re.compile(args.pattern) if args.pattern else args.inputs
     APPS[args.name](app, inputs, args.outputs, args)

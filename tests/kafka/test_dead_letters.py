@@ -3,7 +3,7 @@
 import pytest
 
 from tests.kafka import checking
-from tests.kafka.apps import BAD
+from tests.kafka.apps import BAD, ODD
 from tests.kafka.bad import UNDECODABLE, check_dead_letters, good
 from tests.kafka.conftest import ApplicationFactory, TopicFactory
 from tests.kafka.feeding import BEGIN_MS, Row, feed, words
@@ -49,6 +49,37 @@ def test_ten_thousand_bad_records_in_a_row(
     app.run_through()
     check_dead_letters(app)
     checking.check_mapped(good(app.read_inputs()), app.read_output(0), bytes.upper)
+
+
+def test_bad_records_behind_a_repartition_topic_and_state(
+    topic: TopicFactory, application: ApplicationFactory
+) -> None:
+    """In a stateful function, in a serde behind the state, and too large for the sink."""
+    sink = topic("out", max_message_bytes=1_000)
+    app = application("picky-deep", topic("in", partitions=1), [sink, topic("dead")])
+    kinds = (f"{BAD}-", f"{ODD}-", "x" * 2_000)
+    rows: list[Row] = []
+    bad: set[bytes] = set()
+    for n, row in enumerate(words(2_000)):
+        rows.append(row)
+        if n % 149 == 0 or n == 1_999:
+            worse = f"{kinds[n % 3]}{row.value}"
+            bad.add(worse.encode())
+            rows += [row._replace(value=worse)]
+    feed(app.servers, app.inputs[0], rows)
+    app.run_through()
+    letters = app.read_output(1)
+    assert sorted(letter.value or b"" for letter in letters) == sorted(bad)
+    told = [dict(letter.headers or []) for letter in letters]
+    classes = {headers["__penstock.error.class"] for headers in told}
+    assert classes == {b"ZeroDivisionError", b"ValueError"}
+    repartition = f"{app.id}-by-ending-repartition"
+    assert {headers["__penstock.error.topic"] for headers in told} == {repartition.encode()}
+    kept = [r for r in app.read_inputs() if r.value not in bad]
+    states: dict[bytes, list[bytes]] = {}
+    for record in checking.by_ending(kept):
+        states.setdefault(record.key or b"", []).append((record.value or b"").upper())
+    checking.check_updates(states, app.read_output(0))
 
 
 def test_records_that_the_broker_refuses(
