@@ -23,6 +23,8 @@ from contextvars import ContextVar
 from pathlib import Path
 from types import ModuleType, TracebackType
 
+import penstock
+from penstock import serde, state, topics
 from penstock.app import App
 from penstock.errors import PenstockError, TopologyError
 from penstock.secret import without_values
@@ -213,7 +215,8 @@ def _lines(error: BaseException) -> list[traceback.FrameSummary]:
 
 def _foreign() -> tuple[str, ...]:
     paths = sysconfig.get_paths()
-    return ("<", paths["stdlib"], paths["purelib"], str(Path(__file__).parents[1]))
+    ours = (package.__path__[0] for package in (penstock, serde, state, topics))
+    return ("<", paths["stdlib"], paths["purelib"], *ours)
 
 
 # Which App
