@@ -115,7 +115,7 @@ class RegistrySerde(Generic[T]):
         """
         id = int(self.schema.fingerprint()[:7], 16)
         known[id] = self.schema
-        self._begin(known, _prefix(id))
+        self._begin(known, _frame(id))
 
     def _begin(self, known: dict[int, AvroSchema] | None, prefix: bytes) -> None:
         self._known, self._prefix = known, prefix
@@ -165,7 +165,7 @@ class RegistrySerde(Generic[T]):
             id = ask(subject, schema)
         except (Refused, ValueError) as refused:
             raise TopologyError(self._cannot_write(subject, refused)) from refused
-        prefix = _prefix(id)
+        prefix = _frame(id)
         if self._prefix not in (b"", prefix):
             raise TopologyError(
                 f"The registry {registry.url} has one schema under two ids:"
@@ -254,7 +254,7 @@ class RegistrySerde(Generic[T]):
         return reader
 
 
-def _prefix(id: int) -> bytes:
+def _frame(id: int) -> bytes:
     return bytes([MAGIC]) + id.to_bytes(4, "big")
 
 
