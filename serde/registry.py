@@ -17,6 +17,7 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 
 from penstock.errors import BrokerError, TopologyError
 from penstock.serde.avro_schema import AvroSchema, parse
+from penstock.serde.registry_http import AnswerTooLarge, bound
 
 log = logging.getLogger("penstock")
 
@@ -49,10 +50,6 @@ class Refused(Exception):
     def __init__(self, message: str, *, unknown: bool) -> None:
         super().__init__(message)
         self.unknown = unknown
-
-
-class AnswerTooLarge(ValueError):
-    """The registry's answer has more bytes than it may have."""
 
 
 class Registered(NamedTuple):
@@ -90,7 +87,7 @@ class Registry:
             given.setdefault("basic.auth.user.info", user)
         self._config: dict[str, Any] = {**DEFAULTS, **given, "url": self.url}
         self._attempts = int(self._config["max.retries"]) + 1
-        self._library, self._bound = _libraries()
+        self._library = _client_library()
         with self._client():  # settings that are wrong are said when they are declared
             pass
         if self._config.get("ssl.ca.location") is False:
@@ -192,7 +189,7 @@ class Registry:
         try:
             with self._client() as client:
                 # The client has no setting for it: its session is looked for where it is.
-                self._bound(client._rest_client.session, self._config["timeout"])
+                bound(client._rest_client.session, self._config["timeout"])
                 return question(client)
         except self._library.SchemaRegistryError as error:
             said = str(error)[:MAX_SAID]
@@ -224,10 +221,9 @@ class Registry:
             ) from error
 
 
-def _libraries() -> tuple[Any, Callable[[Any, float], None]]:
+def _client_library() -> Any:
     try:
-        http = importlib.import_module("penstock.serde.registry_http")
-        return importlib.import_module(_CLIENT), http.bound
+        return importlib.import_module(_CLIENT)
     except ImportError as error:
         raise TopologyError(
             f"serde.avro(..., registry=...) needs Confluent's registry client, and {error.name}"

@@ -93,6 +93,7 @@ def run_measured(app: Application) -> int:
     app.wait_for("runs from")
     app.wait_drained(60)
     peak = rss_peak(app)
+    print(f"{app.id} took {peak / 2**20:.0f} MiB at most")
     app.stop()
     return peak
 
