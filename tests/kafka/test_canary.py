@@ -51,7 +51,7 @@ import penstock as ps
 logging.getLogger().setLevel(logging.DEBUG)
 told = json.loads(Path(__file__).with_suffix(".json").read_text())
 
-def picky(text):
+def picky(text: str) -> str:
     if text.startswith("bad"):
         raise ValueError(f"no such thing: {text}")
     if text == "stall":
