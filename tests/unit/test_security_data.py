@@ -14,6 +14,7 @@ import struct
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -169,13 +170,17 @@ def _hear(event: str, args: tuple[Any, ...]) -> None:
         _raised.append(f"{event} {args!r:.200}")
 
 
-sys.addaudithook(_hear)  # for good: there is no way to take one back
+@cache
+def _listen() -> None:
+    """Hear of all that this process does, from now on: there is no way to take it back."""
+    sys.addaudithook(_hear)
 
 
 @contextmanager
 def nothing_runs() -> Iterator[list[str]]:
     """Hold that no code is unpickled, executed or started meanwhile."""
     global _raised
+    _listen()
     heard = _raised = []
     try:
         yield heard
