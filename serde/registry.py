@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, TypeVar
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from penstock.errors import BrokerError, TopologyError
+from penstock.secret import hidden, revealed, without_secrets
 from penstock.serde.avro_schema import AvroSchema, parse
 from penstock.serde.registry_http import AnswerTooLarge, bound
 
@@ -85,12 +86,14 @@ class Registry:
         self.url, user = _without_user(url)
         if user is not None:
             given.setdefault("basic.auth.user.info", user)
-        self._config: dict[str, Any] = {**DEFAULTS, **given, "url": self.url}
-        self._attempts = int(self._config["max.retries"]) + 1
+        settings: dict[str, Any] = {**DEFAULTS, **given, "url": self.url}
+        self._config = {**hidden(settings), "url": self.url}
+        self._timeout_s = settings["timeout"]
+        self._attempts = int(settings["max.retries"]) + 1
         self._library = _client_library()
         with self._client():  # settings that are wrong are said when they are declared
             pass
-        if self._config.get("ssl.ca.location") is False:
+        if settings.get("ssl.ca.location") is False:
             log.warning(
                 "The certificate of the schema registry %s is not verified (ssl.ca.location is"
                 " False): anybody between can change schemas. Give it the path of the CA.",
@@ -189,7 +192,7 @@ class Registry:
         try:
             with self._client() as client:
                 # The client has no setting for it: its session is looked for where it is.
-                bound(client._rest_client.session, self._config["timeout"])
+                bound(client._rest_client.session, self._timeout_s)
                 return question(client)
         except self._library.SchemaRegistryError as error:
             said = str(error)[:MAX_SAID]
@@ -202,7 +205,8 @@ class Registry:
         except json.JSONDecodeError as error:
             said = f"answers, and not in JSON ({error}). Correct the URL in registry="
         except Exception as error:  # noqa: BLE001 - the client's HTTP library raises its own
-            reason = f"{type(error).__name__}: {error}"[:MAX_SAID]
+            told = without_secrets(str(error), self._config)
+            reason = f"{type(error).__name__}: {told}"[:MAX_SAID]
             said = (
                 f"does not answer in {self._attempts} attempts: {reason}. Start it, or correct"
                 " registry="
@@ -213,12 +217,13 @@ class Registry:
 
     def _client(self) -> Any:
         try:
-            return self._library.SchemaRegistryClient(self._config)
+            return self._library.SchemaRegistryClient(revealed(self._config))
         except (TypeError, ValueError, OSError) as error:
-            raise TopologyError(
-                f"The settings of the schema registry {self.url} are refused: {error}. Correct"
-                " registry=."
-            ) from error
+            said = without_secrets(str(error), self._config)
+        raise TopologyError(
+            f"The settings of the schema registry {self.url} are refused: {said}. Correct"
+            " registry=."
+        )
 
 
 def _client_library() -> Any:

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 import penstock as ps
 from penstock.errors import BrokerError, TopologyError
-from penstock.serde.registry import MAX_REFERENCES
+from penstock.serde.registry import MAX_REFERENCES, Registry
 from penstock.serde.registry_http import MAX_ANSWER_BYTES
 from tests.unit.registry_double import RegistryDouble, registry_double
 
@@ -271,3 +271,14 @@ def test_no_connection_is_left_open(registry):
     port = int(registry.url.rpartition(":")[2])
     ours = psutil.Process().net_connections("tcp")
     assert [one for one in ours if one.raddr and one.raddr.port == port and one.status != "TIME_WAIT"] == []  # fmt: skip
+
+
+def test_credentials_are_in_nothing_that_can_be_shown() -> None:
+    """Neither in what the registry holds, nor in what is said where its settings are refused."""
+    canary = "canary-5b1f"
+    held = Registry({"url": "http://127.0.0.1:1", "basic.auth.user.info": f"ann:{canary}"})
+    assert canary not in repr(vars(held))
+    with pytest.raises(TopologyError) as refused:
+        Registry({"url": "http://127.0.0.1:1", "no.such.setting": canary})
+    assert canary not in str(refused.value)
+    assert refused.value.__cause__ is refused.value.__context__ is None
