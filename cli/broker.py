@@ -24,7 +24,8 @@ def broker(
 ) -> None:
     """Run an Apache Kafka on this machine until Ctrl-C.
 
-    Example: penstock broker --data kafka-data
+    Example:
+      penstock broker --data kafka-data
     """
     from penstock.testing.kafka_server import KafkaServer  # loads librdkafka
 

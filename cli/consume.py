@@ -49,8 +49,10 @@ def consume(
 
     Times without a zone are UTC. Each record is one line; control characters are escaped.
 
-    Examples: penstock consume views, penstock consume views --follow --key-type str
-    --value-type json, penstock consume views --key ann --since 1h --json
+    Examples:
+      penstock consume views
+      penstock consume views --follow --key-type str --value-type json
+      penstock consume views --key ann --since 1h --json
     """
     from penstock.cli.consuming import Filter
     from penstock.cli.consuming import consume as read

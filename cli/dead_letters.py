@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
-from penstock.cli.options import DEFAULT_BROKERS, AsJson, Brokers
+from penstock.cli.options import DEFAULT_BROKERS, AsJson, Brokers, Command
 from penstock.cli.terminal import print_table, progress_bar, utc
 
 if TYPE_CHECKING:
     from penstock.cli.redriving import Plan
 
 Name: TypeAlias = Annotated[str, typer.Argument(help="The topic of the dead letters.")]
+NO_LETTER = "no dead letter"
 TITLES = ("Class", "Operator", "From", "Application", "Count", "Waiting", "First", "Last")
 
 dead_letters = typer.Typer(
@@ -24,13 +25,14 @@ dead_letters = typer.Typer(
 )
 
 
-@dead_letters.command("list")
+@dead_letters.command("list", cls=Command)
 def list_(topic: Name, *, brokers: Brokers = DEFAULT_BROKERS, as_json: AsJson = False) -> None:
     """Count dead letters by what has failed where.
 
     First and last are timestamps of the records; those that wait were not redriven yet.
 
-    Example: penstock dead-letters list orders-dead
+    Example:
+      penstock dead-letters list orders-dead
     """
     from penstock.cli.letters import DeadLetterTopic, kinds
 
@@ -47,7 +49,7 @@ def list_(topic: Name, *, brokers: Brokers = DEFAULT_BROKERS, as_json: AsJson = 
             TITLES,
             [
                 (
-                    *(kind.error, kind.operator, kind.topic, kind.application),
+                    *(kind.error or NO_LETTER, kind.operator, kind.topic, kind.application),
                     *(kind.count, kind.waiting, utc(kind.first_ms), utc(kind.last_ms)),
                 )
                 for kind in found
@@ -55,7 +57,7 @@ def list_(topic: Name, *, brokers: Brokers = DEFAULT_BROKERS, as_json: AsJson = 
         )
 
 
-@dead_letters.command()
+@dead_letters.command(cls=Command)
 def show(
     topic: Name,
     partition: Annotated[int | None, typer.Argument(min=0, help="Of one dead letter.")] = None,
@@ -69,8 +71,9 @@ def show(
 
     Bytes that are not UTF-8 are shown in hex.
 
-    Examples: penstock dead-letters show orders-dead 3 17,
-    penstock dead-letters show orders-dead --limit 5
+    Examples:
+      penstock dead-letters show orders-dead 3 17
+      penstock dead-letters show orders-dead --limit 5
     """
     if (partition is None) != (offset is None):
         raise typer.BadParameter("one dead letter has both: TOPIC PARTITION OFFSET.")
@@ -94,7 +97,7 @@ def show(
         typer.echo(f"{topic} has no dead letters.")
 
 
-@dead_letters.command()
+@dead_letters.command(cls=Command)
 def redrive(
     topic: Name,
     *,
@@ -108,8 +111,9 @@ def redrive(
     A redrive that was killed goes on where it was. Those that were written without their
     payload cannot be sent, and are left.
 
-    Examples: penstock dead-letters redrive orders-dead --dry-run,
-    penstock dead-letters redrive orders-dead
+    Examples:
+      penstock dead-letters redrive orders-dead --dry-run
+      penstock dead-letters redrive orders-dead
     """
     from penstock.cli.letters import DeadLetterTopic
     from penstock.cli.redriving import Redrive

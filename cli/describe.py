@@ -24,7 +24,8 @@ def describe(
 
     It needs no broker.
 
-    Example: penstock describe shop.py --format mermaid
+    Example:
+      penstock describe shop.py --format mermaid
     """
     from penstock.runtime.loading import load
 

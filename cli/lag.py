@@ -26,7 +26,9 @@ def lag(
 
     What is counted are offsets. Open are those that an unfinished transaction holds back.
 
-    Examples: penstock lag shop, penstock lag shop.py --over 10s --json
+    Examples:
+      penstock lag shop
+      penstock lag shop.py --over 10s --json
     """
     over_s = milliseconds(over) / 1000
 

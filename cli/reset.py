@@ -37,8 +37,10 @@ def reset(
 
     What the application has written to its output topics stays.
 
-    Examples: penstock reset shop --to earliest --state,
-    penstock reset shop.py --to 2026-03-01T10:30 --yes, penstock reset shop --local-state --yes
+    Examples:
+      penstock reset shop --to earliest --state
+      penstock reset shop.py --to 2026-03-01T10:30 --yes
+      penstock reset shop --local-state --yes
     """
     if to is None and not (state or local_state):
         raise typer.BadParameter("say what: --to, --state, --local-state, or several of them.")
@@ -80,17 +82,17 @@ def _goal(to: str | None, topics: tuple[str, ...], state: bool, local_state: boo
 
 
 def _lines(plan: "Plan") -> list[str]:
-    of = plan.application
-    lines = [
-        f"  move {topic}/{number} from {before} to {after}"
-        for (topic, number), (before, after) in plan.offsets.items()
-    ]
+    application = plan.application
+    moved = [(at, of, to) for at, (of, to) in plan.offsets.items() if of != to]
+    lines = [f"  move {topic}/{number} from {of} to {to}" for (topic, number), of, to in moved]
+    if stay := len(plan.offsets) - len(moved):
+        lines.append(f"  leave {stay} partitions at their offsets")
     lines += [f"  delete the topic {topic}" for topic in plan.topics]
     lines += [f"  delete the folder {folder}" for folder in plan.folders]
     if plan.changelogs and not plan.offsets:
         lines.append("  no offset is committed: it begins where its inputs say (start=)")
-    lines += [f"  leave {what}: it is not known to be of {of.id}" for what in plan.left]
-    head = f"{of.id} on {of.brokers}, with its local state in {of.home}:"
+    lines += [f"  leave {what}: it is not known to be of {application.id}" for what in plan.left]
+    head = f"{application.id} on {application.brokers}, with its local state in {application.home}:"
     return [printable(line) for line in [head, *(lines or ["  there is nothing to do"])]]
 
 

@@ -18,7 +18,7 @@ from typing import Any
 from confluent_kafka import KafkaException, TopicPartition
 
 from penstock.cli.application import Application
-from penstock.cli.cluster import Partition, committed, connect, group_client
+from penstock.cli.cluster import Partition, committed, connect, did_you_mean, group_client
 from penstock.cli.internal_topics import InternalTopics, internal_topics
 from penstock.errors import BrokerError, StateError, TopologyError
 from penstock.runtime.clock import now_ms
@@ -114,13 +114,14 @@ class Reset:
         """
         of = self._application
         existing = self._admin.topics()
-        now = self._committed(existing)
-        internal = internal_topics(of, existing, self._admin.groups(), now)
+        now, groups = self._committed(existing), self._admin.groups()
+        internal = internal_topics(of, existing, groups, now)
         folders = list(state_folders(of.home))
         if not (now or internal.own or folders):
             raise BrokerError(
-                f"{of.id} is not known on {of.brokers}, and {of.home} has no state of it. Check"
-                " the id; 'penstock topics' shows whose internal topics there are."
+                f"{of.id} is not known on {of.brokers}, and {of.home} has no state of it."
+                f"{did_you_mean(of.id, groups)} 'penstock topics' shows whose internal topics"
+                " there are."
             )
         self._check(goal, internal)
         deletes = goal.state or goal.local_state

@@ -74,7 +74,7 @@ def test_a_plan_is_refused_while_workers_run():
 def test_a_plan_shows_what_it_has_found_out():
     plan = Plan(
         SHOP,
-        {("orders", 0): (5, 0)},
+        {("orders", 0): (5, 0), ("orders", 1): (0, 0)},
         ("shop-by-user-repartition",),
         ("shop-totals-changelog",),
         (Path("/nowhere/shop/totals/0"),),
@@ -83,6 +83,7 @@ def test_a_plan_shows_what_it_has_found_out():
     assert _lines(plan) == [
         "shop on b:1, with its local state in /nowhere/shop:",
         "  move orders/0 from 5 to 0",
+        "  leave 1 partitions at their offsets",
         "  delete the topic shop-by-user-repartition",
         "  delete the topic shop-totals-changelog",
         "  delete the folder /nowhere/shop/totals/0",
