@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
-from penstock.cli.options import DEFAULT_BROKERS, AsJson, Brokers, Command
+from penstock.cli.options import DEFAULT_BROKERS, AsJson, Brokers
 from penstock.cli.terminal import print_table, progress_bar, utc
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ dead_letters = typer.Typer(
 )
 
 
-@dead_letters.command("list", cls=Command)
+@dead_letters.command("list")
 def list_(topic: Name, *, brokers: Brokers = DEFAULT_BROKERS, as_json: AsJson = False) -> None:
     """Count dead letters by what has failed where.
 
@@ -57,7 +57,7 @@ def list_(topic: Name, *, brokers: Brokers = DEFAULT_BROKERS, as_json: AsJson = 
         )
 
 
-@dead_letters.command(cls=Command)
+@dead_letters.command()
 def show(
     topic: Name,
     partition: Annotated[int | None, typer.Argument(min=0, help="Of one dead letter.")] = None,
@@ -97,7 +97,7 @@ def show(
         typer.echo(f"{topic} has no dead letters.")
 
 
-@dead_letters.command(cls=Command)
+@dead_letters.command()
 def redrive(
     topic: Name,
     *,

@@ -13,21 +13,25 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 from rich.console import Console
 
 from penstock.errors import BrokerError
 
+if TYPE_CHECKING:
+    from penstock.topics.admin import Admin
+
 APPLICATION = SOURCE = "page-views"
 REPARTITION, RESULT = "page-views-by-user-repartition", "views-per-user"
-INPUTS = (SOURCE, REPARTITION)
 PARTITIONS = 4
+INPUTS = [(topic, number) for topic in (SOURCE, REPARTITION) for number in range(PARTITIONS)]
+OUTPUTS = [(topic, number) for topic in (REPARTITION, RESULT) for number in range(PARTITIONS)]
 KILL_AFTER_SHARE = 0.4
 KILL_TRIES = 1_000
 WORKERS = 2
@@ -72,9 +76,10 @@ class _Demo:
         self._live = _Live()
         self._processes: list[subprocess.Popen[bytes]] = []
         self._workers: list[subprocess.Popen[bytes]] = []
-        self._client: Any = None
+        self._admin: Admin
 
     def run(self) -> bool:
+        from penstock.cli.cluster import connect
         from penstock.testing import KafkaServer
 
         say = self._console.print
@@ -85,6 +90,7 @@ class _Demo:
             took = time.monotonic() - started
             say(f"Apache Kafka is up at {kafka.bootstrap_servers} ({took:.1f} s).")
             self._brokers = kafka.bootstrap_servers
+            self._admin = connect(self._brokers)
             self._folder = Path(folder)
             self._create_topics()
             with self._reading():
@@ -122,12 +128,10 @@ class _Demo:
         return verdict.exact
 
     def _create_topics(self) -> None:
-        from penstock.topics.admin import Admin
         from penstock.topics.internal import InternalTopic
 
-        admin = Admin({"bootstrap.servers": self._brokers}, timeout_ms=10_000)
         config = {"cleanup.policy": "delete", "retention.ms": "-1"}
-        admin.create([InternalTopic(name, PARTITIONS, config) for name in (SOURCE, RESULT)])
+        self._admin.create([InternalTopic(name, PARTITIONS, config) for name in (SOURCE, RESULT)])
 
     def _start_producer(self) -> "subprocess.Popen[bytes]":
         command = [
@@ -155,12 +159,12 @@ class _Demo:
         """Wait until every worker has been given partitions."""
         until = time.monotonic() + RECOVERY_TIMEOUT_S
         while time.monotonic() < until:
-            asked = self._admin().describe_consumer_groups([APPLICATION])
-            members = asked[APPLICATION].result().members
-            if len([m for m in members if m.assignment.topic_partitions]) == WORKERS:
-                return
+            pending = self._admin.owners(APPLICATION)
             self._check_alive()
             time.sleep(0.1)
+            owners = pending.result() if pending.done() else None
+            if owners and sum(map(bool, owners.members.values())) == WORKERS:
+                return
         raise BrokerError(f"The workers do not share the work: {_tail(self._log('worker'))}")
 
     def _kill_in_transaction(self) -> tuple[Ends, float]:
@@ -170,14 +174,14 @@ class _Demo:
         """
         if "PENSTOCK_DEMO_BREAK" in os.environ:  # see demo_app: no transactions then
             self._kill_worker()
-            return self._ends("READ_UNCOMMITTED"), time.monotonic()
+            return self._admin.ends(OUTPUTS), time.monotonic()
         for _ in range(KILL_TRIES):
-            before = self._ends("READ_COMMITTED")
-            if self._ends("READ_UNCOMMITTED") != before:
+            before = self._admin.stable_ends(OUTPUTS)
+            if self._admin.ends(OUTPUTS) != before:
                 self._kill_worker()
                 killed = time.monotonic()
                 time.sleep(LOOK_AGAIN_S)
-                committed, every = self._ends("READ_COMMITTED"), self._ends("READ_UNCOMMITTED")
+                committed, every = self._admin.stable_ends(OUTPUTS), self._admin.ends(OUTPUTS)
                 stuck = {at: end for at, end in every.items() if before[at] == committed[at] < end}
                 if stuck:
                     return stuck, killed
@@ -192,27 +196,6 @@ class _Demo:
     def _kill_worker(self) -> None:
         self._workers[0].send_signal(signal.SIGKILL)
         self._workers[0].wait()
-
-    def _ends(self, level: str, topics: Sequence[str] = (REPARTITION, RESULT)) -> Ends:
-        """Return where topics end for readers of an isolation level."""
-        from confluent_kafka import IsolationLevel, TopicPartition
-        from confluent_kafka.admin import OffsetSpec
-
-        wanted = {
-            TopicPartition(topic, number): OffsetSpec.latest()
-            for topic in topics
-            for number in range(PARTITIONS)
-        }
-        futures = self._admin().list_offsets(wanted, isolation_level=IsolationLevel[level])
-        return {(at.topic, at.partition): future.result().offset for at, future in futures.items()}
-
-    def _admin(self) -> Any:
-        from confluent_kafka.admin import AdminClient
-
-        if self._client is None:
-            config: dict[str, Any] = {"bootstrap.servers": self._brokers, "log_level": 0}
-            self._client = AdminClient(config)
-        return self._client
 
     def _watch(
         self,
@@ -238,7 +221,7 @@ class _Demo:
 
     def _wait_for_recovery(self, open_at: Ends, since: float) -> float:
         """Wait until more is committed to the partitions that the killed worker was writing."""
-        while any(self._ends("READ_COMMITTED")[at] <= end + 1 for at, end in open_at.items()):
+        while any(self._admin.stable_ends(OUTPUTS)[at] <= end + 1 for at, end in open_at.items()):
             self._check_alive()
             if time.monotonic() - since > RECOVERY_TIMEOUT_S:
                 raise BrokerError(f"Nothing came after the restart: {_tail(self._log('worker'))}")
@@ -247,18 +230,15 @@ class _Demo:
 
     def _wait_until_drained(self) -> None:
         """Wait until the group has committed all of its inputs."""
-        from confluent_kafka import Consumer, TopicPartition
+        from penstock.cli.cluster import committed, group_client
 
-        config = {"bootstrap.servers": self._brokers, "group.id": APPLICATION, "log_level": 0}
-        group = Consumer(config)  # it asks, and joins nothing
-        inputs = [TopicPartition(topic, n) for topic in INPUTS for n in range(PARTITIONS)]
+        group = group_client(self._brokers, APPLICATION)
         until = time.monotonic() + FINISH_TIMEOUT_S
         try:
             while time.monotonic() < until:
                 self._check_alive()
-                found = group.committed(inputs, FINISH_TIMEOUT_S)
-                ends = self._ends("READ_COMMITTED", INPUTS)  # after: one input feeds the other
-                if all(at.offset == ends[at.topic, at.partition] for at in found):
+                done = {at: found.offset for at, found in committed(group, INPUTS).items()}
+                if done == self._admin.stable_ends(INPUTS):  # after: one input feeds the other
                     return
                 time.sleep(0.1)
         finally:

@@ -26,7 +26,6 @@ from penstock.cli.demo import demo
 from penstock.cli.describe import describe
 from penstock.cli.example import example
 from penstock.cli.lag import lag
-from penstock.cli.options import Command
 from penstock.cli.produce import produce
 from penstock.cli.reset import reset
 from penstock.cli.run import run
@@ -107,17 +106,17 @@ def _options(
     """Take the options that stand before the command."""
 
 
-app.command(cls=Command)(run)
-app.command(cls=Command)(describe)
-app.command(cls=Command)(lag)
-app.command(cls=Command)(reset)
+app.command()(run)
+app.command()(describe)
+app.command()(lag)
+app.command()(reset)
 app.add_typer(dead_letters, name="dead-letters")
-app.command(cls=Command)(topics)
-app.command(cls=Command)(produce)
-app.command(cls=Command)(consume)
-app.command(cls=Command)(broker)
-app.command(cls=Command)(demo)
-app.command(cls=Command)(example)
+app.command()(topics)
+app.command()(produce)
+app.command()(consume)
+app.command()(broker)
+app.command()(demo)
+app.command()(example)
 
 
 def main() -> None:

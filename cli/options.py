@@ -1,10 +1,9 @@
-"""What several commands have: options, types that data can be shown as, and how they show help."""
+"""Options that several commands have, and the types that data can be shown as."""
 
 from enum import StrEnum
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, TypeAlias
 
 import typer
-from typer.core import TyperCommand
 
 DEFAULT_BROKERS = "localhost:9092"
 APPLICATION = typer.Argument(
@@ -28,13 +27,3 @@ class Kind(StrEnum):
     FLOAT = "float"
     BYTES = "bytes"
     JSON = "json"
-
-
-class Command(TyperCommand):
-    """A command whose examples stand on lines of their own in --help."""
-
-    def __init__(self, *args: Any, help: str | None = None, **options: Any) -> None:
-        # Lines behind this mark are not wrapped.
-        super().__init__(
-            *args, help=(help or "").replace("\n\nExample", "\n\n\bExample"), **options
-        )

@@ -42,6 +42,11 @@ def test_every_command_has_an_example_of_itself(words):
     assert f"penstock {' '.join(words)} " in said.partition("Example")[2]
 
 
+def test_each_example_stands_on_a_line():
+    said = CliRunner().invoke(app, ["reset", "--help"]).stdout.splitlines()
+    assert sum(line.strip().startswith("penstock reset shop") for line in said) == 3
+
+
 @pytest.mark.parametrize(
     "arguments", [["--debug", "describe", "no.py"], ["describe", "no.py", "--debug"]]
 )
