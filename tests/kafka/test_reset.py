@@ -1,16 +1,18 @@
 """`penstock reset` on the real broker: what it sets back begins anew, and nothing else is touched."""
 
 import json
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+from confluent_kafka import Consumer, Producer, TopicPartition
 from typer.testing import CliRunner
 
 from penstock.cli.application import Application as Named
 from penstock.cli.main import app as commands
-from penstock.cli.resetting import Reset
+from penstock.cli.resetting import Goal, Reset
 from penstock.errors import BrokerError
 from penstock.state.directories import Lock, lock_of
 from penstock.testing.kafka_server import KafkaServer
@@ -24,7 +26,7 @@ from tests.kafka.conftest import (
     create_topic,
 )
 from tests.kafka.feeding import BEGIN_MS, feed, words
-from tests.kafka.workers import Application
+from tests.kafka.workers import WAIT_S, Application
 
 pytestmark = pytest.mark.kafka
 
@@ -140,6 +142,28 @@ def test_where_nothing_tells_which_stores_it_has_its_file_does(
     assert done.exit_code == 0, done.stderr
     assert f"{app.id} on {app.servers}, with its local state in {app.state_dir}" in done.stdout
     assert app.changelog("counts") not in checking.topics(app.servers)
+
+
+def test_offsets_in_an_open_transaction_are_waited_for(
+    kafka: KafkaServer, topic: TopicFactory, tmp_path: Path
+) -> None:
+    """As a killed worker leaves them: committed later, they would undo the reset."""
+    name, servers = topic("in", partitions=1), kafka.bootstrap_servers
+    feed(servers, name, words(10))
+    group = Consumer({"bootstrap.servers": servers, "group.id": f"pending-{name}", "log_level": 0})
+    group.commit(offsets=[TopicPartition(name, 0, 3)], asynchronous=False)
+    producer = Producer({"bootstrap.servers": servers, "transactional.id": name, "log_level": 0})
+    producer.init_transactions(WAIT_S)
+    producer.begin_transaction()
+    metadata = group.consumer_group_metadata()
+    producer.send_offsets_to_transaction([TopicPartition(name, 0, 5)], metadata, WAIT_S)
+    later = threading.Timer(1, producer.commit_transaction)
+    later.start()
+    work = Reset(Named(f"pending-{name}", servers, tmp_path))
+    work.apply(work.plan(Goal("earliest")))
+    later.join()
+    group.close()
+    assert checking.committed(servers, f"pending-{name}", [name]) == {(name, 0): 0}
 
 
 def work_of(app: Application) -> Reset:
