@@ -80,7 +80,8 @@ class Column:
 
     def _encoded(self, text: str) -> bytes:
         kind = _TYPES[self.kind or Kind.STR]
-        return _serde(kind).encode(kind(text))
+        encoded: bytes = _serde(kind).encode(kind(text))
+        return encoded
 
     def _decode(self, data: bytes) -> Any:
         """Decode one.

@@ -71,7 +71,7 @@ def internal_topics(
         groups: all consumer groups.
         committed: what it has committed, with the metadata.
     """
-    memories = [found for at in committed.values() if (found := _memory(at)) is not None]
+    memories = [memory for memory in map(_memory, committed.values()) if memory is not None]
     folders, declared = _folders(application.home), application.topology
     stores = {name for memory in memories for name in memory.stores} | set(map(short_hash, folders))
     repartitions = {topic for topic, _ in committed}

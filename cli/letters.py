@@ -14,7 +14,6 @@ from penstock.cli.reading import read
 from penstock.cli.terminal import as_json, printable, shown, utc
 from penstock.engine.failures import PREFIX
 from penstock.errors import BrokerError
-from penstock.operators.chunk import Headers
 from penstock.runtime.message import Message
 from penstock.topics.admin import Admin
 
@@ -48,7 +47,7 @@ class Letter(NamedTuple):
 
 def letter_of(message: Message) -> Letter:
     """Take a record of a dead-letter topic apart."""
-    headers: Headers = message.headers() or []
+    headers = message.headers() or []
     return Letter(
         message.partition(),
         message.offset(),

@@ -35,7 +35,12 @@ from penstock.errors import PenstockError
 from penstock.version import __version__
 
 _DEBUG = "--debug"
-_HOW_TYPER_ENDS = (typer.Exit, typer.Abort, *typer.BadParameter.__bases__, BrokenPipeError)
+_HOW_TYPER_ENDS: tuple[Any, ...] = (
+    typer.Exit,
+    typer.Abort,
+    *typer.BadParameter.__bases__,
+    BrokenPipeError,
+)
 _INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 
 

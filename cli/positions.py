@@ -40,8 +40,10 @@ def parse_position(text: str, now_ms: int) -> Position:
     Raises:
         TopologyError: if it is none.
     """
-    if text == "earliest" or text == "latest":
-        return Position(text)
+    if text == "earliest":
+        return Position("earliest")
+    if text == "latest":
+        return Position("latest")
     if _BACK.fullmatch(text):
         return Position("last", -int(text))
     return Position("time", parse_time(text, now_ms))
