@@ -106,7 +106,7 @@ def committed(
     """
     asked = [TopicPartition(*at) for at in partitions]
     try:
-        found = client.committed(asked, timeout_s) if asked else []
+        found: list[TopicPartition] = client.committed(asked, timeout_s) if asked else []
         for at in found:
             if at.error is not None:
                 raise KafkaException(at.error)
