@@ -50,7 +50,7 @@ def list_topics(patterns: Sequence[str] | None, *, brokers: str) -> list[TopicIn
         BrokerError: if the cluster does not answer.
     """
     admin = connect(brokers)
-    wanted = patterns or [None]
+    wanted: Sequence[str | None] = patterns or [None]
     found = {
         name: n
         for name, n in admin.topics().items()
