@@ -36,7 +36,7 @@ PAGES = sorted([*(ROOT / name for name in NAMED), *(ROOT / "docs").glob("*.md")]
 LOG = re.compile(r"\d\d:\d\d:\d\d\.\d{3} (DEBUG|INFO|WARNING|ERROR|CRITICAL) +\S+  \S")
 FENCE = re.compile(r"^( *)```(\w*)\s*$")
 SHELL = {"sh", "shell", "bash", "console"}
-PROGRAMS = {"penstock", "make", "python", "python3", "pip", "docker", "useradd"}
+PROGRAMS = {"penstock", "make", "python", "python3", "pip", "printf", "docker", "useradd"}
 
 # Where a page is run as a whole, if not by tests/unit/test_docs.py.
 NEEDS_BROKER = {"testing.md"}  # tests/kafka/test_pages.py
@@ -284,6 +284,7 @@ def check_command(line: str) -> None:
         "penstock": parse,
         "make": _check_make,
         "python": _check_python,
+        "printf": _check_printf,
     }
     assert program in checks, f"{program!r} is no command that is known here: {line}"
     checks[program](arguments)
@@ -359,6 +360,10 @@ def _check_make(arguments: list[str]) -> None:
             assert not missing, f"there is no {missing}"
         else:
             assert name in {*verbs, "PYTHON"}, f"the Makefile has no {name}"
+
+
+def _check_printf(arguments: list[str]) -> None:
+    assert arguments[-2:-1] == [">"], "printf writes a file: printf 'text' > file"
 
 
 def _check_python(arguments: list[str]) -> None:

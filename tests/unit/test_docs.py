@@ -106,6 +106,7 @@ FAULTS = {
     "a continued line that is wrong": "Text\n\n    penstock lag shop \\\n        --jason",
     "a verb that the Makefile lacks": "Text\n\n    make coffee",
     "tests that are not there": "Text\n\n    make test ARGS=tests/nowhere",
+    "a printf that writes nothing": "```sh\nprintf 'a\\tb\\n'\n```",
     "another program": "```sh\nkafka-topics.sh --list\n```",
     "JSON that is none": "```json\n{\n```",
     "YAML that is none": "```yaml\na: [\n```",
