@@ -36,7 +36,8 @@ PAGES = sorted([*(ROOT / name for name in NAMED), *(ROOT / "docs").glob("*.md")]
 LOG = re.compile(r"\d\d:\d\d:\d\d\.\d{3} (DEBUG|INFO|WARNING|ERROR|CRITICAL) +\S+  \S")
 FENCE = re.compile(r"^( *)```(\w*)\s*$")
 SHELL = {"sh", "shell", "bash", "console"}
-PROGRAMS = {"penstock", "make", "python", "python3", "pip", "printf", "docker", "useradd"}
+PROGRAMS = {"penstock", "make", "python", "python3", "pip", "docker", "useradd", "printf"}
+TEXT_TOOLS = {"printf", "cat", "head", "tail"}  # they may feed a command or a file
 
 # Where a page is run as a whole, if not by tests/unit/test_docs.py.
 NEEDS_BROKER = {"testing.md"}  # tests/kafka/test_pages.py
@@ -279,15 +280,30 @@ def check_command(line: str) -> None:
     """
     if any(line.startswith(start) for start in NOT_PARSED):
         return
+    *sources, line = (shlex.join(stage) for stage in _stages(shlex.split(line)))
+    for source in sources:
+        check_command(f"{source} > a-pipe")
     program, *arguments = shlex.split(line)
+    if program in TEXT_TOOLS and arguments[-2:-1] == [">"]:
+        return
     checks: dict[str, Callable[[list[str]], None]] = {
         "penstock": parse,
         "make": _check_make,
         "python": _check_python,
-        "printf": _check_printf,
     }
     assert program in checks, f"{program!r} is no command that is known here: {line}"
     checks[program](arguments)
+
+
+def _stages(words: list[str]) -> Iterator[list[str]]:
+    """The commands of a pipe."""
+    stage: list[str] = []
+    for word in [*words, "|"]:
+        if word == "|":
+            yield stage
+            stage = []
+        else:
+            stage.append(word)
 
 
 def parse(arguments: list[str]) -> None:
@@ -360,10 +376,6 @@ def _check_make(arguments: list[str]) -> None:
             assert not missing, f"there is no {missing}"
         else:
             assert name in {*verbs, "PYTHON"}, f"the Makefile has no {name}"
-
-
-def _check_printf(arguments: list[str]) -> None:
-    assert arguments[-2:-1] == [">"], "printf writes a file: printf 'text' > file"
 
 
 def _check_python(arguments: list[str]) -> None:

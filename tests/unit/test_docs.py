@@ -107,6 +107,8 @@ FAULTS = {
     "a verb that the Makefile lacks": "Text\n\n    make coffee",
     "tests that are not there": "Text\n\n    make test ARGS=tests/nowhere",
     "a printf that writes nothing": "```sh\nprintf 'a\\tb\\n'\n```",
+    "a pipe into a command that is none": "```sh\nprintf 'a' | penstock lagg\n```",
+    "a pipe from a program that is none": "```sh\nwget a | penstock lag shop\n```",
     "another program": "```sh\nkafka-topics.sh --list\n```",
     "JSON that is none": "```json\n{\n```",
     "YAML that is none": "```yaml\na: [\n```",
