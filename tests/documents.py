@@ -284,8 +284,10 @@ def check_command(line: str) -> None:
     for source in sources:
         check_command(f"{source} > a-pipe")
     program, *arguments = shlex.split(line)
-    if program in TEXT_TOOLS and arguments[-2:-1] == [">"]:
-        return
+    if arguments[-2:-1] == [">"]:
+        arguments = arguments[:-2]
+        if program in TEXT_TOOLS:
+            return
     checks: dict[str, Callable[[list[str]], None]] = {
         "penstock": parse,
         "make": _check_make,

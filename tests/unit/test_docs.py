@@ -123,7 +123,7 @@ FAULTS = {
 
 @pytest.mark.parametrize("text", FAULTS.values(), ids=FAULTS)
 def test_a_page_with_a_fault_is_found_out(text: str) -> None:
-    good = "# Page\n\n```python\nx = 1\nprint(x)\n```\n\n```\n1\n```\n\n    penstock lag shop  # fine\n"
+    good = "# Page\n\n```python\nx = 1\nprint(x)\n```\n\n```\n1\n```\n\n    penstock lag shop  # fine\n    penstock lag shop --json | tail > lag.txt\n"
     assert Page("page.md", documents.blocks("page.md", good)).check() == []
     bad = f"{good}\nText.\n\n{text}\n"
     assert len(Page("page.md", documents.blocks("page.md", bad)).check()) == 1
