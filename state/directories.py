@@ -16,8 +16,8 @@ import fcntl
 import logging
 import os
 import uuid
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -117,6 +117,18 @@ def make_folder(path: Path, root: Path | None = None) -> Path:
     return path
 
 
+@contextmanager
+def _refused(folder: Path) -> Generator[None]:
+    """Turn what the system says of a folder into an error that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        raise StateError(
+            f"The state folder {folder} cannot be written: {error.strerror}. Free space, or let"
+            " this user write there, or choose another one: App(..., state_dir=...)."
+        ) from error
+
+
 def store_folder(root: Path, application: str, store: str, partition: int) -> Path:
     """Return the folder of one partition of a store; its parent exists, itself may not.
 
@@ -153,7 +165,8 @@ def lock_store(folder: Path, wait: Callable[[], bool]) -> Lock:
     """
     path = lock_of(folder)
     while True:
-        lock = Lock.acquire(path)
+        with _refused(path.parent):
+            lock = Lock.acquire(path)
         if lock is not None:
             lock.touch()
             return lock
@@ -193,8 +206,13 @@ class Slot:
             TopologyError: if the worker's id cannot be part of a file's name.
         """
         slots = make_folder(root / check_name(application, "an application") / ".slots", root)
-        if worker_id is not None:
-            return cls._named(slots, check_name(worker_id, "a worker"))
+        with _refused(slots):
+            if worker_id is not None:
+                return cls._named(slots, check_name(worker_id, "a worker"))
+            return cls._first_free(slots)
+
+    @classmethod
+    def _first_free(cls, slots: Path) -> "Slot":
         number = 0
         while True:
             lock = Lock.acquire(slots / f"{number}.lock")

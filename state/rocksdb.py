@@ -197,10 +197,14 @@ _FILES = re.compile(
     rf"{_NOTE}|CURRENT|IDENTITY|LOCK|LOG(\.old\.\d+)?|(MANIFEST|OPTIONS)-\d+|"
     r"\d+\.(sst|log|dbtmp)|rocksdict-config\.json"
 )
+_FULL = (
+    "the disk is full, or a limit of it is reached (a quota, ulimit -f); free space and start"
+    " again, nothing committed is lost"
+)
 _ADVICE = (
     *((sign, "the files are damaged; they are set aside and restored") for sign in _DAMAGE),
     ("LOCK", "another process has it open; stop that process"),
-    ("No space left", "the disk is full; free space and start again, nothing committed is lost"),
+    *((sign, _FULL) for sign in ("No space left", "File too large", "quota exceeded")),
     ("IO error", "the disk refuses; check it and start again, nothing committed is lost"),
 )
 
@@ -213,10 +217,10 @@ def _as_state_error(path: Path) -> Generator[None]:
         raise
     except Exception as error:
         text = str(error)
-        advice = next((advice for sign, advice in _ADVICE if sign in text), "see the text above")
+        advice = next((f" {advice}." for sign, advice in _ADVICE if sign in text), "")
         kind: type[StateError] = StateError
         if any(sign in text for sign in _DAMAGE):
             with suppress(OSError):  # the folder itself may be gone, or the disk full
                 (path / _NOTE).touch()
             kind = DamagedStore
-        raise kind(f"The store in {path} failed: {text}: {advice}.") from error
+        raise kind(f"The store in {path} failed:{advice} RocksDB says: {text}.") from error

@@ -204,6 +204,7 @@ class Shop(Run):
             text = text.replace(before, after)
         text = re.sub(r"\d\d:\d\d:\d\d\.\d{3}", "10:31:07.214", text)
         text = re.sub(r"process \d+", "process 4711", text)
+        text = re.sub(r"OPTIONS-\d+", "OPTIONS-000007", text)
         return re.sub(r"shop-[0-9a-f]{8}\b", _numbered(), text)
 
     def _command(self, name: str, options: dict[str, Any]) -> list[str]:

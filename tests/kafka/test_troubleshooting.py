@@ -117,7 +117,8 @@ def full_disk(shop: Shop) -> None:
     shop.log = shop.log.with_suffix(".full.log")  # it may not become long either
     with no_file_longer_than(5_000):
         fails(shop, Exit.STATE)
-    shop.check_says(("File too large", "No space left on device"))
+    full = "No space left on device"
+    shop.check_says(("While appending", f"{full}: While appending"), ("File too large", full))
     mended(shop)
 
 

@@ -1,6 +1,7 @@
 """Folders of state: who may use one, whose slot is whose, and what is refused."""
 
 import os
+import resource
 import stat
 import subprocess
 import sys
@@ -226,6 +227,17 @@ def test_a_worker_id_is_the_identity(tmp_path, other):
     Slot.acquire(tmp_path, "app", "pod-0").release()
     with pytest.raises(TopologyError, match="the name of a worker"):
         Slot.acquire(tmp_path, "app", "../pod")
+
+
+def test_a_full_disk_is_told_in_words(tmp_path):
+    """A worker that starts on one says where, and what to do."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
+    try:
+        with pytest.raises(StateError, match=r"\.slots cannot be written: File too large\. Free"):
+            Slot.acquire(tmp_path, "app")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_a_slot_that_is_taken_twice_within_a_minute_gets_a_new_identity(tmp_path, caplog):
