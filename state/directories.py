@@ -218,7 +218,11 @@ class Slot:
             lock = Lock.acquire(slots / f"{number}.lock")
             if lock is not None:
                 path = slots / f"{number}.id"
-                return cls(lock, _identity(path), path)
+                try:
+                    return cls(lock, _identity(path), path)
+                except OSError:
+                    lock.release()
+                    raise
             number += 1
 
     @classmethod
