@@ -133,7 +133,7 @@ def _run(app: "App", parent: "Parent | None", *, debug: bool) -> int:
     from penstock.runtime.run import run as run_here
 
     try:
-        run_here(app, parent=parent)
+        run_here(app, parent=parent, debug=debug)
     except Exception as error:  # noqa: BLE001 - whatever it is ends the worker, and is named
         if parent:
             ours = isinstance(error, PenstockError)
@@ -149,8 +149,5 @@ def _say(error: Exception, *, debug: bool) -> None:
     if debug or not isinstance(error, PenstockError):
         log.error("The stack of the error that ends the worker:", exc_info=error)
     elif isinstance(error, DataError) and error.__cause__:
-        from penstock.runtime.loading import from_own_code
-
-        if raised := from_own_code(error.__cause__):
-            log.error("What was raised there:", exc_info=raised)
+        log.error("What was raised there:", exc_info=error.__cause__)
     log.error("%s: %s Exit code %d.", kind_of(error), error, code_of(error))

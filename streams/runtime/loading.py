@@ -21,10 +21,8 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
-from types import ModuleType, TracebackType
+from types import FrameType, ModuleType
 
-import penstock
-from penstock import serde, state, topics
 from penstock.app import App
 from penstock.errors import PenstockError, TopologyError
 from penstock.secret import without_values
@@ -195,7 +193,7 @@ def from_own_code(error: BaseException) -> BaseException | None:
     What was being handled meanwhile goes too: it is the same error, met for the first time.
     """
     stack = error.__traceback__
-    while stack is not None and not _is_own(stack):
+    while stack is not None and not _is_own(stack.tb_frame):
         stack = stack.tb_next
     if stack is None:
         return None
@@ -203,20 +201,19 @@ def from_own_code(error: BaseException) -> BaseException | None:
     return error.with_traceback(stack)
 
 
-def _is_own(stack: TracebackType) -> bool:
-    return not stack.tb_frame.f_code.co_filename.startswith(_foreign())
-
-
 def _lines(error: BaseException) -> list[traceback.FrameSummary]:
     """Return the stack without Python's own frames, ours, and those of installed packages."""
-    stack = traceback.extract_tb(error.__traceback__)
-    return [frame for frame in stack if not frame.filename.startswith(_foreign())]
+    stack = traceback.walk_tb(error.__traceback__)
+    own = ((frame, line) for frame, line in stack if _is_own(frame))
+    return traceback.StackSummary.extract(own)
 
 
-def _foreign() -> tuple[str, ...]:
+def _is_own(frame: FrameType) -> bool:
+    """Whether a frame is the user's; ours are told by name, however Penstock is installed."""
     paths = sysconfig.get_paths()
-    ours = (package.__path__[0] for package in (penstock, serde, state, topics))
-    return ("<", paths["stdlib"], paths["purelib"], *ours)
+    name = f"{frame.f_globals.get('__name__')}."
+    foreign = ("<", paths["stdlib"], paths["purelib"])
+    return not (name.startswith("penstock.") or frame.f_code.co_filename.startswith(foreign))
 
 
 # Which App

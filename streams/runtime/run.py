@@ -23,7 +23,7 @@ from penstock.runtime.consumer import InputConsumer
 from penstock.runtime.destinations import ClusterDestinations
 from penstock.runtime.ending import Ending, exit_now, stopped_by_signals
 from penstock.runtime.group import wait_for_group
-from penstock.runtime.loading import refuse_while_loading
+from penstock.runtime.loading import from_own_code, refuse_while_loading
 from penstock.runtime.orphans import OrphanWatch
 from penstock.runtime.parent import Parent
 from penstock.runtime.preparation import Prepared, max_message_bytes, prepare
@@ -51,14 +51,14 @@ log = logging.getLogger("penstock")
 BYTES_PER_ENTRY = 350  # measured: a key of 16 bytes with a count and a timestamp in a dict
 
 
-def run(app: "App", *, parent: Parent | None = None) -> None:
+def run(app: "App", *, parent: Parent | None = None, debug: bool = False) -> None:
     """Run an application in this thread until it is stopped or fails.
 
     SIGINT and SIGTERM stop it in order and in bounded time, a second one at once; a loop that
     stalls is ended by the watchdog. With a `parent` it stops when that ends, too.
 
     A script that lets the error go ends with its message, not with our frames: those of a
-    user's function stay, in the cause of a DataError.
+    user's function stay, in the cause of a DataError. With `debug` all of its cause stays.
     """
     refuse_while_loading()
     worker = app.settings.worker
@@ -72,8 +72,11 @@ def run(app: "App", *, parent: Parent | None = None) -> None:
             running.work()
     except PenstockError as error:
         log.debug("The application failed.", exc_info=error)
-        if not isinstance(error, DataError | BugError):
-            error.__cause__, error.__suppress_context__ = None, True
+        if isinstance(error, DataError) and error.__cause__ and not debug:
+            error.__cause__ = from_own_code(error.__cause__)
+        elif not isinstance(error, DataError | BugError):
+            error.__cause__ = None
+        error.__suppress_context__ = True
         raise error.with_traceback(None)  # noqa: B904 - the cause is kept where it helps
 
 

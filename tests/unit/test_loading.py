@@ -1,11 +1,14 @@
 """Loading: the App that is meant, or one paragraph with what was looked for and what is there."""
 
 import sys
+import traceback
 
 import pytest
 
 from penstock.errors import TopologyError
-from penstock.runtime.loading import load, refuse_while_loading
+from penstock.operators.each import EachFailed, each
+from penstock.runtime.loading import from_own_code, load, refuse_while_loading
+from penstock.serde.primitives import STR
 
 ONE = "import penstock as ps\napp = ps.App('one')\n"
 TWO = ONE + "other = ps.App('two')\n"
@@ -214,3 +217,39 @@ def test_a_script_that_ends_the_process(folder):
     """It does not end ours."""
     (folder / "shop.py").write_text("import sys\nsys.exit(3)\n")
     assert "line 2 (sys.exit(3)): it ends the process, with exit code 3" in refused("shop.py")
+
+
+# The stack of a user's function
+
+
+def raised(function, *arguments):
+    """What a function raises where our own code has called it, itself met for the second time."""
+    with pytest.raises(EachFailed) as caught:
+        each(function, arguments)
+    [error] = caught.value.errors.values()
+    error.__context__ = LookupError("the first time")
+    return error
+
+
+def test_a_stack_begins_with_the_users_own_code(folder):
+    """Our frames before it are cut off, those behind it stay."""
+    (folder / "shop.py").write_text(ONE + "def half(n):\n  return int(n) // 0")
+    load("shop.py")
+    error = from_own_code(raised(sys.modules["shop"].half, "1"))
+    text = "".join(traceback.format_exception(error))
+    assert "shop.py" in text
+    assert "each.py" not in text
+    assert "the first time" not in text
+
+
+def test_a_stack_without_the_users_code_is_none():
+    """As where a record cannot be decoded: the message says it all."""
+    assert from_own_code(raised(STR.decode, b"\xff")) is None
+
+
+def test_what_a_module_is_told_by_us_names_its_own_line(folder):
+    """Also where one of the packages beside `streams` says it, in an editable install."""
+    (folder / "shop.py").write_text(
+        ONE + "app.stream('t', key=str).group_by_key().count(name='a b')"
+    )
+    assert "shop.py, line 3 (app.stream(" in refused("shop.py")
