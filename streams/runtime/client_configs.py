@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 _kafka_log = logging.getLogger("penstock.kafka")
 
 DEFAULT_BROKERS = "localhost:9092"
+ROUTINE = "GETPID "  # a producer that waits for its coordinator, as at each first start
 HEARTBEAT_MS = 300  # so long may pass until the others hear that a worker has left
 
 
@@ -138,4 +139,5 @@ class _ClientLog:
     def log(self, level: int, message: str, *args: object) -> None:
         """Take a line of the client, which calls nothing else."""
         line = without_secrets(message % args, *self._settings)
-        _kafka_log.log(min(level, logging.INFO), "%s", line)
+        most = logging.DEBUG if line.startswith(ROUTINE) else logging.INFO
+        _kafka_log.log(min(level, most), "%s", line)

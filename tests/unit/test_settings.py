@@ -1,6 +1,7 @@
 """Settings: named limits, frozen, and no Kafka setting that is ignored without a word."""
 
 import dataclasses
+import logging
 
 import pytest
 
@@ -141,3 +142,15 @@ def test_only_exactly_once_has_a_transactional_id(guarantee):
     app = ps.App("app", guarantee=guarantee)
     config = ClientConfigs(app).producer("me", 1_000)
     assert config.get("transactional.id") == ("app-me" if guarantee == "exactly_once" else None)
+
+
+def test_what_the_kafka_client_logs_is_information_at_most(caplog):
+    """It reports as an error what it will try again; what it does at each start is not told."""
+    caplog.set_level(logging.INFO)
+    logger = ClientConfigs(ps.App("app")).common()["logger"]
+    logger.error("FAIL [rdkafka#producer-1]: Connection refused")
+    logger.warning("GETPID [rdkafka#producer-1]: Not coordinator: retrying")
+    assert [(record.levelname, record.msg[:4]) for record in caplog.records] == [("INFO", "FAIL")]
+    caplog.set_level(logging.DEBUG)
+    logger.warning("GETPID [rdkafka#producer-1]: Not coordinator: retrying")
+    assert caplog.records[-1].levelname == "DEBUG"
