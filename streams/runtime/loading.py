@@ -21,8 +21,10 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
-from types import FrameType, ModuleType
+from types import ModuleType, TracebackType
 
+import penstock
+from penstock import serde, state, topics
 from penstock.app import App
 from penstock.errors import PenstockError, TopologyError
 from penstock.secret import without_values
@@ -193,7 +195,7 @@ def from_own_code(error: BaseException) -> BaseException | None:
     What was being handled meanwhile goes too: it is the same error, met for the first time.
     """
     stack = error.__traceback__
-    while stack is not None and not _is_own(stack.tb_frame):
+    while stack is not None and not _is_own(stack):
         stack = stack.tb_next
     if stack is None:
         return None
@@ -201,19 +203,20 @@ def from_own_code(error: BaseException) -> BaseException | None:
     return error.with_traceback(stack)
 
 
+def _is_own(stack: TracebackType) -> bool:
+    return not stack.tb_frame.f_code.co_filename.startswith(_foreign())
+
+
 def _lines(error: BaseException) -> list[traceback.FrameSummary]:
     """Return the stack without Python's own frames, ours, and those of installed packages."""
-    stack = traceback.walk_tb(error.__traceback__)
-    own = ((frame, line) for frame, line in stack if _is_own(frame))
-    return traceback.StackSummary.extract(own)
+    stack = traceback.extract_tb(error.__traceback__)
+    return [frame for frame in stack if not frame.filename.startswith(_foreign())]
 
 
-def _is_own(frame: FrameType) -> bool:
-    """Whether a frame is the user's; ours are told by name, however Penstock is installed."""
+def _foreign() -> tuple[str, ...]:
     paths = sysconfig.get_paths()
-    name = f"{frame.f_globals.get('__name__')}."
-    foreign = ("<", paths["stdlib"], paths["purelib"])
-    return not (name.startswith("penstock.") or frame.f_code.co_filename.startswith(foreign))
+    ours = (package.__path__[0] for package in (penstock, serde, state, topics))
+    return ("<", paths["stdlib"], paths["purelib"], *ours)
 
 
 # Which App

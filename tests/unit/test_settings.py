@@ -148,9 +148,11 @@ def test_what_the_kafka_client_logs_is_information_at_most(caplog):
     """It reports as an error what it will try again; what it does at each start is not told."""
     caplog.set_level(logging.INFO)
     logger = ClientConfigs(ps.App("app")).common()["logger"]
-    logger.error("FAIL [rdkafka#producer-1]: Connection refused")
-    logger.warning("GETPID [rdkafka#producer-1]: Not coordinator: retrying")
-    assert [(record.levelname, record.msg[:4]) for record in caplog.records] == [("INFO", "FAIL")]
+    line = "%s [%s] %s"  # as the client calls it
+    logger.log(logging.ERROR, line, "FAIL", "rdkafka#producer-1", "Connection refused")
+    logger.log(logging.WARNING, line, "GETPID", "rdkafka#producer-1", "Not coordinator: retrying")
+    told = [(record.levelname, record.getMessage()[:4]) for record in caplog.records]
+    assert told == [("INFO", "FAIL")]
     caplog.set_level(logging.DEBUG)
-    logger.warning("GETPID [rdkafka#producer-1]: Not coordinator: retrying")
+    logger.log(logging.WARNING, line, "GETPID", "rdkafka#producer-1", "Not coordinator: retrying")
     assert caplog.records[-1].levelname == "DEBUG"
