@@ -4,8 +4,8 @@ Rule 1. Record i of a paced run is due i / rate seconds after the start, so that
         10 s at 1000/s is 10,000 records.
 Rule 2. What is more than one second behind is forgotten: a broker that stalled for a minute
         is not hit by a minute's worth of records at once.
-Rule 3. Up to a thousand records a second each is sent by itself, when it is due; beyond, those
-        of half a millisecond go together.
+Rule 3. Up to 2,000 records a second each is sent by itself, when it is due; beyond, those of
+        half a millisecond go together.
 Rule 4. Time is an argument, in seconds of a monotonic clock. Nothing here sleeps.
 """
 

@@ -23,15 +23,16 @@ from penstock.cli.pacing import Pace
 from penstock.cli.producing import Plan, produce_events
 from penstock.cli.sending import Sender
 from penstock.cli.target import find_topic
+from penstock.runtime.clock import now_ms
 from penstock.serde import avro
 from penstock.serde import json as json_serde
 from penstock.testing.kafka_server import KafkaServer
 from tests.kafka.checking import read
-from tests.kafka.commands import objects, refusal
+from tests.kafka.commands import iso, objects, refusal
 
 pytestmark = pytest.mark.kafka
 
-START_MS = 1_760_000_000_000
+START_MS = now_ms() - 7_200_000  # young enough not to be retired
 LATE_BY_MS = 3_600_000
 SHARES = Shares(late=0.02, duplicates=0.03, out_of_order=0.04, poison=0.01, late_by_ms=LATE_BY_MS)
 
@@ -205,7 +206,7 @@ def test_the_command_says_what_it_has_sent(kafka, topic, shop, tmp_path):
     name, brokers, counts = topic("orders"), kafka.bootstrap_servers, tmp_path / "counts.jsonl"
     (said,) = objects(
         *("produce", name, "--model", shop, "--key", "user", "--keys", "zipf:50", "--seed", "3"),
-        *("--count", "5000", "--start", "2025-10-09T08:53:20", "--late", "2%", "--late-by", "1h"),
+        *("--count", "5000", "--start", iso(START_MS), "--late", "2%", "--late-by", "1h"),
         *("--duplicates", "3%", "--out-of-order", "0.04", "--poison", "1%"),
         *("--key-counts", str(counts)),
         brokers=brokers,

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, NamedTuple, TypedDict
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from penstock.cli.events import Due
@@ -150,6 +150,7 @@ def test_the_check_of_types_can_fail(kind):
 
 
 @pytest.mark.parametrize("kind", SHAPES, ids=str)
+@settings(max_examples=15)
 @given(seed=st.integers(0, 2**32), sizes=st.lists(st.integers(0, 20), max_size=5))
 def test_cuts_never_matter(kind, seed, sizes):
     """Any cutting into blocks gives the same events, so the same seed gives the same events."""
