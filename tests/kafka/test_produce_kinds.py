@@ -7,6 +7,9 @@ stands behind a record that was made after it.
 
 import json
 import math
+import os
+import signal
+import subprocess
 import sys
 import threading
 import uuid
@@ -235,6 +238,28 @@ def test_a_wrong_line_ends_the_run_after_what_stands_before_it(kafka, topic, tmp
         [b'{"a": 1}', b'{"a": 2}'],
         [b'{"a": 2}', b'{"a": 1}'],
     )
+
+
+def test_a_line_is_sent_when_it_comes_and_ctrl_c_ends_the_wait_for_the_next(kafka, topic):
+    """As `tail -f` would feed it: nothing waits for a block to fill."""
+    name, brokers = topic("lines"), kafka.bootstrap_servers
+    process = subprocess.Popen(
+        [sys.executable, "-m", "penstock.cli", "produce", name, "--from", "-", "--json"],
+        env=os.environ | {"PENSTOCK_BROKERS": brokers},
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        process.stdin.write('{"a": 1}\n')
+        process.stdin.flush()
+        while not read(brokers, name).records:
+            assert process.poll() is None, process.communicate()
+        process.send_signal(signal.SIGINT)
+        process.wait(timeout=60)
+        out, err = process.communicate()
+    finally:
+        process.kill()
+    assert (process.returncode, err) == (130, "")
+    assert json.loads(out)["records"] == len(read(brokers, name).records) == 1
 
 
 def test_small_records_are_not_lost_with_a_batch_that_is_too_large(kafka, topic):
