@@ -72,7 +72,8 @@ def speeds(brokers: str, records: int, runs: int) -> None:
 def evenness(brokers: str, rate: int, seconds: int) -> None:
     """Let the broker stamp each record, and look at the time between them."""
     topic = NewTopic("even", 1, config={"message.timestamp.type": "LogAppendTime"})
-    AdminClient({"bootstrap.servers": brokers}).create_topics([topic])["even"].result(30)
+    admin = AdminClient({"bootstrap.servers": brokers})  # its futures end with it: keep it
+    admin.create_topics([topic])["even"].result(30)
     target = find_topic("even", brokers=brokers)
     pace = Pace(rate=rate, duration_ms=seconds * 1_000)
     summary = produce_events(target, template(), Plan(pace=pace))

@@ -173,7 +173,9 @@ def test_a_broker_that_stays_away_fails_what_it_had_not_acknowledged(tmp_path, m
                 kafka.kill()
 
         monkeypatch.setattr(Sender, "send", counted)
-        summary = produce_events(target, orders(), plan(10**6, rate=5_000), on_progress=kill)
+        summary = produce_events(
+            target, orders(), plan(10**6, rate=5_000, duration_ms=15_000), on_progress=kill
+        )
         assert summary.failed > 0
         assert summary.records + summary.failed == handed["records"]
         assert sum(summary.kinds.values()) == summary.records == summary.key_counts.total()
