@@ -87,7 +87,7 @@ class Columns:
         try:
             found = scalar(part, name, self._generator(path))
         except ValueError as error:
-            raise ValueError(f"{_place(path)} cannot be kept to its type, {error}") from None
+            raise ValueError(f"nothing random fits {_place(path)}: {error}") from None
         return found or self._composed(part, path, name)
 
     def _composed(self, part: Any, path: str, name: str) -> Column:
