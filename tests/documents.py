@@ -62,8 +62,6 @@ NOT_PARSED = {
     "docker compose": "there are no containers where the tests run",
     "useradd": "it changes the machine",
     "systemctl": "it changes the machine",
-    "printf": "tests/kafka/test_producing_page.py runs it",
-    "tail": "tests/kafka/test_producing_page.py runs it",
     "cp deploy/penstock@.service": "it changes the machine",
     "pip install": "it needs the network; .ci/run installs the wheel",
     "python3 -m venv": ".ci/setup makes one in each run",
