@@ -14,14 +14,14 @@ import msgspec
 from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from penstock.cli.events import Events
-from penstock.cli.keys import draw_keys
-from penstock.cli.model_loading import Model
-from penstock.cli.models import Fields, ModelEvents
-from penstock.cli.pacing import Pace
-from penstock.cli.producing import Plan, produce_events
+from penstock.cli.events.keys import draw_keys
+from penstock.cli.events.model_loading import Model
+from penstock.cli.events.models import Fields, ModelEvents
+from penstock.cli.events.pacing import Pace
+from penstock.cli.events.producing import Plan, produce_events
+from penstock.cli.events.protocol import Events
+from penstock.cli.events.templates import Template
 from penstock.cli.target import find_topic
-from penstock.cli.templates import Template
 from penstock.serde import avro
 from penstock.serde.types import data_type
 from penstock.testing import KafkaServer

@@ -29,7 +29,7 @@ from penstock.errors import TopologyError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from penstock.cli.summary import Summary
+    from penstock.cli.events.summary import Summary
 
     _Write = Callable[[Summary], None]
 
@@ -62,8 +62,8 @@ def produce(
       tail -f app.log | penstock produce logs --from - --format text --partitions 4
       penstock produce orders --model shop.py:Order --late 1% --poison 0.1% --json
     """
-    from penstock.cli.producing import Plan, produce_events
-    from penstock.cli.sources import open_events
+    from penstock.cli.events.producing import Plan, produce_events
+    from penstock.cli.events.sources import open_events
     from penstock.cli.target import find_topic
 
     plan = Plan(

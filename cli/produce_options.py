@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from penstock.cli.formats import Format
+from penstock.cli.events.formats import Format
 from penstock.durations import milliseconds
 from penstock.errors import TopologyError
 
 if TYPE_CHECKING:
-    from penstock.cli.disorder import Shares
-    from penstock.cli.model_loading import Model
-    from penstock.cli.models import Fields
-    from penstock.cli.pacing import Pace
+    from penstock.cli.events.disorder import Shares
+    from penstock.cli.events.model_loading import Model
+    from penstock.cli.events.models import Fields
+    from penstock.cli.events.pacing import Pace
 
 _SOURCE, _FIELDS = "Where events come from", "Keys and time"
 _PACE, _DISORDER = "How much and how fast", "Disorder"
@@ -105,7 +105,7 @@ class SourceOptions:
         """Import the model, if there is one."""
         if self.model is None:
             return None
-        from penstock.cli.model_loading import load_model
+        from penstock.cli.events.model_loading import load_model
 
         return load_model(self.model, avro=self.avro or bool(self.registry), registry=self.registry)
 
@@ -151,7 +151,7 @@ class FieldOptions:
 
     def fields(self) -> "Fields":
         """Return what is said about fields."""
-        from penstock.cli.models import Fields
+        from penstock.cli.events.models import Fields
 
         unit = None if self.unit is None else self.unit.value
         return Fields(key=self.key, timestamp=self.timestamp, unit=unit)
@@ -187,7 +187,7 @@ class PaceOptions:
 
     def pace(self) -> "Pace":
         """Return what was asked for."""
-        from penstock.cli.pacing import Pace, parse_rate
+        from penstock.cli.events.pacing import Pace, parse_rate
 
         return Pace(
             rate=None if self.rate is None else parse_rate(self.rate),
@@ -229,7 +229,7 @@ class DisorderOptions:
 
     def shares(self) -> "Shares":
         """Return what was asked for."""
-        from penstock.cli.disorder import Shares, parse_share
+        from penstock.cli.events.disorder import Shares, parse_share
 
         return Shares(
             late=parse_share(self.late, "--late"),

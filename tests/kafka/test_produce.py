@@ -15,11 +15,11 @@ from collections import Counter, defaultdict
 
 import pytest
 
-from penstock.cli.pacing import Pace
-from penstock.cli.producing import Plan, produce_events
-from penstock.cli.summary import Acknowledged
+from penstock.cli.events.pacing import Pace
+from penstock.cli.events.producing import Plan, produce_events
+from penstock.cli.events.summary import Acknowledged
+from penstock.cli.events.templates import Template
 from penstock.cli.target import find_topic
-from penstock.cli.templates import Template
 from penstock.errors import BrokerError
 from penstock.testing.kafka_server import KafkaServer
 from tests.kafka.checking import read

@@ -18,13 +18,13 @@ from collections import Counter, defaultdict
 import msgspec
 import pytest
 
-from penstock.cli.disorder import Kind, Shares
-from penstock.cli.keys import draw_keys
-from penstock.cli.model_loading import Model
-from penstock.cli.models import Fields, ModelEvents
-from penstock.cli.pacing import Pace
-from penstock.cli.producing import Plan, produce_events
-from penstock.cli.sending import Sender
+from penstock.cli.events.disorder import Kind, Shares
+from penstock.cli.events.keys import draw_keys
+from penstock.cli.events.model_loading import Model
+from penstock.cli.events.models import Fields, ModelEvents
+from penstock.cli.events.pacing import Pace
+from penstock.cli.events.producing import Plan, produce_events
+from penstock.cli.events.sending import Sender
 from penstock.cli.target import find_topic
 from penstock.runtime.clock import now_ms
 from penstock.serde import avro
@@ -157,7 +157,7 @@ def test_a_broker_that_dies_changes_nothing_of_the_summary(tmp_path):
 
 def test_a_broker_that_stays_away_fails_what_it_had_not_acknowledged(tmp_path, monkeypatch):
     """Killed for good: acknowledged and failed records are all there were, and the run ends."""
-    monkeypatch.setattr("penstock.cli.sending.DELIVERY_TIMEOUT_S", 3.0)
+    monkeypatch.setattr("penstock.cli.events.sending.DELIVERY_TIMEOUT_S", 3.0)
     with KafkaServer(data=tmp_path) as kafka:
         target = find_topic("orders", brokers=kafka.bootstrap_servers, partitions=2)
         handed, killed = Counter(), threading.Event()

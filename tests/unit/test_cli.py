@@ -10,11 +10,12 @@ import uuid
 import pytest
 from typer.testing import CliRunner
 
-from penstock.cli import cluster, producing, target
-from penstock.cli.disorder import Kind
-from penstock.cli.events import Due
+from penstock.cli import cluster, target
+from penstock.cli.events import producing
+from penstock.cli.events.disorder import Kind
+from penstock.cli.events.protocol import Due
+from penstock.cli.events.summary import Acknowledged, Summary
 from penstock.cli.main import app
-from penstock.cli.summary import Acknowledged, Summary
 from penstock.cli.target import Target
 from penstock.errors import BrokerError, DataError, TopologyError
 from penstock.version import __version__

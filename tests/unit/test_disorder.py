@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock.cli.disorder import Disorder, Kind, Shares, columns, parse_share
-from penstock.cli.events import Rows, poisoned
+from penstock.cli.events.disorder import Disorder, Kind, Shares, columns, parse_share
+from penstock.cli.events.protocol import Rows, poisoned
 from penstock.errors import TopologyError
 from penstock.serde import avro, json
 from penstock.serde.types import data_type

@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock.cli.events import Due
-from penstock.cli.files import FileEvents
-from penstock.cli.formats import Format, format_of
-from penstock.cli.lines import Lines
-from penstock.cli.model_loading import Model
-from penstock.cli.models import Fields
-from penstock.cli.parsers import parser_of
+from penstock.cli.events.files import FileEvents
+from penstock.cli.events.formats import Format, format_of
+from penstock.cli.events.lines import Lines
+from penstock.cli.events.model_loading import Model
+from penstock.cli.events.models import Fields
+from penstock.cli.events.parsers import parser_of
+from penstock.cli.events.protocol import Due
 from penstock.errors import DataError, TopologyError
 from penstock.serde import avro
 from penstock.serde.types import data_type
@@ -112,7 +112,7 @@ def test_what_cannot_be_read_is_told(tmp_path, monkeypatch):
     with pytest.raises(TopologyError, match="directory"):
         Lines(str(tmp_path))
     (tmp_path / "long").write_bytes(b"short\n" + b"x" * 600_000)
-    monkeypatch.setattr("penstock.cli.lines.LONGEST", 300_000)
+    monkeypatch.setattr("penstock.cli.events.lines.LONGEST", 300_000)
     lines = Lines(str(tmp_path / "long"))
     with pytest.raises(DataError, match=r"Line 2 of .*long has no end within 300,000 bytes"):
         for _ in range(5):

@@ -17,10 +17,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from penstock.cli.events import Due
-from penstock.cli.keys import draw_keys, text_of
-from penstock.cli.model_loading import Model, load_model
-from penstock.cli.models import Fields, ModelEvents
+from penstock.cli.events.keys import draw_keys, text_of
+from penstock.cli.events.model_loading import Model, load_model
+from penstock.cli.events.models import Fields, ModelEvents
+from penstock.cli.events.protocol import Due
 from penstock.errors import TopologyError
 from penstock.serde import avro
 from penstock.serde.types import data_type

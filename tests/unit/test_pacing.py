@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock.cli.pacing import EventTimes, Pace, Schedule, parse_rate
+from penstock.cli.events.pacing import EventTimes, Pace, Schedule, parse_rate
 from penstock.errors import TopologyError
 
 START_S = 1_000.0

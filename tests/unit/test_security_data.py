@@ -45,7 +45,7 @@ LOADS_MODULES = {"import_module", "spec_from_file_location", "exec_module", "loa
 # Who loads a module by a name: what the command line names, and constants.
 MAY_LOAD = {
     "streams/runtime/loading.py": "the application that the command line names",
-    "cli/model_loading.py": "the class that the command line names",
+    "cli/events/model_loading.py": "the class that the command line names",
     "streams/__init__.py": "a constant",
     "streams/testing/__init__.py": "a constant",
     "serde/__init__.py": "a constant",

@@ -5,9 +5,9 @@ from confluent_kafka import murmur2
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock.cli import sending
-from penstock.cli.events import Rows
-from penstock.cli.sending import KeyPartitions
+from penstock.cli.events import sending
+from penstock.cli.events.protocol import Rows
+from penstock.cli.events.sending import KeyPartitions
 
 # org.apache.kafka.common.utils.UtilsTest.testMurmur2
 JAVA_VECTORS = {

@@ -7,10 +7,10 @@ import uuid
 import pytest
 from typer.testing import CliRunner
 
-from penstock.cli.events import Due
+from penstock.cli.events.protocol import Due
+from penstock.cli.events.sources import open_events
 from penstock.cli.main import app
 from penstock.cli.produce_options import FieldOptions, SourceOptions
-from penstock.cli.sources import open_events
 from tests.unit.registry_double import registry_double
 
 NOW = 1_700_000_000_000
@@ -103,9 +103,9 @@ def test_start_sets_event_time():
 
 WITH_REGISTRY = """
 import sys
-from penstock.cli.events import Due
+from penstock.cli.events.protocol import Due
 from penstock.cli.produce_options import FieldOptions, SourceOptions
-from penstock.cli.sources import open_events
+from penstock.cli.events.sources import open_events
 source = SourceOptions(model=sys.argv[1], registry=sys.argv[2])
 events = open_events("orders", source, FieldOptions(), 0)
 value = events.take(Due([1_700_000_000_000])).values[0]

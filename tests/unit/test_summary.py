@@ -5,8 +5,8 @@ from collections import Counter
 
 import pytest
 
-from penstock.cli.disorder import Kind
-from penstock.cli.summary import Acknowledged, Summary
+from penstock.cli.events.disorder import Kind
+from penstock.cli.events.summary import Acknowledged, Summary
 from penstock.errors import BrokerError, DataError
 
 

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import penstock.cli.templates
-from penstock.cli.events import Due
-from penstock.cli.templates import Template
+import penstock.cli.events.templates
+from penstock.cli.events.protocol import Due
+from penstock.cli.events.templates import Template
 from penstock.errors import TopologyError
 
 VIEWS = (
@@ -293,4 +293,4 @@ def test_without_a_key_there_are_no_keys():
 
 def test_doctest():
     """The example of the docstring is true."""
-    assert doctest.testmod(penstock.cli.templates).failed == 0
+    assert doctest.testmod(penstock.cli.events.templates).failed == 0

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from penstock.cli.disorder import Kind
-from penstock.cli.events import Key
+from penstock.cli.events.disorder import Kind
+from penstock.cli.events.protocol import Key
 from penstock.cli.terminal import as_json
 from penstock.errors import BrokerError, PenstockError
 

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple, Protocol
 import msgspec
 import msgspec.inspect
 
-from penstock.cli.formats import Format
-from penstock.cli.model_loading import Model
+from penstock.cli.events.formats import Format
+from penstock.cli.events.model_loading import Model
 from penstock.errors import TopologyError
 
 

@@ -1,15 +1,15 @@
 """From the options of `penstock produce` to the source of its events."""
 
-from penstock.cli.events import Events, Keyed, poisoned
-from penstock.cli.files import FileEvents
-from penstock.cli.formats import format_of
-from penstock.cli.keys import draw_keys, text_keys
-from penstock.cli.lines import Lines
-from penstock.cli.model_loading import Model
-from penstock.cli.models import ModelEvents
-from penstock.cli.parsers import parser_of
+from penstock.cli.events.files import FileEvents
+from penstock.cli.events.formats import format_of
+from penstock.cli.events.keys import draw_keys, text_keys
+from penstock.cli.events.lines import Lines
+from penstock.cli.events.model_loading import Model
+from penstock.cli.events.models import ModelEvents
+from penstock.cli.events.parsers import parser_of
+from penstock.cli.events.protocol import Events, Keyed, poisoned
+from penstock.cli.events.templates import Template
 from penstock.cli.produce_options import FieldOptions, SourceOptions
-from penstock.cli.templates import Template
 from penstock.errors import TopologyError
 
 

@@ -19,9 +19,9 @@ Nothing here reads a clock or knows Kafka, and no part of a template is ever eva
 import itertools
 from collections.abc import Sequence
 
-from penstock.cli.events import Due, Rows
-from penstock.cli.template_keys import Layout, key_layout, layout_of
-from penstock.cli.template_pieces import generator_of, parse
+from penstock.cli.events.protocol import Due, Rows
+from penstock.cli.events.template_keys import Layout, key_layout, layout_of
+from penstock.cli.events.template_pieces import generator_of, parse
 
 
 class Template:
@@ -66,7 +66,7 @@ class Template:
 
 def _join(layout: Layout, drawn: list[Sequence[bytes]], rows: int) -> list[bytes]:
     # Hot path: one join per row. The template above, key included, costs 0.5 us per row:
-    # python -m timeit -s 'from penstock.cli.templates import Template; t = Template(...,
+    # python -m timeit -s 'from penstock.cli.events.templates import Template; t = Template(...,
     # key="user")' 't.take(Due([0] * 5000))'
     parts = [
         itertools.repeat(p, rows) if isinstance(p, bytes) else drawn[p] for p in layout or [b""]

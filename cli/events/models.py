@@ -7,11 +7,11 @@ from typing import Any, Union, get_args, get_origin
 
 from msgspec import inspect
 
-from penstock.cli.columns import Columns
-from penstock.cli.events import Due, Rows
-from penstock.cli.keys import Numbers, text_of
-from penstock.cli.model_loading import Model
-from penstock.cli.scalars import Column, event_time
+from penstock.cli.events.columns import Columns
+from penstock.cli.events.keys import Numbers, text_of
+from penstock.cli.events.model_loading import Model
+from penstock.cli.events.protocol import Due, Rows
+from penstock.cli.events.scalars import Column, event_time
 from penstock.errors import TopologyError
 from penstock.operators.fields import compile_path
 from penstock.serde.columns import encode_column

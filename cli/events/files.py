@@ -7,12 +7,12 @@ from typing import Any
 
 import msgspec
 
-from penstock.cli.events import Due, Key, Rows
-from penstock.cli.keys import text_of
-from penstock.cli.lines import Lines
-from penstock.cli.model_loading import Model
-from penstock.cli.models import Fields
-from penstock.cli.parsers import Parsed, Parser
+from penstock.cli.events.keys import text_of
+from penstock.cli.events.lines import Lines
+from penstock.cli.events.model_loading import Model
+from penstock.cli.events.models import Fields
+from penstock.cli.events.parsers import Parsed, Parser
+from penstock.cli.events.protocol import Due, Key, Rows
 from penstock.errors import DataError, PenstockError, TopologyError
 from penstock.operators.fields import compile_path
 from penstock.serde.types import Serde, data_type

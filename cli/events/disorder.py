@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
-from penstock.cli.events import Key, Rows
+from penstock.cli.events.protocol import Key, Rows
 from penstock.errors import TopologyError
 
 

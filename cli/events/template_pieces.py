@@ -4,7 +4,7 @@ import random
 import re
 from typing import NamedTuple
 
-from penstock.cli.placeholders import PLACEHOLDERS, Draw
+from penstock.cli.events.placeholders import PLACEHOLDERS, Draw
 from penstock.errors import TopologyError
 
 

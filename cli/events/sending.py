@@ -19,9 +19,9 @@ from typing import Any
 from confluent_kafka import KafkaError, KafkaException, Message, Producer, murmur2
 
 from penstock.cli.cluster import CONNECT_TIMEOUT_S, client_config
-from penstock.cli.disorder import Kind
-from penstock.cli.events import Key, Rows
-from penstock.cli.summary import Acknowledged
+from penstock.cli.events.disorder import Kind
+from penstock.cli.events.protocol import Key, Rows
+from penstock.cli.events.summary import Acknowledged
 from penstock.cli.target import Target
 
 DELIVERY_TIMEOUT_S = 30.0

@@ -9,7 +9,7 @@ import json
 import re
 from typing import TypeAlias
 
-from penstock.cli.template_pieces import Piece
+from penstock.cli.events.template_pieces import Piece
 from penstock.errors import TopologyError
 
 # A row is laid out as literals and the numbers of columns.

@@ -18,7 +18,7 @@ from typing import Any
 
 from msgspec import inspect
 
-from penstock.cli.scalars import Column, choosing, scalar
+from penstock.cli.events.scalars import Column, choosing, scalar
 from penstock.errors import TopologyError
 
 _PRESENT, _MISSING = 9, 1

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from penstock.cli.placeholders import (
+from penstock.cli.events.placeholders import (
     LARGEST_ZIPF,
     split_arguments,
     whole_number,

@@ -13,11 +13,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from penstock.cli.disorder import Disorder, Kind, Shares, columns
-from penstock.cli.events import Due, Events, poisoned
-from penstock.cli.pacing import EventTimes, Pace, Schedule
-from penstock.cli.sending import KeyPartitions, Sender
-from penstock.cli.summary import Summary
+from penstock.cli.events.disorder import Disorder, Kind, Shares, columns
+from penstock.cli.events.pacing import EventTimes, Pace, Schedule
+from penstock.cli.events.protocol import Due, Events, poisoned
+from penstock.cli.events.sending import KeyPartitions, Sender
+from penstock.cli.events.summary import Summary
 from penstock.cli.target import Target
 from penstock.errors import PenstockError
 from penstock.runtime.clock import now_ms

@@ -1,0 +1,1 @@
+"""Events for `penstock produce`: made up or read, in disorder where wanted, sent at a pace."""
