@@ -6,35 +6,48 @@ from typing import Any
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
+from penstock.cli.client_file import VARIABLE, client_file
 from penstock.cli.terminal import waiting
-from penstock.errors import BrokerError
-from penstock.secret import check_brokers
+from penstock.errors import BrokerError, TopologyError
+from penstock.secret import check_brokers, hidden
 from penstock.topics.admin import Admin
 
 Partition = tuple[str, int]
 CONNECT_TIMEOUT_S = 10.0
-ADVICE = "Start a broker with 'penstock broker', or name yours with --brokers HOST:PORT."
+ADVICE = (
+    "Start a broker with 'penstock broker', or name yours with --brokers HOST:PORT; one that asks"
+    " for TLS or a password takes penstock --client-config FILE."
+)
 
 
 def client_config(brokers: str) -> dict[str, Any]:
     """Make the settings that every client has here.
 
     Raises:
-        TopologyError: if the addresses have credentials in them, which messages would show.
+        TopologyError: if the addresses have credentials in them, which messages would show, or
+            the file of settings cannot be read.
     """
     # Errors arrive by callback; librdkafka's own lines on stderr would only repeat them.
     servers = check_brokers(brokers)
-    return {"bootstrap.servers": servers, "log_level": 0, "enable.metrics.push": False}
+    own = {"bootstrap.servers": servers, "log_level": 0, "enable.metrics.push": False}
+    return {**client_file(), **own}
 
 
 def connect(brokers: str) -> Admin:
     """Return an admin client of a cluster that has answered.
 
     Raises:
+        TopologyError: if the client refuses its settings.
         BrokerError: if it does not within 10 seconds.
     """
     timeout_ms = int(CONNECT_TIMEOUT_S * 1000)
-    admin = Admin(client_config(brokers), timeout_ms=timeout_ms)
+    try:
+        admin = Admin(hidden(client_config(brokers)), timeout_ms=timeout_ms)
+    except KafkaException as error:
+        raise TopologyError(
+            f"The Kafka client refuses its settings: {error.args[0].str().rstrip('.')}. Correct"
+            f" the file that --client-config or {VARIABLE} names; the names are librdkafka's."
+        ) from None
     with waiting(f"Waiting for Kafka at {brokers} ..."):
         admin.connect(timeout_ms, advice=ADVICE)
     return admin

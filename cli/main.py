@@ -14,12 +14,14 @@ Commands import Kafka, RocksDB and the framework inside their functions, so that
 answers at once.
 """
 
+import os
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from penstock.cli.broker import broker
+from penstock.cli.client_file import VARIABLE
 from penstock.cli.consume import consume
 from penstock.cli.dead_letters import dead_letters
 from penstock.cli.demo import demo
@@ -99,6 +101,11 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
+def _name_client_file(path: str | None) -> None:
+    if path:
+        os.environ[VARIABLE] = path
+
+
 @app.callback()
 def _options(
     *,
@@ -107,6 +114,16 @@ def _options(
         typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version."),
     ] = False,
     debug: Annotated[bool, typer.Option(_DEBUG, help="Show tracebacks of errors.")] = False,
+    client_config: Annotated[
+        str | None,
+        typer.Option(
+            envvar=VARIABLE,
+            metavar="FILE",
+            callback=_name_client_file,
+            help="Settings of the Kafka client, name=value, for the commands that look at a"
+            " cluster; an application has its own.",
+        ),
+    ] = None,
 ) -> None:
     """Take the options that stand before the command."""
 

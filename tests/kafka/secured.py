@@ -4,7 +4,6 @@ SECURE takes a user's password (PLAIN, SCRAM) or token over TLS, MUTUAL a certif
 The certificates are for 127.0.0.1 alone; no other name of this host is in them.
 """
 
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from confluent_kafka.admin import (
 )
 
 from penstock.testing.kafka_server import KafkaServer, _free_ports
+from tests.certificates import certify
 from tests.kafka.conftest import BROKER
 
 USER, PASSWORD = "canary-user-5b1e", "canary-password-93d7"
@@ -113,24 +113,9 @@ def add_user(servers: str) -> None:
 
 def make_certificates(folder: Path) -> None:
     """Make an authority, and what it signs: the broker's, and a client's with a passphrase."""
-    new_key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1")
-    ca = folder / "ca"
-    openssl("req", "-x509", *new_key, "-nodes", "-subj", "/CN=authority", "-days", "2")(ca)
-    for name, locked in (("broker", ("-nodes",)), ("client", ("-passout", f"pass:{KEY_PASSWORD}"))):
-        extension = ("-addext", "subjectAltName=IP:127.0.0.1")
-        signed = ("-CA", f"{ca}.crt", "-CAkey", f"{ca}.key", "-days", "2")
-        subject = ("-subj", f"/CN={name}")
-        openssl("req", "-x509", *new_key, *locked, *subject, *extension, *signed)(folder / name)
-    broker = (folder / "broker.key").read_text() + (folder / "broker.crt").read_text()
-    (folder / "broker.pem").write_text(broker)
-
-
-def openssl(*arguments: str) -> Any:
-    """A command that writes a key and a certificate."""
-
-    def make(name: Path) -> None:
-        command = ["openssl", *arguments, "-keyout", f"{name}.key", "-out", f"{name}.crt"]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
-        assert done.returncode == 0, done.stderr
-
-    return make
+    authority = certify("authority")
+    broker, client = certify("broker", authority), certify("client", authority)
+    (folder / "ca.crt").write_text(authority.certificate_pem)
+    (folder / "broker.pem").write_text(broker.key_pem() + broker.certificate_pem)
+    (folder / "client.key").write_text(client.key_pem(KEY_PASSWORD))
+    (folder / "client.crt").write_text(client.certificate_pem)

@@ -14,8 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 import penstock as ps
+from penstock.cli.client_file import VARIABLE
+from penstock.cli.main import app as commands
 from penstock.errors import BrokerError
 from penstock.query.query import Query
 from tests.kafka import checking
@@ -163,6 +166,31 @@ def test_a_client_that_says_nothing_is_told_that_it_should(
         app = ps.App("plain", brokers=servers, state_dir=tmp_path, settings=settings)
         app.stream("in").to("out")
         assert "security.protocol" in refused(app)
+
+
+def test_commands_get_in_with_a_file_of_settings(
+    cluster: Secured, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What they send and read, too; without the file they say what is missing."""
+    settings = cluster.password("SCRAM-SHA-256")
+    file = tmp_path / "client.properties"
+    file.write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
+    monkeypatch.setenv("PENSTOCK_BROKERS", cluster.secure)
+    monkeypatch.setenv(VARIABLE, "")  # the option sets it for the whole process
+
+    def run(*arguments: str) -> str:
+        result = CliRunner().invoke(commands, ["--client-config", str(file), *arguments])
+        hold_no_canary(result.output)
+        assert result.exit_code == 0, result.output
+        return result.output
+
+    run("produce", "said", "--template", "{counter}", "--count", "7", "--partitions", "1")
+    assert len(run("consume", "said", "--from", "earliest").splitlines()) >= 7
+    assert "said" in run("topics", "said")
+    monkeypatch.setenv(VARIABLE, "")
+    alone = CliRunner().invoke(commands, ["topics"])
+    assert alone.exit_code == 1
+    assert "--client-config FILE" in alone.output + alone.stderr
 
 
 def refused(app: ps.App) -> str:

@@ -1,7 +1,6 @@
 """A registry is not trusted: who it is, what it takes and where it leads to are bounded."""
 
 import datetime
-import ipaddress
 import logging
 import ssl
 import struct
@@ -12,14 +11,12 @@ from typing import Any
 import msgspec
 import psutil
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
 import penstock as ps
 from penstock.errors import BrokerError, TopologyError
 from penstock.serde.registry import MAX_REFERENCES, Registry
 from penstock.serde.registry_http import MAX_ANSWER_BYTES
+from tests.certificates import certify
 from tests.unit.registry_double import RegistryDouble, registry_double
 
 
@@ -62,31 +59,10 @@ def certified(tmp_path):
     """Make a certificate that signs itself: the path of it, and what a server needs."""
 
     def make(host: str) -> tuple[str, ssl.SSLContext]:
-        key = ec.generate_private_key(ec.SECP256R1())
-        name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "registry")])
-        names = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(host))])
-        certificate = (
-            x509.CertificateBuilder()
-            .subject_name(name)
-            .issuer_name(name)
-            .public_key(key.public_key())
-            .serial_number(1)
-            .not_valid_before(NOW - datetime.timedelta(1))
-            .not_valid_after(NOW + datetime.timedelta(1))
-            .add_extension(names, critical=False)
-            .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-            .sign(key, hashes.SHA256())
-        )
-        pem = tmp_path / "certificate.pem"
-        pem.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-        key_pem = tmp_path / "key.pem"
-        key_pem.write_bytes(
-            key.private_bytes(
-                serialization.Encoding.PEM,
-                serialization.PrivateFormat.PKCS8,
-                serialization.NoEncryption(),
-            )
-        )
+        made = certify("registry", address=host)
+        pem, key_pem = tmp_path / "certificate.pem", tmp_path / "key.pem"
+        pem.write_text(made.certificate_pem)
+        key_pem.write_text(made.key_pem())
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(pem, key_pem)
         return str(pem), context
