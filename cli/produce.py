@@ -5,7 +5,6 @@ Arguments, terminal and exit codes only. `produce_options` says what the options
 """
 
 import contextlib
-import gc
 import signal
 import threading
 from collections.abc import Generator
@@ -65,6 +64,7 @@ def produce(
     from penstock.cli.events.producing import Plan, produce_events
     from penstock.cli.events.sources import open_events
     from penstock.cli.target import find_topic
+    from penstock.runtime.collector import quiet_collector
 
     plan = Plan(
         pace=pace.pace(),
@@ -81,7 +81,7 @@ def produce(
             typer.echo(note, err=True)
         total = plan.pace.total()
         with (
-            _quiet_collector(),
+            quiet_collector(),
             _stop_at_interrupt() as stop,
             progress_bar(topic, total) as on_progress,
         ):
@@ -106,17 +106,6 @@ def _writable(path: Path | None) -> "Generator[_Write]":
         raise TopologyError(
             f"--key-counts {path} cannot be written: {error.strerror}. Name another file."
         ) from error
-
-
-@contextlib.contextmanager
-def _quiet_collector() -> Generator[None]:
-    """Collect garbage rarely: the message of each report is a tracked object, and lives shortly."""
-    before = gc.get_threshold()
-    gc.set_threshold(100_000, 50, 100)
-    try:
-        yield
-    finally:
-        gc.set_threshold(*before)
 
 
 @contextlib.contextmanager

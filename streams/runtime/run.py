@@ -1,6 +1,5 @@
 """From an application to a running worker: clients, folders, slot, and the ways to stop it."""
 
-import gc
 import logging
 import os
 import threading
@@ -19,6 +18,7 @@ from penstock.operators.on_error import DeadLetter
 from penstock.query.query import Query
 from penstock.runtime.client_configs import ClientConfigs
 from penstock.runtime.clients import Clients
+from penstock.runtime.collector import quiet_collector
 from penstock.runtime.consumer import InputConsumer
 from penstock.runtime.destinations import ClusterDestinations
 from penstock.runtime.ending import Ending, exit_now, stopped_by_signals
@@ -68,7 +68,7 @@ def run(app: "App", *, parent: Parent | None = None, debug: bool = False) -> Non
     ending = Ending(running.stop, worker.stop_timeout_ms, exit_now=end)
     try:
         bound = parent.stops(ending) if parent else nullcontext()
-        with _quiet_collector(), stopped_by_signals(ending), bound:
+        with quiet_collector(), stopped_by_signals(ending), bound:
             running.work()
     except PenstockError as error:
         log.debug("The application failed.", exc_info=error)
@@ -338,16 +338,3 @@ def _with_dead_letters(topology: Topology) -> frozenset[str]:
     """Return the input topics whose records may become dead letters."""
     policies = {topic: topology.on_error_of(topic) for topic in topology.readers}
     return frozenset(topic for topic, found in policies.items() if isinstance(found, DeadLetter))
-
-
-@contextmanager
-def _quiet_collector() -> Generator[None]:
-    """Collect garbage rarely: messages are tracked objects, and 33 % of the time went there."""
-    before = gc.get_threshold()
-    gc.freeze()
-    gc.set_threshold(100_000, 50, 100)
-    try:
-        yield
-    finally:
-        gc.set_threshold(*before)
-        gc.unfreeze()
