@@ -34,16 +34,17 @@ BOUND_S = 15.0  # for a wait of 1.5 s and the start of a process, on busy cores
 # Topics
 
 
-@pytest.mark.parametrize(("missing", "step"), [("in", "stream-0"), ("out", "to-2")])
+@pytest.mark.parametrize(
+    ("missing", "use"), [("in", "stream-0 reads it"), ("out", "to-2 writes it")]
+)
 def test_a_missing_topic_is_named_before_a_record_is_read(
-    missing: str, step: str, topic: TopicFactory, application: ApplicationFactory
+    missing: str, use: str, topic: TopicFactory, application: ApplicationFactory
 ) -> None:
     names = {"in": topic("in"), "out": topic("out")} | {missing: "no-such-topic"}
     app = application("map", names["in"], names["out"])
     error = explained(app.start(), "TopologyError")
-    assert "The topic no-such-topic does not exist" in error
-    assert step in error
-    assert "--create --topic no-such-topic" in error
+    assert f"The topic no-such-topic ({use}) does not exist" in error
+    assert "penstock topics no-such-topic --create 4" in error
 
 
 def test_a_pattern_that_matches_nothing_is_named(
