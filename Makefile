@@ -10,8 +10,9 @@ READY   := $(VENV)/.ready
 demo: $(READY)
 	$(BIN)/penstock demo $(ARGS)
 
+# Two processes, each with a broker of its own; a file of tests is one's alone.
 test: $(READY)
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest -n 2 --dist loadfile $(ARGS)
 
 chaos: $(READY)
 	$(BIN)/pytest tests/chaos -m chaos $(ARGS)

@@ -12,8 +12,19 @@ from confluent_kafka import KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
 
 from penstock.testing.kafka_server import KafkaServer
+from penstock.topics.admin import Admin
 from tests.kafka.workers import Application
 
+# Pages speak of topics with plain names; each test of one begins and ends without them.
+OF_PAGES = [
+    "orders",
+    "orders-again",
+    "orders-avro",
+    "orders-dead",
+    "views",
+    "lines",
+    "spent-per-customer",
+]
 # Under KIP-848 a dead member is missed after the broker's time, as soon as under the classic one.
 BROKER = {"group.consumer.session.timeout.ms": "2000"}
 
@@ -45,6 +56,15 @@ def topic(kafka: KafkaServer) -> TopicFactory:
         return name
 
     return create
+
+
+@pytest.fixture
+def no_topics(kafka: KafkaServer) -> Iterator[None]:
+    """A cluster without the topics that pages speak of, before the test and behind it."""
+    admin = Admin({"bootstrap.servers": kafka.bootstrap_servers}, timeout_ms=10_000)
+    admin.delete(OF_PAGES)
+    yield
+    admin.delete(OF_PAGES)
 
 
 @pytest.fixture

@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from penstock.cli.cluster import connect
 from penstock.cli.main import app as commands
 from penstock.runtime.clock import now_ms
 from penstock.testing.kafka_server import KafkaServer
@@ -42,11 +41,11 @@ def lines(text: str) -> list[str]:
 
 
 @pytest.fixture
-def world(kafka: KafkaServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def world(
+    kafka: KafkaServer, no_topics: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[None]:
     """What the page speaks of: two applications that have run, their topics, a home of one's own."""
     servers = kafka.bootstrap_servers
-    admin = connect(servers)
-    admin.delete(TOPICS)  # other pages speak of topics with such names
     for name in TOPICS:
         create_topic(servers, name, 4)
     at = now_ms() - 60_000
@@ -66,7 +65,6 @@ def world(kafka: KafkaServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     yield
     for name in APPLICATIONS:
         sys.modules.pop(name, None)
-    admin.delete(TOPICS)
 
 
 def run_through() -> None:

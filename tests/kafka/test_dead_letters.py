@@ -67,13 +67,18 @@ def test_bad_records_behind_a_repartition_topic_and_state(
             bad.add(worse.encode())
             rows += [row._replace(value=worse)]
     feed(app.servers, app.inputs[0], rows)
-    app.run_through()
+    repartition = f"{app.id}-by-ending-repartition"
+    app.start()
+    app.wait_through(
+        lambda: checking.all_committed(app.servers, app.id, [*app.inputs, repartition]),
+        "all is committed",
+    )
+    app.stop()
     letters = app.read_output(1)
     assert sorted(letter.value or b"" for letter in letters) == sorted(bad)
     told = [dict(letter.headers or []) for letter in letters]
     classes = {headers["__penstock.error.class"] for headers in told}
     assert classes == {b"ZeroDivisionError", b"ValueError"}
-    repartition = f"{app.id}-by-ending-repartition"
     assert {headers["__penstock.error.topic"] for headers in told} == {repartition.encode()}
     kept = [r for r in app.read_inputs() if r.value not in bad]
     states: dict[bytes, list[bytes]] = {}

@@ -19,6 +19,7 @@ def blocks(language):
     return re.findall(rf"```{language}\n(.*?)```", PAGE.read_text(), re.DOTALL)
 
 
+@pytest.mark.usefixtures("no_topics")
 def test_the_commands_run(kafka, tmp_path):
     """In a folder with the file that the page shows; each command succeeds."""
     (program,) = blocks("python")

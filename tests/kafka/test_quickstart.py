@@ -96,6 +96,7 @@ def expected(brokers: str) -> dict[str, int]:
     return found
 
 
+@pytest.mark.usefixtures("no_topics")
 def test_the_page_can_be_followed(kafka: KafkaServer, tmp_path: Path) -> None:
     reader = Reader(tmp_path, kafka.bootstrap_servers)
     try:
