@@ -64,7 +64,9 @@ def functions() -> Iterator[tuple[str, Any]]:
                         yield f"{name}.{method}", function
 
 
-@pytest.mark.parametrize(("name", "function"), list(functions()), ids=lambda value: str(value)[:40])
+@pytest.mark.parametrize(
+    ("name", "function"), list(functions()), ids=[name for name, _ in functions()]
+)
 def test_every_argument_is_told(name: str, function: Any) -> None:
     doc = inspect.getdoc(function) or ""
     for argument in (
