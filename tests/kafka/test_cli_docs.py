@@ -54,7 +54,7 @@ def world(
     feed(servers, "orders-dead", [dead(n, "orders")._replace(partition=3) for n in range(30)])
     for name, value in (("PENSTOCK_BROKERS", servers), ("HOME", str(tmp_path))):
         monkeypatch.setenv(name, value)
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setattr(sys, "path", [*sys.path])
     monkeypatch.chdir(tmp_path)

@@ -69,6 +69,7 @@ def test_bad_records_behind_a_repartition_topic_and_state(
     feed(app.servers, app.inputs[0], rows)
     repartition = f"{app.id}-by-ending-repartition"
     app.start()
+    app.wait_for_progress()
     app.wait_through(
         lambda: checking.all_committed(app.servers, app.id, [*app.inputs, repartition]),
         "all is committed",

@@ -41,7 +41,8 @@ def test_every_trouble_is_on_the_page() -> None:
 def shop(kafka: KafkaServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shop]:
     """The application of the page with a hundred orders, in the current folder; not started yet."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    # Not in the current folder: a folder named penstock there would hide the package.
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.setenv("PENSTOCK_BROKERS", kafka.bootstrap_servers)
     made = Shop(kafka.bootstrap_servers, tmp_path)
     for name in (*made.inputs, *made.outputs):
