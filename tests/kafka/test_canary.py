@@ -169,9 +169,7 @@ def hits(places: dict[str, bytes]) -> list[str]:
 # In one process, where nothing is between an error and who looks at it
 
 
-def application(
-    servers: str, folder: Path, *topics: str, id: str = "mine", **kafka: Any
-) -> ps.App:
+def application(servers: str, folder: Path, *topics: str, id: str = "mine", **kafka: Any) -> ps.App:
     """An application with all the canaries."""
     client = {name: value for name, value in SETTINGS.items() if name not in UNKNOWN}
     settings = ps.Settings(kafka=ps.KafkaSettings(client=client, **QUICK, **kafka))
