@@ -11,6 +11,7 @@ from penstock.cli.terminal import waiting
 from penstock.errors import BrokerError, TopologyError
 from penstock.secret import check_brokers, hidden
 from penstock.topics.admin import Admin
+from penstock.topics.internal import InternalTopic
 
 Partition = tuple[str, int]
 CONNECT_TIMEOUT_S = 10.0
@@ -51,6 +52,19 @@ def connect(brokers: str) -> Admin:
     with waiting(f"Waiting for Kafka at {brokers} ..."):
         admin.connect(timeout_ms, advice=ADVICE)
     return admin
+
+
+def create_missing(admin: Admin, names: Iterable[str], partitions: int) -> None:
+    """Create the topics that are missing; one that exists keeps the partitions that it has.
+
+    The replication factor is the broker's default.
+
+    Raises:
+        BrokerError: if the cluster does not answer or refuses.
+    """
+    existing = admin.topics()
+    # It is fine if somebody else is faster.
+    admin.create([InternalTopic(name, partitions, {}) for name in names if name not in existing])
 
 
 def partitions_of(

@@ -6,10 +6,10 @@ loads confluent-kafka.
 
 from dataclasses import dataclass
 
-from penstock.cli.cluster import connect, partitions_of
+from penstock.cli.cluster import connect, create_missing, partitions_of
 from penstock.errors import BrokerError, TopologyError
 from penstock.topics.admin import Admin
-from penstock.topics.internal import DEFAULT_MAX_MESSAGE_BYTES, InternalTopic
+from penstock.topics.internal import DEFAULT_MAX_MESSAGE_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +40,8 @@ def find_topic(topic: str, *, brokers: str, partitions: int | None = None) -> Ta
     if not topic:
         raise TopologyError("The name of the topic is empty. Name one: penstock produce TOPIC.")
     admin = connect(brokers)
-    if partitions is not None and topic not in admin.topics():
-        admin.create([InternalTopic(topic, partitions, {})])  # fine if somebody else was faster
+    if partitions is not None:
+        create_missing(admin, [topic], partitions)
     advice = f"Create it with the first records: penstock produce {topic} --partitions 4 ..."
     found = partitions_of(admin, topic, brokers, advice)
     return Target(topic, brokers, len(found), _max_bytes(admin, topic))

@@ -4,10 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from penstock.cli.cluster import connect
+from penstock.cli.cluster import connect, create_missing
 from penstock.cli.internal_topics import owner
 from penstock.errors import TopologyError
-from penstock.topics.internal import InternalTopic
 
 
 @dataclass(frozen=True)
@@ -36,9 +35,7 @@ def create_topics(names: Sequence[str], partitions: int, *, brokers: str) -> Non
     """
     if not names:
         raise TopologyError("No topic is named. Name one: penstock topics orders --create 4.")
-    admin = connect(brokers)
-    existing = admin.topics()
-    admin.create([InternalTopic(name, partitions, {}) for name in names if name not in existing])
+    create_missing(connect(brokers), names, partitions)
 
 
 def list_topics(patterns: Sequence[str] | None, *, brokers: str) -> list[TopicInfo]:

@@ -165,8 +165,7 @@ def lock_store(folder: Path, wait: Callable[[], bool]) -> Lock:
     """
     path = lock_of(folder)
     while True:
-        with _refused(path.parent):
-            lock = Lock.acquire(path)
+        lock = Lock.acquire(path)
         if lock is not None:
             lock.touch()
             return lock

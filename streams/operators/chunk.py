@@ -131,7 +131,6 @@ class Chunk:
         if self.let_go is None:
             return self
         strict = self.with_values(self.values)
-        strict.raw_values, strict.value_serde = self.raw_values, self.value_serde
         strict.let_go = None
         return strict
 

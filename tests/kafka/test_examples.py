@@ -1,6 +1,5 @@
 """`penstock example NAME` on the real broker: its outputs are right, and nothing of it is left."""
 
-import contextlib
 import os
 import pty
 import re
@@ -16,6 +15,7 @@ from penstock.testing.kafka_server import KafkaServer
 from tests import example_outputs
 from tests.kafka.commands import refusal
 from tests.kafka.conftest import create_topic
+from tests.terminals import shown_on
 
 pytestmark = pytest.mark.kafka
 
@@ -113,11 +113,7 @@ def test_it_brings_its_own_broker_and_shows_what_it_waits_for() -> None:
     command = [sys.executable, "-m", "penstock.cli", "example", "quickstart"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=end, text=True)
     os.close(end)
-    shown = b""
-    with contextlib.suppress(OSError):  # EIO: the other end is closed
-        while piece := os.read(terminal, 10_000):
-            shown += piece
-    os.close(terminal)
+    shown = shown_on(terminal)
     out, _ = process.communicate(timeout=60)
     assert process.returncode == 0, shown
     for waited_for in (b"Starting Apache Kafka", b"Starting a worker of page-views", b"works ..."):

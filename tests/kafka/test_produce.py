@@ -1,6 +1,5 @@
 """Producing on a real broker: what a consumer reads is what the summary says."""
 
-import contextlib
 import itertools
 import json
 import os
@@ -23,6 +22,7 @@ from penstock.cli.target import find_topic
 from penstock.errors import BrokerError
 from penstock.testing.kafka_server import KafkaServer
 from tests.kafka.checking import read
+from tests.terminals import shown_on
 
 pytestmark = pytest.mark.kafka
 
@@ -219,11 +219,7 @@ def test_on_a_terminal_progress_is_shown_on_stderr(kafka, topic, limits):
         stderr=end,
     )
     os.close(end)
-    shown = b""
-    with contextlib.suppress(OSError):  # EIO: the other end is closed
-        while piece := os.read(terminal, 10_000):
-            shown += piece
-    os.close(terminal)
+    shown = shown_on(terminal)
     out, _ = process.communicate(timeout=60)
     assert process.returncode == 0
     assert json.loads(out)["records"] == 300
