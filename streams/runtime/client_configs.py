@@ -80,6 +80,18 @@ class ClientConfigs:
                 config["group.instance.id"] = f"{identity}-{leads.fingerprint}"
         return config
 
+    def memory(self) -> dict[str, Any]:
+        """Return those of the consumer that looks up what was committed, before it joins.
+
+        A worker that was killed may have left a transaction open: what was committed before it
+        is told at once, and those who go on from there wait for its end.
+        """
+        return {
+            **self.common(),
+            "group.id": self._app.id,
+            "isolation.level": "read_uncommitted",
+        }
+
     def restore(self) -> dict[str, Any]:
         """Return those of the consumer that reads changelogs."""
         return {

@@ -216,9 +216,11 @@ class Running:
         """Return what stands beside the committed offsets of inputs: the memory of tasks."""
         if not inputs:
             return {}
-        config = {**self._configs.common(), "group.id": self._app.id}
         reader = InputConsumer(
-            config, topics=frozenset(), with_headers=frozenset(), clients=self._clients
+            self._configs.memory(),
+            topics=frozenset(),
+            with_headers=frozenset(),
+            clients=self._clients,
         )
         try:
             return reader.remembered(inputs, self._settings.kafka.request_timeout_ms / 1000)

@@ -2,18 +2,19 @@
 
 import shutil
 import struct
+import time
 from collections import Counter
 
 import msgspec
 import pytest
-from confluent_kafka import IsolationLevel
+from confluent_kafka import Consumer, IsolationLevel, Producer, TopicPartition
 
 from penstock.testing.kafka_server import KafkaServer
 from tests.kafka import checking
 from tests.kafka.apps import STALLED, Sale, total
 from tests.kafka.conftest import ApplicationFactory, TopicFactory, create_topic
 from tests.kafka.feeding import Load, Row, feed, feed_transaction, words
-from tests.kafka.workers import QUICK, Application
+from tests.kafka.workers import QUICK, WAIT_S, Application
 
 pytestmark = pytest.mark.kafka
 
@@ -126,6 +127,38 @@ def test_a_worker_killed_in_an_open_transaction_leaves_nothing_of_it(
     app.stop()
     app.check_count()
     app.check_ends("counts")
+
+
+def test_offsets_that_somebody_left_in_an_open_transaction_are_waited_for(
+    kafka: KafkaServer, topic: TopicFactory, application: ApplicationFactory
+) -> None:
+    """For longer than a request may take: as by a worker that was killed on another host."""
+    inputs = [topic("words"), topic("more-words")]
+    outputs = [topic("upper"), topic("counts")]
+    app = application("map-and-count", inputs, outputs, kafka=QUICK)
+    for name in inputs:
+        feed(kafka.bootstrap_servers, name, words(100))
+    open_ms = QUICK["request_timeout_ms"] + 1_500
+    abandoned = Producer(
+        {
+            "bootstrap.servers": app.servers,
+            "transactional.id": f"{app.id}-abandoned",
+            "transaction.timeout.ms": open_ms,
+            "log_level": 0,
+        }
+    )
+    group = Consumer({"bootstrap.servers": app.servers, "group.id": app.id, "log_level": 0})
+    abandoned.init_transactions(WAIT_S)
+    abandoned.begin_transaction()
+    abandoned.send_offsets_to_transaction(
+        [TopicPartition(name, 0, 50) for name in inputs], group.consumer_group_metadata(), WAIT_S
+    )
+    began = time.monotonic()
+    app.run_through()
+    assert time.monotonic() - began > open_ms / 1000
+    group.close()
+    app.check_map()
+    app.check_count(1)
 
 
 def test_aborted_changes_of_a_first_transaction_are_no_state(
