@@ -1,10 +1,12 @@
 """Grouped: a stream whose records are gathered by key, ready to be aggregated."""
 
 from collections.abc import Callable
-from typing import Any, Generic
+from typing import Any, Generic, overload
 
 from typing_extensions import TypeVar
 
+from penstock.agg import declare_agg
+from penstock.aggregators import Agg
 from penstock.errors import TopologyError
 from penstock.operators.aggregate import Aggregate
 from penstock.operators.count import Count
@@ -18,6 +20,7 @@ from penstock.topology.declaration import Declaration
 from penstock.topology.node import Emit, Node
 
 A = TypeVar("A")
+R = TypeVar("R")
 K_co = TypeVar("K_co", covariant=True)
 V_co = TypeVar("V_co", covariant=True)
 
@@ -94,6 +97,41 @@ class Grouped(Generic[K_co, V_co]):
             )
         operator = Aggregate(init, add, self._store("aggregate", name, found))
         return self._table("aggregate", operator, found, name, emit)
+
+    @overload
+    def agg(self, one: Agg[V_co, R], /, *, name: str, emit: Emit = "commit") -> Table[K_co, R]: ...
+    @overload
+    def agg(
+        self, into: type[R], /, *, name: str, emit: Emit = "commit", **columns: Agg[V_co, Any]
+    ) -> Table[K_co, R]: ...
+    @overload
+    def agg(
+        self, /, *, name: str, emit: Emit = "commit", **columns: Agg[V_co, Any]
+    ) -> Table[K_co, dict[str, Any]]: ...
+    def agg(
+        self, one: Any = None, /, *, name: str, emit: Emit = "commit", **columns: Agg[V_co, Any]
+    ) -> Table[K_co, Any]:
+        """Run aggregators over the values of each key, any number at once.
+
+        Args:
+            one: one aggregator, whose result is the value; or a class that is made of the
+                results of the columns; or nothing, for a dict of them.
+            name: name of the store.
+            emit: "commit" or "every_update", as for count.
+            columns: field = aggregator, such as `n=ps.count(), p99=ps.quantile("ms", 0.99)`.
+
+        Raises:
+            TopologyError: if a column reads a field that is not there, or the class has other
+                fields than there are columns.
+        """
+        made = declare_agg(one, columns, self._node.value, name)
+        store = self._store("agg", name, DataType(None, made.serde))
+        states = self._table("agg", made.fold(store), DataType(None, made.serde), name, emit)
+        node = self._declaration.add(
+            "agg", made.results, states._node, key=self._node.key, value=made.value,
+            detail=", ".join(columns), is_table=True, emit=emit,
+        )  # fmt: skip
+        return Table(self._declaration, node)
 
     def _store(self, kind: str, name: str, value: DataType) -> StoreDefinition:
         check_name(name, f"the store of {kind}")

@@ -27,8 +27,10 @@ class Table(Generic[K_co, V_co]):
     @property
     def name(self) -> str:
         """The name of its store."""
-        store = self._node.store
-        return store.name if store else ""
+        node = self._node
+        while node.store is None and node.parents:  # what is made of a store's values
+            (node,) = node.parents
+        return node.store.name if node.store else ""
 
     def to_stream(self) -> Stream[K_co, V_co | None]:
         """Read the table's changes as a stream; a deletion is a record with value None."""
