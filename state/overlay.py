@@ -105,6 +105,20 @@ class Overlay:
         entry = self._entries[key]
         return self._copy(entry) if self._mutable else entry
 
+    def scan(self, start: bytes, stop: bytes) -> list[tuple[bytes, Entry]]:
+        """Return what there is from one key to before another, in their order.
+
+        What the batch has changed has to be flushed before.
+        """
+        rows: dict[bytes, bytes | None] = dict(self.store.scan(start, stop))
+        for newer in (self._unwritten, self._flushed, self._flushing):
+            rows.update((key, newer[key]) for key in newer if start <= key < stop)
+        keys = sorted(key for key, data in rows.items() if data is not None)
+        found = [rows[key] for key in keys]
+        values = decode_column(self.definition.value, list(map(value_of, found)))
+        times = map(timestamp_of, found)
+        return list(zip(keys, zip(values, times, strict=True), strict=True))
+
     def savepoint(self) -> None:
         """Accept all changes so far into the batch; `rollback` returns to here."""
         self._dirty = _merged(self._dirty, self._pending)

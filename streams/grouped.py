@@ -5,19 +5,24 @@ from typing import Any, Generic, overload
 
 from typing_extensions import TypeVar
 
-from penstock.agg import declare_agg
+from penstock.aggregations import (
+    Declared,
+    declare_agg,
+    declare_aggregate,
+    declare_count,
+    declare_reduce,
+)
 from penstock.aggregators import Agg
+from penstock.durations import Duration, milliseconds
 from penstock.errors import TopologyError
-from penstock.operators.aggregate import Aggregate
-from penstock.operators.count import Count
-from penstock.operators.reduce import Reduce
-from penstock.serde.primitives import INT
-from penstock.serde.types import DataType, Spec, data_type, returned, where
+from penstock.operators.windowed import WindowedAggregation
+from penstock.serde.types import DataType, Serde, Spec
+from penstock.serde.windowed import JsonWindowSerde, StoredWindowSerde
 from penstock.state.definition import StoreDefinition, check_name
-from penstock.stream import unknown_value
-from penstock.table import Table
+from penstock.table import Table, WindowedTable, add_results
 from penstock.topology.declaration import Declaration
 from penstock.topology.node import Emit, Node
+from penstock.windows import TimeWindows, Windowed
 
 A = TypeVar("A")
 R = TypeVar("R")
@@ -42,8 +47,7 @@ class Grouped(Generic[K_co, V_co]):
         Raises:
             TopologyError: if the name cannot be part of a topic.
         """
-        store = self._store("count", name, DataType(int, INT))
-        return self._table("count", Count(store), DataType(int, INT), name, emit)
+        return self._table(declare_count(), name, emit)
 
     def reduce(
         self, f: "Callable[[V_co, V_co], V_co]", *, name: str, emit: Emit = "commit"
@@ -58,11 +62,7 @@ class Grouped(Generic[K_co, V_co]):
         Raises:
             TopologyError: if the serde of the values cannot be known.
         """
-        value = self._node.value
-        if value.serde is None:
-            raise unknown_value(self._node, "reduce", name)
-        operator = Reduce(f, self._store("reduce", name, value))
-        return self._table("reduce", operator, value, name, emit)
+        return self._table(declare_reduce(self._node, f, name), name, emit)
 
     def aggregate(
         self,
@@ -86,17 +86,7 @@ class Grouped(Generic[K_co, V_co]):
         Raises:
             TopologyError: if the serde of the accumulator cannot be known.
         """
-        found = _accumulator(init, add) if value is None else data_type(value)
-        if found.serde is None:
-            raise TopologyError(
-                f"The type that aggregate {name!r} stores is not known: neither"
-                f" {where(init)} nor {where(add)} says what it returns. Pass value= to"
-                " aggregate, or annotate one of them.",
-                operator="aggregate",
-                store=name,
-            )
-        operator = Aggregate(init, add, self._store("aggregate", name, found))
-        return self._table("aggregate", operator, found, name, emit)
+        return self._table(declare_aggregate(init, add, value, name), name, emit)
 
     @overload
     def agg(self, one: Agg[V_co, R], /, *, name: str, emit: Emit = "commit") -> Table[K_co, R]: ...
@@ -124,49 +114,121 @@ class Grouped(Generic[K_co, V_co]):
             TopologyError: if a column reads a field that is not there, or the class has other
                 fields than there are columns.
         """
-        made = declare_agg(one, columns, self._node.value, name)
-        store = self._store("agg", name, DataType(None, made.serde))
-        states = self._table("agg", made.fold(store), DataType(None, made.serde), name, emit)
-        node = self._declaration.add(
-            "agg", made.results, states._node, key=self._node.key, value=made.value,
-            detail=", ".join(columns), is_table=True, emit=emit,
-        )  # fmt: skip
+        return self._table(declare_agg(one, columns, self._node.value, name), name, emit)
+
+    def window(
+        self, window: TimeWindows, *, grace: Duration = "0s"
+    ) -> "WindowedGrouped[K_co, V_co]":
+        """Gather the records of each key by windows of event time too.
+
+        Args:
+            window: how time is cut: `ps.tumbling("1m")`, `ps.hopping("10m", "5m")`.
+            grace: how long a window waits for late records behind its end, as event time goes
+                on. What comes later is dropped and counted.
+
+        Raises:
+            TopologyError: if grace is negative.
+        """
+        return WindowedGrouped(self, window, milliseconds(grace))
+
+    def _table(self, declared: Declared, name: str, emit: Emit) -> Table[K_co, Any]:
+        key = _checked(declared, self._node, name, emit)
+        operator = declared.fold(StoreDefinition(name, key, _serde(declared)))
+        node = _add(self._declaration, declared, operator, self._node, self._node.key, name, emit)
+        if declared.results is not None:
+            node = add_results(self._declaration, declared, node)
         return Table(self._declaration, node)
 
-    def _store(self, kind: str, name: str, value: DataType) -> StoreDefinition:
-        check_name(name, f"the store of {kind}")
-        key = self._node.key
-        if key.serde is None or value.serde is None:
-            raise TopologyError(
-                f"The type of the keys that {kind} {name!r} groups by is not known:"
-                " pass key= where the stream is declared.",
-                operator=kind,
-                store=name,
-            )
-        return StoreDefinition(name, key.serde, value.serde)
 
-    def _table(
-        self, kind: str, operator: Any, value: DataType, name: str, emit: Emit
-    ) -> Table[K_co, Any]:
-        if emit not in ("commit", "every_update"):
-            raise TopologyError(
-                f"emit={emit!r} of {kind} {name!r} is unknown. Use 'commit' or 'every_update'.",
-                operator=kind,
-                store=name,
-            )
-        node = self._declaration.add(
-            kind,
-            operator,
-            self._node,
-            key=self._node.key,
-            value=value,
-            detail=name,
-            is_table=True,
-            emit=emit,
+class WindowedGrouped(Generic[K_co, V_co]):
+    """Records gathered by key and window."""
+
+    def __init__(self, grouped: Grouped[K_co, V_co], windows: TimeWindows, grace_ms: int) -> None:
+        self._declaration = grouped._declaration
+        self._node = grouped._node
+        self._windows = windows
+        self._grace_ms = grace_ms
+
+    def count(self, *, name: str, emit: Emit = "commit") -> WindowedTable[K_co, int]:
+        """Count the records of each key and window. See `Grouped.count`."""
+        return self._table(declare_count(), name, emit)
+
+    def reduce(
+        self, f: "Callable[[V_co, V_co], V_co]", *, name: str, emit: Emit = "commit"
+    ) -> WindowedTable[K_co, V_co]:
+        """Combine the values of each key and window. See `Grouped.reduce`."""
+        return self._table(declare_reduce(self._node, f, name), name, emit)
+
+    def aggregate(
+        self,
+        init: Callable[[], A],
+        add: "Callable[[A, V_co], A]",
+        *,
+        name: str,
+        value: Spec[A] | None = None,
+        emit: Emit = "commit",
+    ) -> WindowedTable[K_co, A]:
+        """Fold the values of each key and window. See `Grouped.aggregate`."""
+        return self._table(declare_aggregate(init, add, value, name), name, emit)
+
+    @overload
+    def agg(
+        self, one: Agg[V_co, R], /, *, name: str, emit: Emit = "commit"
+    ) -> WindowedTable[K_co, R]: ...
+    @overload
+    def agg(
+        self, into: type[R], /, *, name: str, emit: Emit = "commit", **columns: Agg[V_co, Any]
+    ) -> WindowedTable[K_co, R]: ...
+    @overload
+    def agg(
+        self, /, *, name: str, emit: Emit = "commit", **columns: Agg[V_co, Any]
+    ) -> WindowedTable[K_co, dict[str, Any]]: ...
+    def agg(
+        self, one: Any = None, /, *, name: str, emit: Emit = "commit", **columns: Agg[V_co, Any]
+    ) -> WindowedTable[K_co, Any]:
+        """Run aggregators over the values of each key and window. See `Grouped.agg`."""
+        return self._table(declare_agg(one, columns, self._node.value, name), name, emit)
+
+    def _table(self, declared: Declared, name: str, emit: Emit) -> WindowedTable[K_co, Any]:
+        key, of = _checked(declared, self._node, name, emit), self._windows
+        stored = StoredWindowSerde(key, of.size_ms, of.describe())
+        store = StoreDefinition(name, stored, _serde(declared))
+        operator = WindowedAggregation(declared.fold(store), of, self._grace_ms, key, store)
+        shown = DataType(Windowed, JsonWindowSerde(self._node.key))
+        node = _add(self._declaration, declared, operator, self._node, shown, name, emit)
+        return WindowedTable(self._declaration, node, declared)
+
+
+def _checked(declared: Declared, node: Node, name: str, emit: Emit) -> Serde[Any]:
+    """Check name and emit; return the serde of the keys."""
+    check_name(name, f"the store of {declared.kind}")
+    if emit not in ("commit", "every_update"):
+        raise TopologyError(
+            f"emit={emit!r} of {declared.kind} {name!r} is unknown. Use 'commit' or"
+            " 'every_update'.",
+            operator=declared.kind,
+            store=name,
         )
-        return Table(self._declaration, node)
+    if node.key.serde is None:
+        raise TopologyError(
+            f"The type of the keys that {declared.kind} {name!r} groups by is not known:"
+            " pass key= where the stream is declared.",
+            operator=declared.kind,
+            store=name,
+        )
+    return node.key.serde
 
 
-def _accumulator(init: Callable[[], Any], add: Callable[..., Any]) -> DataType:
-    found = returned(init)
-    return found if found.serde is not None else returned(add)
+def _serde(declared: Declared) -> Serde[Any]:
+    assert declared.held.serde is not None
+    return declared.held.serde
+
+
+def _add(
+    declaration: Declaration, declared: Declared, operator: Any, parent: Node,
+    key: DataType, name: str, emit: Emit,
+) -> Node:  # fmt: skip
+    return declaration.add(
+        declared.kind, operator, parent, key=key, value=declared.held, detail=name, is_table=True,
+        emit=emit,
+    )  # fmt: skip

@@ -30,9 +30,10 @@ from penstock.operators.operator import OpenOperator
 from penstock.operators.sink import Destinations, Outgoing, Sink, check_size
 from penstock.operators.source import Fetched
 from penstock.serde.types import is_canonical, is_immutable
+from penstock.state.definition import StoreDefinition
 from penstock.state.overlay import Changes, Overlay
 from penstock.topology.graph import SubTopology, Topology
-from penstock.topology.node import Node
+from penstock.topology.node import FINAL, Node
 
 _NO_CHUNK = Chunk([], [])
 
@@ -76,6 +77,7 @@ class Task:
         self._in_slices = topology.interleaves(part)
         self._keeps_keys = all(map(_keeps_keys, part.nodes))
         self._open = {node: self._open_operator(node) for node in part.nodes}
+        self._closing = {node for node in part.stateful if hasattr(node.operator, "windows")}
         self._copies = {node for node in part.stateful if _needs_copies(topology, node)}
         self._sources = {
             topic: [node for node in part.sources if node.source and topic in node.source.topics]
@@ -131,7 +133,7 @@ class Task:
                 again carefully, which names the record.
         """
         try:
-            self._flush_stores()
+            self._flush_stores(close=True)
         except NOT_DATA:
             raise
         except Exception as error:
@@ -139,18 +141,31 @@ class Task:
         self._accept()
         self._write_letters()
 
-    def _flush_stores(self) -> None:
+    def _flush_stores(self, *, close: bool) -> None:
         for node in self.part.stateful:
             overlay = self._overlay(node)
             self._at = node
             changes = overlay.flush()
             if changes.keys:
                 self._hand_on(node, changes)
+            if close and node in self._closing:
+                self._close(node, overlay)
+
+    def _close(self, node: Node, overlay: Overlay) -> None:
+        """Hand on what operator time has closed, and delete it."""
+        operator: OpenOperator = self._open[node]
+        store = overlay.definition
+        found = operator.close(self.clocks.get(store.name, -1))
+        if found is not None:
+            self._write_changelog(store, overlay.flush())
+            self._push(node, found, final=True)
 
     def discard(self, clocks: Mapping[str, int]) -> None:
         """Forget everything since the last commit."""
         for overlay in self.overlays.values():
             overlay.discard()
+        for node in self._closing:
+            self._open[node].discard()
         self.outputs, self._waiting = [], []
         self._count_drops(0)
         self._dropped = 0
@@ -194,10 +209,12 @@ class Task:
     def _leave_out(self, errors: Mapping[int, Exception]) -> None:
         self._left_out.update({offset: (error, self._at) for offset, error in errors.items()})
 
-    def _push(self, node: Node, chunk: Chunk) -> None:
+    def _push(self, node: Node, chunk: Chunk, *, final: bool = False) -> None:
         if not len(chunk):
             return
         children = self._topology.children[node]
+        if node in self._closing:
+            children = tuple(of for of in children if (of.kind == FINAL) == final)
         if len(children) > 1:
             chunk = chunk.strictly()
         for child in children:
@@ -206,14 +223,31 @@ class Task:
             if isinstance(operator, Sink):
                 self._waiting += operator.encode(chunk, self._destinations)
                 continue
+            given = _copied(chunk) if child in self._copies else chunk
             if child.store:
-                self._advance_clock(child.store.name, chunk)
-            result = operator.process(_copied(chunk) if child in self._copies else chunk)
+                clock = self._advance_clock(child.store.name, chunk)
+                result = operator.process(given, clock)
+            else:
+                result = operator.process(given)
             if result is not None:
                 self._push(child, result)
 
     def _hand_on(self, node: Node, changes: Changes) -> None:
         store = self._overlay(node).definition
+        self._write_changelog(store, changes)
+        if self._topology.coalesces(node):
+            chunk = Chunk(
+                changes.values,
+                changes.timestamps,
+                raw_keys=changes.keys,
+                key_serde=store.key,
+                raw_values=changes.encoded,
+                value_serde=store.value,
+                partition=self.partition,
+            )
+            self._push(node, chunk)
+
+    def _write_changelog(self, store: StoreDefinition, changes: Changes) -> None:
         changelog = store.changelog(self._topology.application)
         limit = self._destinations.max_message_bytes(changelog)
         check_size(changelog, changes.keys, changes.encoded, None, limit)
@@ -227,17 +261,6 @@ class Task:
                 store=store.name,
             )
         )
-        if self._topology.coalesces(node):
-            chunk = Chunk(
-                changes.values,
-                changes.timestamps,
-                raw_keys=changes.keys,
-                key_serde=store.key,
-                raw_values=changes.encoded,
-                value_serde=store.value,
-                partition=self.partition,
-            )
-            self._push(node, chunk)
 
     def _process_whole(self, fetched: Fetched) -> list[Failure]:
         """Run records as one chunk; where some of them fail, run the others again."""
@@ -282,7 +305,8 @@ class Task:
             clocks = dict(self.clocks)
             try:
                 self._run(fetched.part(index, index + 1))
-                self._flush_stores()
+                # Windows close with the batch: their results are not this record's.
+                self._flush_stores(close=False)
             except NOT_DATA:
                 raise
             except Exception as error:  # noqa: BLE001 - a user's function raises what it likes
@@ -383,10 +407,12 @@ class Task:
             operator.dropped = 0
         return so_far
 
-    def _advance_clock(self, name: str, chunk: Chunk) -> None:
-        newest = max(chunk.timestamps)
-        if newest > self.clocks.get(name, -1):
+    def _advance_clock(self, name: str, chunk: Chunk) -> int:
+        """Move operator time on; return what it was before."""
+        newest, before = max(chunk.timestamps), self.clocks.get(name, -1)
+        if newest > before:
             self.clocks[name] = newest
+        return before
 
     def _open_operator(self, node: Node) -> Any:
         if node.store is None:

@@ -8,10 +8,12 @@ it hands on every update instead. The result's timestamp is the largest of its c
 Records without a key or a value belong to no group: they are dropped and counted.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import compress
 from typing import Any, Protocol
 
 from penstock.operators.chunk import Chunk
+from penstock.serde.types import Serde
 from penstock.state.overlay import Entry, Overlay
 
 _NONE = type(None)
@@ -34,8 +36,8 @@ class Group:
 
     __slots__ = ("dropped", "keys", "timestamps", "values")
 
-    def __init__(self, chunk: Chunk, overlay: Overlay) -> None:
-        keys: Sequence[Any] = chunk.encoded_keys(overlay.definition.key)
+    def __init__(self, chunk: Chunk, key: Serde[Any]) -> None:
+        keys: Sequence[Any] = chunk.encoded_keys(key)
         values, timestamps = chunk.values, chunk.timestamps
         self.dropped = 0
         if not all(keys) or _NONE in set(map(type, values)):
@@ -52,6 +54,23 @@ class Group:
         self.values = values
         self.timestamps = timestamps
 
+    def repeated(self, counts: Sequence[int]) -> "Group":
+        """Have record i `counts[i]` times."""
+
+        def repeat(column: Sequence[Any]) -> list[Any]:
+            return [item for item, n in zip(column, counts, strict=True) for _ in range(n)]
+
+        return self._with(repeat)
+
+    def kept(self, mask: Sequence[bool]) -> "Group":
+        """Leave out what the mask does not have."""
+        return self._with(lambda column: list(compress(column, mask)))
+
+    def _with(self, pick: Callable[[Sequence[Any]], list[Any]]) -> "Group":
+        self.keys, self.values = pick(self.keys), pick(self.values)
+        self.timestamps = pick(self.timestamps)
+        return self
+
 
 class Aggregation:
     """A fold at work on the store of one task.
@@ -66,14 +85,24 @@ class Aggregation:
         self._coalesce = coalesce
         self.dropped = 0
 
-    def process(self, chunk: Chunk) -> Chunk | None:
+    def process(self, chunk: Chunk, clock: int = -1) -> Chunk | None:
         """Fold a chunk; return its updates where they must not be coalesced."""
-        group = Group(chunk, self._overlay)
+        group = self.group(chunk, clock)
         self.dropped += group.dropped
+        if not group.keys:
+            return None
         if self._coalesce:
             self._fold.fold(group, self._overlay)
             return None
         return self._every_update(group, chunk)
+
+    def group(self, chunk: Chunk, clock: int) -> Group:
+        """Return the records of a chunk under the keys of the store."""
+        return Group(chunk, self._overlay.definition.key)
+
+    def close(self, clock: int) -> Chunk | None:
+        """Return what operator time has closed: nothing, without windows."""
+        return None
 
     def _every_update(self, group: Group, chunk: Chunk) -> Chunk:
         overlay, step, copy = self._overlay, self._fold.step, self._overlay.copy

@@ -46,8 +46,17 @@ class OpenOperator(Protocol):
 
     dropped: int
 
-    def process(self, chunk: Chunk) -> Chunk | None:
-        """Update the store; return each update where updates must not be coalesced."""
+    def process(self, chunk: Chunk, clock: int) -> Chunk | None:
+        """Update the store; return each update where updates must not be coalesced.
+
+        Args:
+            chunk: the records.
+            clock: operator time before them, in milliseconds, -1 for none.
+        """
+        ...
+
+    def close(self, clock: int) -> Chunk | None:
+        """Return what operator time has closed, and delete it from the store."""
         ...
 
 

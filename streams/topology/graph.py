@@ -12,7 +12,7 @@ from functools import cached_property
 from penstock.errors import TopologyError
 from penstock.operators.on_error import DeadLetter, OnError
 from penstock.state.definition import StoreDefinition, same_place
-from penstock.topology.node import Node
+from penstock.topology.node import FINAL, Node
 from penstock.topology.repartition import topic_name, with_repartition_topics
 
 MAX_TOPIC = 249  # characters of a topic's name
@@ -296,7 +296,9 @@ def _origins(node: Node) -> set[str]:
 
 
 # What reads a topic of the application hands each change on as it is.
-_ONE_TO_ONE = frozenset(("to_stream", "map", "select", "repartition", "stream", "to_table", "agg"))
+_ONE_TO_ONE = frozenset(
+    ("to_stream", "map", "select", "repartition", "stream", "to_table", "agg", FINAL)
+)
 
 
 def _one_to_one(node: Node) -> bool:

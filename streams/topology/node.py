@@ -13,6 +13,7 @@ from penstock.serde.types import UNKNOWN, DataType
 from penstock.state.definition import StoreDefinition
 
 Emit: TypeAlias = Literal["commit", "every_update"]
+FINAL = "final"  # the kind of a step that takes the results of closed windows alone
 
 
 @dataclass(frozen=True)

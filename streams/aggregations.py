@@ -1,4 +1,4 @@
-"""What `agg` declares: columns bound to the values they read, and the type that they make."""
+"""What aggregations declare: a fold for a store, what it holds, and what comes out of it."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -10,40 +10,75 @@ import msgspec
 from penstock.aggregators import Agg, Column
 from penstock.errors import TopologyError
 from penstock.operators.agg import Fold, Results, StatesSerde
+from penstock.operators.aggregate import Aggregate
+from penstock.operators.count import Count
 from penstock.operators.fields import fields_of, type_name
-from penstock.serde.types import DataType, data_type
+from penstock.operators.reduce import Reduce
+from penstock.serde.primitives import INT
+from penstock.serde.types import DataType, data_type, returned, where
 from penstock.state.definition import StoreDefinition
+from penstock.stream import unknown_value
+from penstock.topology.node import Node
 
 ONLY = "value"
 
 
 @dataclass(frozen=True)
 class Declared:
-    """The parts of an `agg`.
+    """An aggregation before it has a store.
 
     Attributes:
-        columns: by name, in the order of their states.
-        into: makes the value of the results by name; None takes the only result.
-        value: type and serde of what is handed on.
+        kind: as users call it.
+        held: type and serde of what the store holds.
+        fold: makes the step of a store.
+        value: type and serde of what comes out.
+        results: the step that turns what is held into what comes out; None where it is that.
+        detail: what describe() says of that step.
     """
 
-    columns: Mapping[str, Column]
-    into: Callable[..., Any] | None
+    kind: str
+    held: DataType
+    fold: Callable[[StoreDefinition], Any]
     value: DataType
+    results: Results | None = None
+    detail: str = ""
 
-    @property
-    def serde(self) -> StatesSerde:
-        """How the states are stored."""
-        return StatesSerde(self.columns)
 
-    @property
-    def results(self) -> Results:
-        """The step that turns states into values."""
-        return Results(self.columns, self.into)
+def declare_count() -> Declared:
+    """Declare a count of records."""
+    kind = DataType(int, INT)
+    return Declared("count", kind, Count, kind)
 
-    def fold(self, store: StoreDefinition) -> Fold:
-        """The step that keeps the states."""
-        return Fold(tuple(self.columns.values()), store)
+
+def declare_reduce(node: Node, f: Callable[[Any, Any], Any], name: str) -> Declared:
+    """Declare a reduction of a step's values.
+
+    Raises:
+        TopologyError: if the serde of the values cannot be known.
+    """
+    if node.value.serde is None:
+        raise unknown_value(node, "reduce", name)
+    return Declared("reduce", node.value, lambda store: Reduce(f, store), node.value)
+
+
+def declare_aggregate(
+    init: Callable[[], Any], add: Callable[..., Any], value: Any, name: str
+) -> Declared:
+    """Declare a fold into an accumulator.
+
+    Raises:
+        TopologyError: if the serde of the accumulator cannot be known.
+    """
+    found = _accumulator(init, add) if value is None else data_type(value)
+    if found.serde is None:
+        raise TopologyError(
+            f"The type that aggregate {name!r} stores is not known: neither"
+            f" {where(init)} nor {where(add)} says what it returns. Pass value= to"
+            " aggregate, or annotate one of them.",
+            operator="aggregate",
+            store=name,
+        )
+    return Declared("aggregate", found, lambda store: Aggregate(init, add, store), found)
 
 
 def declare_agg(
@@ -64,7 +99,7 @@ def declare_agg(
         if columns:
             raise _wrong(name, "has an aggregator without a name and others with one. Name it too.")
         column = one.bind(values)
-        return Declared({ONLY: column}, None, _known(column.type))
+        return _agg({ONLY: column}, None, _known(column.type))
     if not columns:
         raise _wrong(name, "has no columns. Pass some, such as n=ps.count().")
     for field, of in columns.items():
@@ -74,9 +109,28 @@ def declare_agg(
             )
     bound = {field: of.bind(values) for field, of in columns.items()}
     if one is None:
-        return Declared(bound, dict, data_type(dict[str, Any]))
+        return _agg(bound, dict, data_type(dict[str, Any]))
     _check_fields(one, bound, name)
-    return Declared(bound, one, data_type(one))
+    return _agg(bound, one, data_type(one))
+
+
+def _agg(
+    columns: Mapping[str, Column], into: Callable[..., Any] | None, value: DataType
+) -> Declared:
+    folded = tuple(columns.values())
+    return Declared(
+        "agg",
+        DataType(None, StatesSerde(columns)),
+        lambda store: Fold(folded, store),
+        value,
+        Results(columns, into),
+        ", ".join(columns) if into else "",
+    )
+
+
+def _accumulator(init: Callable[[], Any], add: Callable[..., Any]) -> DataType:
+    found = returned(init)
+    return found if found.serde is not None else returned(add)
 
 
 def _check_fields(into: Any, columns: Mapping[str, Column], name: str) -> None:

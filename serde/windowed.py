@@ -1,0 +1,73 @@
+"""Windowed keys as bytes: in stores by time, in topics as JSON, or as Kafka Streams writes them."""
+
+import struct
+from typing import Any
+
+import msgspec
+
+from penstock.serde.types import DataType, Serde, format_of
+from penstock.windows import Windowed
+
+_START = struct.Struct(">q")
+
+
+class StoredWindowSerde:
+    """The start before the key, so that a store is in the order of time.
+
+    Args:
+        key: serde of the keys.
+        size_ms: how long the windows are.
+        described: the windows as text, part of the store's definition.
+    """
+
+    immutable = True
+    canonical = True
+
+    def __init__(self, key: Serde[Any], size_ms: int, described: str) -> None:
+        self._key = key
+        self._size_ms = size_ms
+        self.format = f"{described} {format_of(key)}"
+
+    def encode(self, value: Windowed[Any], /) -> bytes:
+        """Return the bytes of a windowed key."""
+        return _START.pack(value.start) + self._key.encode(value.key)
+
+    def decode(self, data: bytes, /) -> Windowed[Any]:
+        """Return the windowed key of bytes."""
+        start: int = _START.unpack_from(data)[0]
+        return Windowed(self._key.decode(data[8:]), start, start + self._size_ms)
+
+
+class JsonWindowSerde:
+    """`{"key": ..., "start": ms, "end": ms}`.
+
+    Args:
+        key: the declared type of the keys, and their serde.
+    """
+
+    immutable = True
+    canonical = True
+    format = "json-windowed"
+    type = Windowed
+
+    def __init__(self, key: DataType) -> None:
+        self._type = key.type
+        of: Any = Any if key.type is None else key.type
+        self._decoder = msgspec.json.Decoder(Windowed[of])
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, JsonWindowSerde) and other._type == self._type
+
+    def __hash__(self) -> int:
+        return hash(repr(self._type))
+
+    def encode(self, value: Windowed[Any], /) -> bytes:
+        """Return the bytes of a windowed key."""
+        return _encode({"key": value.key, "start": value.start, "end": value.end})
+
+    def decode(self, data: bytes, /) -> Windowed[Any]:
+        """Return the windowed key of bytes."""
+        return self._decoder.decode(data)
+
+
+_encode = msgspec.json.Encoder(order="deterministic").encode
