@@ -17,6 +17,7 @@ Not here: offsets, transactions and restoring. The task sees chunks and stores o
 
 import copy
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
@@ -71,6 +72,7 @@ class Task:
         self._unwritten: list[Failure] = []
         self._waiting: list[Outgoing] = []
         self._nulls = self._dropped = 0
+        self._late: Counter[str] = Counter()
         self._at: Node = part.nodes[0]
         self._chunk: Chunk | Fetched = _NO_CHUNK
         self._left_out: dict[int, tuple[Exception, Node]] = {}
@@ -167,8 +169,8 @@ class Task:
         for node in self._closing:
             self._open[node].discard()
         self.outputs, self._waiting = [], []
-        self._count_drops(0)
-        self._dropped = 0
+        self._count_drops()
+        self._dropped, self._late = 0, Counter()
         self.failures, self._unwritten = [], []
         self.clocks = dict(clocks)
 
@@ -176,6 +178,11 @@ class Task:
         """Return the records that the batch has let go, and begin anew."""
         taken, self.failures = self.failures, []
         return taken
+
+    def take_late(self) -> Counter[str]:
+        """Return how often records were too late for a window, by store, and begin anew."""
+        late, self._late = self._late, Counter()
+        return late
 
     def take_dropped(self) -> int:
         """Return how many records without key or value the batch has dropped, and begin anew."""
@@ -386,26 +393,30 @@ class Task:
     def _accept(self) -> None:
         self.outputs += self._waiting
         self._waiting = []
-        self._dropped = self._count_drops(self._dropped)
+        dropped, late = self._count_drops()
+        self._dropped += dropped
+        self._late += late
         for overlay in self.overlays.values():
             overlay.savepoint()
 
     def _rollback(self, clocks: Mapping[str, int]) -> None:
         self._waiting = []
-        self._count_drops(0)
+        self._count_drops()
         self.clocks = dict(clocks)
         for overlay in self.overlays.values():
             overlay.rollback()
 
-    def _count_drops(self, so_far: int) -> int:
-        """Add what was dropped since the last call."""
-        so_far += self._nulls
-        self._nulls = 0
+    def _count_drops(self) -> tuple[int, Counter[str]]:
+        """Return what was dropped since the last call: without key or value, and as late."""
+        dropped, self._nulls = self._nulls, 0
+        late: Counter[str] = Counter()
         for node in self.part.stateful:
             operator: OpenOperator = self._open[node]
-            so_far += operator.dropped
-            operator.dropped = 0
-        return so_far
+            dropped += operator.dropped
+            if operator.late:
+                late[self._overlay(node).definition.name] = operator.late
+            operator.dropped = operator.late = 0
+        return dropped, late
 
     def _advance_clock(self, name: str, chunk: Chunk) -> int:
         """Move operator time on; return what it was before."""

@@ -83,7 +83,7 @@ class Aggregation:
         self._fold = fold
         self._overlay = overlay
         self._coalesce = coalesce
-        self.dropped = 0
+        self.dropped = self.late = 0
 
     def process(self, chunk: Chunk, clock: int = -1) -> Chunk | None:
         """Fold a chunk; return its updates where they must not be coalesced."""

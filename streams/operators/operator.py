@@ -42,9 +42,11 @@ class OpenOperator(Protocol):
 
     Attributes:
         dropped: records that it could not take, until the task counts them.
+        late: windows that records came too late for, until the task counts them.
     """
 
     dropped: int
+    late: int
 
     def process(self, chunk: Chunk, clock: int) -> Chunk | None:
         """Update the store; return each update where updates must not be coalesced.

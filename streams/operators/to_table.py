@@ -42,9 +42,13 @@ class OpenToTable:
     def __init__(self, overlay: Overlay, *, coalesce: bool) -> None:
         self._overlay = overlay
         self._coalesce = coalesce
-        self.dropped = 0
+        self.dropped = self.late = 0
 
-    def process(self, chunk: Chunk) -> Chunk | None:
+    def close(self, clock: int) -> Chunk | None:
+        """Return what operator time has closed: nothing, without windows."""
+        return None
+
+    def process(self, chunk: Chunk, clock: int = -1) -> Chunk | None:
         """Upsert a chunk; return its changes where they must not be coalesced."""
         overlay = self._overlay
         keys: Any = chunk.encoded_keys(overlay.definition.key)

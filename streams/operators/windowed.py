@@ -58,7 +58,6 @@ class OpenWindows(Aggregation):
         super().__init__(declared.fold, overlay, coalesce=coalesce)
         self._declared = declared
         self._closed_to = b""
-        self.late = 0
 
     def group(self, chunk: Chunk, clock: int) -> Group:
         """Return the records of a chunk under their windowed keys, without what is late."""

@@ -138,6 +138,7 @@ class TestDriver:
         self._logs: dict[str, list[Row]] = defaultdict(list)
         self._positions: dict[str, int] = defaultdict(int)
         self._tasks: list[Task] = []
+        self._clocks: dict[str, int] = {}
         self._schemas: dict[int, Any] = {}
         self._start()
         self._batching = False
@@ -267,7 +268,10 @@ class TestDriver:
             )
             store.write(items.items(), Position(len(rows), "driver", self.now))
             overlays[definition.name] = Overlay(definition, store)
-        return Task(self._topology, part, 0, overlays, self)
+        task = Task(self._topology, part, 0, overlays, self)
+        names = self._clocks.keys() & overlays.keys()
+        task.clocks = {name: self._clocks[name] for name in names}
+        return task
 
     def _send(self, topic: str, row: Row) -> None:
         self._logs[topic].append(row)
@@ -323,6 +327,7 @@ class TestDriver:
     def _commit(self, task: Task) -> None:
         outputs: list[Outgoing] = task.outputs
         task.outputs = []
+        self._clocks.update(task.clocks)
         for out in outputs:
             headers = out.headers or [None] * len(out.keys)
             self._logs[out.topic] += list(
