@@ -62,7 +62,11 @@ def declare_reduce(node: Node, f: Callable[[Any, Any], Any], name: str) -> Decla
 
 
 def declare_aggregate(
-    init: Callable[[], Any], add: Callable[..., Any], value: Any, name: str
+    init: Callable[[], Any],
+    add: Callable[..., Any],
+    value: Any,
+    name: str,
+    merge: Callable[[Any, Any], Any] | None = None,
 ) -> Declared:
     """Declare a fold into an accumulator.
 
@@ -78,7 +82,7 @@ def declare_aggregate(
             operator="aggregate",
             store=name,
         )
-    return Declared("aggregate", found, lambda store: Aggregate(init, add, store), found)
+    return Declared("aggregate", found, lambda store: Aggregate(init, add, store, merge), found)
 
 
 def declare_agg(

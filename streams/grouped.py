@@ -15,14 +15,16 @@ from penstock.aggregations import (
 from penstock.aggregators import Agg
 from penstock.durations import Duration, milliseconds
 from penstock.errors import TopologyError
+from penstock.operators.sessions import SessionAggregation
 from penstock.operators.windowed import WindowedAggregation
+from penstock.serde.sessions import SessionKeySerde, SessionsSerde
 from penstock.serde.types import DataType, Serde, Spec
 from penstock.serde.windowed import JsonWindowSerde, StoredWindowSerde
 from penstock.state.definition import StoreDefinition, check_name
 from penstock.table import Table, WindowedTable, add_results
 from penstock.topology.declaration import Declaration
 from penstock.topology.node import Emit, Node
-from penstock.windows import TimeWindows, Windowed
+from penstock.windows import SessionWindows, TimeWindows, Windowed
 
 A = TypeVar("A")
 R = TypeVar("R")
@@ -117,7 +119,7 @@ class Grouped(Generic[K_co, V_co]):
         return self._table(declare_agg(one, columns, self._node.value, name), name, emit)
 
     def window(
-        self, window: TimeWindows, *, grace: Duration = "0s"
+        self, window: TimeWindows | SessionWindows, *, grace: Duration = "0s"
     ) -> "WindowedGrouped[K_co, V_co]":
         """Gather the records of each key by windows of event time too.
 
@@ -143,7 +145,9 @@ class Grouped(Generic[K_co, V_co]):
 class WindowedGrouped(Generic[K_co, V_co]):
     """Records gathered by key and window."""
 
-    def __init__(self, grouped: Grouped[K_co, V_co], windows: TimeWindows, grace_ms: int) -> None:
+    def __init__(
+        self, grouped: Grouped[K_co, V_co], windows: TimeWindows | SessionWindows, grace_ms: int
+    ) -> None:
         self._declaration = grouped._declaration
         self._node = grouped._node
         self._windows = windows
@@ -165,11 +169,24 @@ class WindowedGrouped(Generic[K_co, V_co]):
         add: "Callable[[A, V_co], A]",
         *,
         name: str,
+        merge: Callable[[A, A], A] | None = None,
         value: Spec[A] | None = None,
         emit: Emit = "commit",
     ) -> WindowedTable[K_co, A]:
-        """Fold the values of each key and window. See `Grouped.aggregate`."""
-        return self._table(declare_aggregate(init, add, value, name), name, emit)
+        """Fold the values of each key and window. See `Grouped.aggregate`.
+
+        Args:
+            init: as there.
+            add: as there.
+            name: as there.
+            merge: a function of two accumulators that returns one; sessions need it.
+            value: as there.
+            emit: as there.
+
+        Raises:
+            TopologyError: as there, and if `merge` is missing over sessions.
+        """
+        return self._table(declare_aggregate(init, add, value, name, merge), name, emit)
 
     @overload
     def agg(
@@ -190,13 +207,31 @@ class WindowedGrouped(Generic[K_co, V_co]):
         return self._table(declare_agg(one, columns, self._node.value, name), name, emit)
 
     def _table(self, declared: Declared, name: str, emit: Emit) -> WindowedTable[K_co, Any]:
-        key, of = _checked(declared, self._node, name, emit), self._windows
-        stored = StoredWindowSerde(key, of.size_ms, of.describe())
-        store = StoreDefinition(name, stored, _serde(declared))
-        operator = WindowedAggregation(declared.fold(store), of, self._grace_ms, key, store)
+        key, value = _checked(declared, self._node, name, emit), _serde(declared)
+        operator = self._operator(declared, name, key, value)
         shown = DataType(Windowed, JsonWindowSerde(self._node.key))
         node = _add(self._declaration, declared, operator, self._node, shown, name, emit)
         return WindowedTable(self._declaration, node, declared)
+
+    def _operator(
+        self, declared: Declared, name: str, key: Serde[Any], value: Serde[Any]
+    ) -> WindowedAggregation | SessionAggregation:
+        of, grace_ms = self._windows, self._grace_ms
+        if isinstance(of, TimeWindows):
+            stored = StoredWindowSerde(key, of.size_ms, of.describe())
+            store = StoreDefinition(name, stored, value)
+            return WindowedAggregation(declared.fold(store), of, grace_ms, key, store)
+        keys = SessionKeySerde(key, of.describe())
+        store = StoreDefinition(name, keys, SessionsSerde(value))
+        fold = declared.fold(store)
+        if fold.merge is None:
+            raise TopologyError(
+                f"aggregate {name!r} over sessions merges accumulators where a record joins two"
+                " sessions. Pass merge=, a function of two accumulators that returns one.",
+                operator=declared.kind,
+                store=name,
+            )
+        return SessionAggregation(fold, of, grace_ms, key, value, store)
 
 
 def _checked(declared: Declared, node: Node, name: str, emit: Emit) -> Serde[Any]:

@@ -60,6 +60,21 @@ class TimeWindows:
         return range(max(0, first), last + 1, self.advance_ms)
 
 
+@dataclass(frozen=True)
+class SessionWindows:
+    """Sessions that a gap ends.
+
+    Attributes:
+        gap_ms: as long may pass between two records of one session.
+    """
+
+    gap_ms: int
+
+    def describe(self) -> str:
+        """Return them as text: equal text means that state can be read."""
+        return f"gap {self.gap_ms}"
+
+
 def tumbling(size: Duration) -> TimeWindows:
     """Cut event time into windows that neither overlap nor leave a gap.
 
@@ -96,6 +111,18 @@ def hopping(size: Duration, advance: Duration) -> TimeWindows:
             " be in none. Use an advance of at most the size."
         )
     return TimeWindows(size_ms, advance_ms)
+
+
+def session(gap: Duration) -> SessionWindows:
+    """Cut event time where a key is silent: one session for records that follow each other soon.
+
+    Args:
+        gap: as long may pass between two records of one session.
+
+    Raises:
+        TopologyError: if the gap is nothing.
+    """
+    return SessionWindows(_positive("gap", gap))
 
 
 def _positive(name: str, duration: Duration) -> int:

@@ -166,7 +166,7 @@ class Task:
         """Forget everything since the last commit."""
         for overlay in self.overlays.values():
             overlay.discard()
-        for node in self._closing:
+        for node in self.part.stateful:
             self._open[node].discard()
         self.outputs, self._waiting = [], []
         self._count_drops()
@@ -243,15 +243,9 @@ class Task:
         store = self._overlay(node).definition
         self._write_changelog(store, changes)
         if self._topology.coalesces(node):
-            chunk = Chunk(
-                changes.values,
-                changes.timestamps,
-                raw_keys=changes.keys,
-                key_serde=store.key,
-                raw_values=changes.encoded,
-                value_serde=store.value,
-                partition=self.partition,
-            )
+            operator: OpenOperator = self._open[node]
+            chunk = operator.updates(changes)
+            chunk.partition = self.partition
             self._push(node, chunk)
 
     def _write_changelog(self, store: StoreDefinition, changes: Changes) -> None:

@@ -60,6 +60,12 @@ class Fold:
         """Fold a chunk, record by record."""
         fold_records(self, group, overlay)
 
+    def merge(self, earlier: Any, later: Any) -> Any:
+        """Merge the states of all columns."""
+        return [
+            column.merge(a, b) for column, a, b in zip(self.columns, earlier, later, strict=True)
+        ]
+
     def step(self, entry: Entry | None, value: Any, timestamp: int, overlay: Overlay) -> Entry:
         """Fold one record."""
         if entry is None or entry[0] is None:

@@ -14,12 +14,14 @@ from penstock.state.overlay import Entry, Overlay
 class Aggregate:
     """Add each value to its key's accumulator, which starts as `init()`.
 
-    `add` may change the accumulator in place and return it. None deletes the key.
+    `add` may change the accumulator in place and return it. None deletes the key. `merge` makes one
+    accumulator of two, for sessions.
     """
 
     init: Callable[[], Any]
     add: Callable[[Any, Any], Any]
     store: StoreDefinition
+    merge: Callable[[Any, Any], Any] | None = None
     reads = NOTHING
 
     def open(self, overlay: Overlay, *, coalesce: bool) -> Aggregation:

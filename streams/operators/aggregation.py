@@ -14,7 +14,8 @@ from typing import Any, Protocol
 
 from penstock.operators.chunk import Chunk
 from penstock.serde.types import Serde
-from penstock.state.overlay import Entry, Overlay
+from penstock.state.definition import StoreDefinition
+from penstock.state.overlay import Changes, Entry, Overlay
 
 _NONE = type(None)
 
@@ -100,9 +101,16 @@ class Aggregation:
         """Return the records of a chunk under the keys of the store."""
         return Group(chunk, self._overlay.definition.key)
 
+    def updates(self, changes: Changes) -> Chunk:
+        """Return what a batch has changed in the store, as records."""
+        return changed_records(changes, self._overlay.definition)
+
     def close(self, clock: int) -> Chunk | None:
         """Return what operator time has closed: nothing, without windows."""
         return None
+
+    def discard(self) -> None:
+        """Forget the batch: there is nothing beside the store."""
 
     def _every_update(self, group: Group, chunk: Chunk) -> Chunk:
         overlay, step, copy = self._overlay, self._fold.step, self._overlay.copy
@@ -122,6 +130,18 @@ class Aggregation:
             topic=chunk.topic,
             partition=chunk.partition,
         )
+
+
+def changed_records(changes: Changes, store: StoreDefinition) -> Chunk:
+    """The changes of a store as records; their bytes are encoded once."""
+    return Chunk(
+        changes.values,
+        changes.timestamps,
+        raw_keys=changes.keys,
+        key_serde=store.key,
+        raw_values=changes.encoded,
+        value_serde=store.value,
+    )
 
 
 def fold_records(fold: Fold, group: Group, overlay: Overlay) -> None:

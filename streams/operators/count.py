@@ -47,6 +47,10 @@ class Count:
         ]
         overlay.put(dict(zip(counts, changed, strict=True)))
 
+    def merge(self, earlier: int, later: int) -> int:
+        """Count the records of both."""
+        return earlier + later
+
     def step(self, entry: Entry | None, value: Any, timestamp: int, overlay: Overlay) -> Entry:
         """Count one record."""
         return (1, timestamp) if entry is None else (entry[0] + 1, max(timestamp, entry[1]))

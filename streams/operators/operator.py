@@ -9,7 +9,7 @@ from typing import ClassVar, Literal, Protocol, TypeAlias
 
 from penstock.operators.chunk import Chunk
 from penstock.state.definition import StoreDefinition
-from penstock.state.overlay import Overlay
+from penstock.state.overlay import Changes, Overlay
 
 Column: TypeAlias = Literal["headers", "offsets"]
 
@@ -55,6 +55,14 @@ class OpenOperator(Protocol):
             chunk: the records.
             clock: operator time before them, in milliseconds, -1 for none.
         """
+        ...
+
+    def updates(self, changes: Changes) -> Chunk:
+        """Return what a batch has changed in the store, as records."""
+        ...
+
+    def discard(self) -> None:
+        """Forget what the batch has left beside the store: it was aborted."""
         ...
 
     def close(self, clock: int) -> Chunk | None:

@@ -29,6 +29,10 @@ class Reduce:
         """Fold a chunk, record by record."""
         fold_records(self, group, overlay)
 
+    def merge(self, earlier: Any, later: Any) -> Any:
+        """Combine two results."""
+        return self.function(earlier, later)
+
     def step(self, entry: Entry | None, value: Any, timestamp: int, overlay: Overlay) -> Entry:
         """Fold one record."""
         if entry is None or entry[0] is None:

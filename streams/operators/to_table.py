@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 from typing import Any
 
+from penstock.operators.aggregation import changed_records
 from penstock.operators.chunk import Chunk
 from penstock.operators.operator import NOTHING
 from penstock.serde.columns import decode_column
 from penstock.state.definition import StoreDefinition
-from penstock.state.overlay import Entry, Overlay
+from penstock.state.overlay import Changes, Entry, Overlay
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,13 @@ class OpenToTable:
         self._overlay = overlay
         self._coalesce = coalesce
         self.dropped = self.late = 0
+
+    def updates(self, changes: Changes) -> Chunk:
+        """Return what a batch has changed in the store, as records."""
+        return changed_records(changes, self._overlay.definition)
+
+    def discard(self) -> None:
+        """Forget the batch: there is nothing beside the store."""
 
     def close(self, clock: int) -> Chunk | None:
         """Return what operator time has closed: nothing, without windows."""
