@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import penstock as ps
@@ -15,9 +15,11 @@ from penstock.testing import TestDriver
 from penstock.windows import Windowed, session
 from tests.unit.test_windows import Row, cut
 
-GAP = 10
-TIMES = st.one_of(st.integers(0, 80), st.integers(0, 80), st.integers(0, 400), st.just(10**12))
-ROWS = st.lists(st.tuples(st.sampled_from("ab"), TIMES), max_size=40)
+GAP = 3
+GRACE = st.integers(0, 4)
+# Close together, with few far ahead: whatever they close is of no interest any more.
+TIMES = st.integers(0, 12) | st.integers(0, 30)
+ROWS = st.lists(st.tuples(st.sampled_from("aab"), TIMES), min_size=3, max_size=14)
 
 
 @dataclass
@@ -93,7 +95,8 @@ def plain(value: Any) -> Any:
 
 
 @pytest.mark.parametrize("kind", ["agg", "aggregate"])
-@given(grace=st.integers(0, 15), rows=ROWS, data=st.data())
+@settings(max_examples=400)
+@given(grace=GRACE, rows=ROWS, data=st.data())
 def test_results_are_those_of_the_naive_interpreter(
     kind: str, grace: int, rows: list[Row], data: st.DataObject
 ) -> None:
@@ -137,7 +140,8 @@ def stored(driver: TestDriver) -> dict[Any, Any]:
     }
 
 
-@given(grace=st.integers(0, 15), rows=ROWS)
+@settings(max_examples=400)
+@given(grace=GRACE, rows=ROWS)
 def test_every_update_leads_from_one_result_to_the_next(grace: int, rows: list[Row]) -> None:
     naive = Naive(grace)
     with TestDriver(app_of("aggregate", grace, "every_update")) as driver:
@@ -170,3 +174,12 @@ def test_sessions_need_to_know_how_accumulators_are_merged() -> None:
 def test_a_session_without_a_gap_is_refused() -> None:
     with pytest.raises(TopologyError, match="gap='0s' of a window is nothing"):
         session("0s")
+
+
+def test_a_session_before_all_others_of_its_key_closes_in_time() -> None:
+    """It came late, and closes before what was there already."""
+    with TestDriver(app_of("agg", grace=4)) as driver:
+        inputs, finals = driver.topic("in"), driver.topic("finals")
+        for at in (10, 4, 12):
+            inputs.send(at, key="a", at=at)
+        assert [window for window, _ in finals.read()] == [Windowed("a", 4, 4)]
