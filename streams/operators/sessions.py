@@ -144,9 +144,9 @@ class OpenSessions:
         changes: dict[bytes, Entry] = {}
         for key, at in latest.items():
             changes[KEY + key] = (new[key], at)
-            if not old[key] or new[key][0].end < old[key][0].end:
+            if not old[key] or _first_end(new[key]) < _first_end(old[key]):
                 # Else there is a timer that comes in time, or early.
-                changes[timer(new[key][0].end + self._open_ms, key)] = ((), at)
+                changes[timer(_first_end(new[key]) + self._open_ms, key)] = ((), at)
         self._overlay.put(changes)
 
     def updates(self, changes: Changes) -> Chunk:
@@ -183,12 +183,12 @@ class OpenSessions:
                 continue
             sessions, at = entry
             closed = [of for of in sessions if of.end + self._open_ms < clock]
-            left = tuple(sessions[len(closed) :])
+            left = tuple([of for of in sessions if of.end + self._open_ms >= clock])
             finals += [(Windowed(key, of.start, of.end), of.value, of.end) for of in closed]
             if closed:
                 changes[KEY + key] = (left or None, at)
             if left:
-                changes[timer(left[0].end + self._open_ms, key)] = ((), at)
+                changes[timer(_first_end(left) + self._open_ms, key)] = ((), at)
         self._overlay.put(changes)
         finals.sort(key=lambda row: (row[0].end, row[0].start, row[0].key))
         return self._chunk(finals)
@@ -209,6 +209,11 @@ class OpenSessions:
             [at for _, _, at in rows],
             keys=[Windowed(decode(of.key), of.start, of.end) for of, _, _ in rows],
         )
+
+
+def _first_end(sessions: Sessions) -> int:
+    """When the first of them ends: a new one may begin before one that is closed."""
+    return min([of.end for of in sessions])
 
 
 def _by_start(session: Session) -> int:
