@@ -43,6 +43,9 @@ class JsonWindowSerde:
 
     Args:
         key: the declared type of the keys, and their serde.
+
+    Attributes:
+        inner: serde of the keys without their window; it decides over partitions.
     """
 
     immutable = True
@@ -52,6 +55,7 @@ class JsonWindowSerde:
 
     def __init__(self, key: DataType) -> None:
         self._type = key.type
+        self.inner = key.serde
         of: Any = Any if key.type is None else key.type
         self._decoder = msgspec.json.Decoder(Windowed[of])
 

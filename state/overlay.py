@@ -105,15 +105,26 @@ class Overlay:
         entry = self._entries[key]
         return self._copy(entry) if self._mutable else entry
 
-    def scan(self, start: bytes, stop: bytes) -> list[tuple[bytes, Entry]]:
+    def scan(
+        self, start: bytes, stop: bytes, limit: int | None = None
+    ) -> list[tuple[bytes, Entry]]:
         """Return what there is from one key to before another, in their order.
 
         What the batch has changed has to be flushed before.
+
+        Args:
+            start: the first key.
+            stop: the key behind the last.
+            limit: how many to return at most, the first ones.
         """
-        rows: dict[bytes, bytes | None] = dict(self.store.scan(start, stop))
-        for newer in (self._unwritten, self._flushed, self._flushing):
-            rows.update((key, newer[key]) for key in newer if start <= key < stop)
-        keys = sorted(key for key, data in rows.items() if data is not None)
+        newer: dict[bytes, bytes | None] = {}
+        for of in (self._unwritten, self._flushed, self._flushing):
+            newer.update((key, of[key]) for key in of if start <= key < stop)
+        # As many of the store's may be deleted or hidden as there are newer ones.
+        most = None if limit is None else limit + len(newer)
+        rows: dict[bytes, bytes | None] = dict(islice(self.store.scan(start, stop), most))
+        rows.update(newer)
+        keys = sorted(key for key, data in rows.items() if data is not None)[:limit]
         found = [rows[key] for key in keys]
         values = decode_column(self.definition.value, list(map(value_of, found)))
         times = map(timestamp_of, found)

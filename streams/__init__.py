@@ -19,6 +19,19 @@ from penstock.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from penstock import serde as serde
+    from penstock.aggregators import Aggregator as Aggregator
+    from penstock.aggregators import approx_distinct as approx_distinct
+    from penstock.aggregators import collect as collect
+    from penstock.aggregators import count as count
+    from penstock.aggregators import first as first
+    from penstock.aggregators import last as last
+    from penstock.aggregators import max as max
+    from penstock.aggregators import mean as mean
+    from penstock.aggregators import min as min
+    from penstock.aggregators import quantile as quantile
+    from penstock.aggregators import stddev as stddev
+    from penstock.aggregators import sum as sum
+    from penstock.aggregators import top_k as top_k
     from penstock.app import App as App
     from penstock.durations import Duration as Duration
     from penstock.errors import BrokerError as BrokerError
@@ -28,6 +41,7 @@ if TYPE_CHECKING:
     from penstock.errors import StateError as StateError
     from penstock.errors import TopologyError as TopologyError
     from penstock.grouped import Grouped as Grouped
+    from penstock.grouped import WindowedGrouped as WindowedGrouped
     from penstock.operators.on_error import DeadLetter as DeadLetter
     from penstock.operators.on_error import dead_letter as dead_letter
     from penstock.operators.record import Record as Record
@@ -42,9 +56,15 @@ if TYPE_CHECKING:
     from penstock.serde.types import Serde as Serde
     from penstock.stream import Stream as Stream
     from penstock.table import Table as Table
+    from penstock.table import WindowedTable as WindowedTable
     from penstock.topics.topic import Topic as Topic
+    from penstock.windows import Windowed as Windowed
+    from penstock.windows import hopping as hopping
+    from penstock.windows import session as session
+    from penstock.windows import tumbling as tumbling
 
 _HOMES = {
+    "Aggregator": "penstock.aggregators",
     "App": "penstock.app",
     "BrokerError": "penstock.errors",
     "BugError": "penstock.errors",
@@ -67,8 +87,26 @@ _HOMES = {
     "Table": "penstock.table",
     "Topic": "penstock.topics.topic",
     "TopologyError": "penstock.errors",
+    "Windowed": "penstock.windows",
+    "WindowedGrouped": "penstock.grouped",
+    "WindowedTable": "penstock.table",
     "WorkerSettings": "penstock.runtime.settings",
+    "approx_distinct": "penstock.aggregators",
+    "collect": "penstock.aggregators",
+    "count": "penstock.aggregators",
     "dead_letter": "penstock.operators.on_error",
+    "first": "penstock.aggregators",
+    "hopping": "penstock.windows",
+    "last": "penstock.aggregators",
+    "max": "penstock.aggregators",
+    "mean": "penstock.aggregators",
+    "min": "penstock.aggregators",
+    "quantile": "penstock.aggregators",
+    "session": "penstock.windows",
+    "stddev": "penstock.aggregators",
+    "sum": "penstock.aggregators",
+    "top_k": "penstock.aggregators",
+    "tumbling": "penstock.windows",
 }
 
 _NAMES = [*_HOMES, "__version__", "serde"]

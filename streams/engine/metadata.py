@@ -156,6 +156,7 @@ def check_size(siblings: Iterable[str], stores: Mapping[str, str]) -> None:
     topics = list(siblings)
     size = _HEAD.size + 3 * _COUNT.size + 4 * len(topics)
     size += sum(5 + len(text.encode()) + _CLOCK.size for text in stores.values())
+    size += 2 * _CLOCK.size  # of the task itself
     if size > MAX_BYTES:
         raise TopologyError(
             f"A sub-topology of {len(topics)} topics and {len(stores)} stores needs {size}"

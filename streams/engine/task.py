@@ -27,15 +27,18 @@ from penstock.operators.chunk import Chunk, LetGo
 from penstock.operators.count import Count
 from penstock.operators.each import NOT_DATA, EachFailed
 from penstock.operators.on_error import DeadLetter
-from penstock.operators.operator import OpenOperator
+from penstock.operators.operator import Closing, OpenOperator
 from penstock.operators.sink import Destinations, Outgoing, Sink, check_size
 from penstock.operators.source import Fetched
+from penstock.operators.time import OperatorTime
 from penstock.serde.types import is_canonical, is_immutable
 from penstock.state.definition import StoreDefinition
 from penstock.state.overlay import Changes, Overlay
 from penstock.topology.graph import SubTopology, Topology
 from penstock.topology.node import FINAL, Node
 
+CLOSED_AT_ONCE = 20_000
+TASK_TIME, SEEN_TIME = "(task)", "(seen)"  # no store has such a name
 _NO_CHUNK = Chunk([], [])
 
 
@@ -48,7 +51,9 @@ class Task:
 
     Attributes:
         outputs: encoded records of the finished chunks, to be produced and cleared.
-        clocks: the largest timestamp that each store's operator has seen, in milliseconds.
+        clocks: operator time by the name of the step's store, in milliseconds. Where a
+            repartition topic is written, also the time of all inputs together: `SEEN_TIME`, and
+            `TASK_TIME`, which waits for what closes in several flushes.
         overlays: the stores of the task by name.
         failures: records that the batch has let go.
     """
@@ -79,7 +84,14 @@ class Task:
         self._in_slices = topology.interleaves(part)
         self._keeps_keys = all(map(_keeps_keys, part.nodes))
         self._open = {node: self._open_operator(node) for node in part.nodes}
-        self._closing = {node for node in part.stateful if hasattr(node.operator, "windows")}
+        self._closing = {node for node in part.stateful if getattr(node.operator, "timed", False)}
+        self._windows = {node for node in part.stateful if hasattr(node.operator, "windows")}
+        self._is_fed = any(node.source and node.source.internal for node in part.sources)
+        writes = any(node.sink and node.sink.internal for node in part.nodes)
+        self._feeds = writes and topology.needs_time(part)
+        self._reached = -1
+        self._unfinished = False
+        self._moves = True
         self._copies = {node for node in part.stateful if _needs_copies(topology, node)}
         self._sources = {
             topic: [node for node in part.sources if node.source and topic in node.source.topics]
@@ -124,18 +136,50 @@ class Task:
         source = self._sources[fetched.topic][0].source
         return source.event_times(fetched) if source else fetched.timestamps
 
-    def flush(self) -> None:
+    def reach(self, clock: int) -> bool:
+        """Let time go on where no record moves it; the next flush does what it has come for.
+
+        Args:
+            clock: event time in milliseconds since the epoch.
+
+        Returns:
+            whether something is due then.
+        """
+        if clock > self._reached:
+            self._reached = clock
+            self._unfinished = self._unfinished or any(
+                self._closer(node).is_due(clock - self._topology.delay_ms(node))
+                for node in self._closing
+            )
+        return self._unfinished
+
+    def is_due(self, now_ms: int) -> bool:
+        """Whether a flush would do something although no record has come.
+
+        Args:
+            now_ms: the wall clock.
+        """
+        if self._unfinished:
+            return True
+        wakes = [self._closer(node).wake_ms for node in self._closing]
+        return any(wake is not None and wake <= now_ms for wake in wakes)
+
+    def flush(self, now_ms: int = 0) -> None:
         """Hand on what changed in the stores; all that is to be produced is in `outputs`.
 
-        Dead letters are among it: one by one they would cost as much as the records that
-        did not fail.
+        What time has come for is among it, up to `CLOSED_AT_ONCE` results of each step: the
+        rest waits for the next flush, for which `is_due` asks. So are dead letters: one by
+        one they would cost as much as the records that did not fail.
+
+        Args:
+            now_ms: the wall clock.
 
         Raises:
             FlushFailed: if a step behind a store raises; the batch has to be aborted and run
                 again carefully, which names the record.
         """
         try:
-            self._flush_stores(close=True)
+            self._flush_in_time(now_ms)
         except NOT_DATA:
             raise
         except Exception as error:
@@ -143,24 +187,63 @@ class Task:
         self._accept()
         self._write_letters()
 
-    def _flush_stores(self, *, close: bool) -> None:
+    def _flush_stores(self) -> None:
         for node in self.part.stateful:
-            overlay = self._overlay(node)
-            self._at = node
-            changes = overlay.flush()
-            if changes.keys:
-                self._hand_on(node, changes)
-            if close and node in self._closing:
-                self._close(node, overlay)
+            self._flush_store(node)
 
-    def _close(self, node: Node, overlay: Overlay) -> None:
-        """Hand on what operator time has closed, and delete it."""
-        operator: OpenOperator = self._open[node]
-        store = overlay.definition
-        found = operator.close(self.clocks.get(store.name, -1))
-        if found is not None:
-            self._write_changelog(store, overlay.flush())
-            self._push(node, found, final=True)
+    def _flush_store(self, node: Node) -> None:
+        """Write a step's changes to its changelogs, and hand them on where it coalesces."""
+        self._at = node
+        coalesces = self._topology.coalesces(node)
+        for store in node.stores:
+            changes = self.overlays[store.name].flush()
+            if not changes.keys:
+                continue
+            self._write_changelog(store, changes)
+            if coalesces:
+                operator: OpenOperator = self._open[node]
+                chunk = operator.updates(changes)
+                chunk.partition = self.partition
+                self._push(node, chunk)
+
+    def _flush_in_time(self, now_ms: int) -> None:
+        """Hand on what has changed and what time has come for, parents first."""
+        reached, self._unfinished = self._reached, False
+        self._moves = not self._is_fed
+        for node in self.part.stateful:
+            self._flush_store(node)
+            if node not in self._closing:
+                continue
+            clock = self._move_clock(_clock_name(node), reached - self._topology.delay_ms(node))
+            self._at = node
+            found, done = self._closer(node).close(clock, now_ms, CLOSED_AT_ONCE)
+            if found is not None:
+                self._write_closed(node)
+                self._push(node, found, final=True)
+            if not done:
+                # What is behind this step must not be later than what it still hands on.
+                reached, self._unfinished = -1, True
+        if self._feeds:
+            self._move_clock(SEEN_TIME, reached)
+            if not self._unfinished:
+                self._move_clock(TASK_TIME, self.clocks.get(SEEN_TIME, -1))
+
+    def _move_clock(self, name: str, clock: int) -> int:
+        """Move a clock on, never back; return where it is."""
+        now = self.clocks.get(name, -1)
+        if clock > now:
+            self.clocks[name] = now = clock
+        return now
+
+    def _write_closed(self, node: Node) -> None:
+        for store in node.stores:
+            changes = self.overlays[store.name].flush()
+            if changes.keys:
+                self._write_changelog(store, changes)
+
+    def _closer(self, node: Node) -> Closing:
+        closer: Closing = self._open[node]
+        return closer
 
     def discard(self, clocks: Mapping[str, int]) -> None:
         """Forget everything since the last commit."""
@@ -168,6 +251,7 @@ class Task:
             overlay.discard()
         for node in self.part.stateful:
             self._open[node].discard()
+        self._unfinished = bool(self._closing)  # what was closed is closed again
         self.outputs, self._waiting = [], []
         self._count_drops()
         self._dropped, self._late = 0, Counter()
@@ -209,6 +293,9 @@ class Task:
                 alone = let_go if len(sources) == 1 else None
                 self._chunk = chunk = node.source.decode(fetched, alone)
                 chunk = node.source.in_event_time(chunk)
+                self._moves = not node.source.internal
+                if self._feeds and self._moves and len(chunk):
+                    self._move_clock(SEEN_TIME, max(chunk.timestamps))
                 left_out = len(self._left_out) - known
                 self._nulls += len(fetched.values) - len(chunk) - left_out
                 self._push(node, chunk)
@@ -220,7 +307,7 @@ class Task:
         if not len(chunk):
             return
         children = self._topology.children[node]
-        if node in self._closing:
+        if node in self._windows:
             children = tuple(of for of in children if (of.kind == FINAL) == final)
         if len(children) > 1:
             chunk = chunk.strictly()
@@ -231,22 +318,12 @@ class Task:
                 self._waiting += operator.encode(chunk, self._destinations)
                 continue
             given = _copied(chunk) if child in self._copies else chunk
-            if child.store:
-                clock = self._advance_clock(child.store.name, chunk)
-                result = operator.process(given, clock)
+            if child.stores:
+                result = operator.process(given, self._advance_clock(child, chunk))
             else:
                 result = operator.process(given)
             if result is not None:
                 self._push(child, result)
-
-    def _hand_on(self, node: Node, changes: Changes) -> None:
-        store = self._overlay(node).definition
-        self._write_changelog(store, changes)
-        if self._topology.coalesces(node):
-            operator: OpenOperator = self._open[node]
-            chunk = operator.updates(changes)
-            chunk.partition = self.partition
-            self._push(node, chunk)
 
     def _write_changelog(self, store: StoreDefinition, changes: Changes) -> None:
         changelog = store.changelog(self._topology.application)
@@ -307,7 +384,7 @@ class Task:
             try:
                 self._run(fetched.part(index, index + 1))
                 # Windows close with the batch: their results are not this record's.
-                self._flush_stores(close=False)
+                self._flush_stores()
             except NOT_DATA:
                 raise
             except Exception as error:  # noqa: BLE001 - a user's function raises what it likes
@@ -408,27 +485,25 @@ class Task:
             operator: OpenOperator = self._open[node]
             dropped += operator.dropped
             if operator.late:
-                late[self._overlay(node).definition.name] = operator.late
+                late[_clock_name(node)] = operator.late
             operator.dropped = operator.late = 0
         return dropped, late
 
-    def _advance_clock(self, name: str, chunk: Chunk) -> int:
-        """Move operator time on; return what it was before."""
-        newest, before = max(chunk.timestamps), self.clocks.get(name, -1)
-        if newest > before:
-            self.clocks[name] = newest
-        return before
+    def _advance_clock(self, node: Node, chunk: Chunk) -> OperatorTime:
+        """Move operator time on as far as a chunk does; return it as it was before."""
+        name = _clock_name(node)
+        time = OperatorTime(self.clocks.get(name, -1), self._moves)
+        self._move_clock(name, time.after(chunk.timestamps))
+        return time
 
     def _open_operator(self, node: Node) -> Any:
-        if node.store is None:
+        if not node.stores:
             return node.operator
         opened: OpenOperator = node.operator.open(
-            self._overlay(node), coalesce=self._topology.coalesces(node)
+            *[self.overlays[store.name] for store in node.stores],
+            coalesce=self._topology.coalesces(node),
         )
         return opened
-
-    def _overlay(self, node: Node) -> Overlay:
-        return self.overlays[node.store.name] if node.store else _missing(node)
 
 
 def _index(fetched: Fetched, offset: int) -> int | None:
@@ -467,8 +542,9 @@ def _copied(chunk: Chunk) -> Chunk:
     return chunk.with_values([copy.deepcopy(value) for value in chunk.values])
 
 
-def _missing(node: Node) -> Overlay:
-    raise KeyError(f"{node!r} has no store")
+def _clock_name(node: Node) -> str:
+    """The name of a step's operator time: that of its store."""
+    return node.stores[0].name
 
 
 def _first(error: Exception) -> Exception:

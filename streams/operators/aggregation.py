@@ -13,6 +13,7 @@ from itertools import compress
 from typing import Any, Protocol
 
 from penstock.operators.chunk import Chunk
+from penstock.operators.time import START, OperatorTime
 from penstock.serde.types import Serde
 from penstock.state.definition import StoreDefinition
 from penstock.state.overlay import Changes, Entry, Overlay
@@ -86,9 +87,9 @@ class Aggregation:
         self._coalesce = coalesce
         self.dropped = self.late = 0
 
-    def process(self, chunk: Chunk, clock: int = -1) -> Chunk | None:
+    def process(self, chunk: Chunk, time: OperatorTime = START) -> Chunk | None:
         """Fold a chunk; return its updates where they must not be coalesced."""
-        group = self.group(chunk, clock)
+        group = self.group(chunk, time)
         self.dropped += group.dropped
         if not group.keys:
             return None
@@ -97,17 +98,13 @@ class Aggregation:
             return None
         return self._every_update(group, chunk)
 
-    def group(self, chunk: Chunk, clock: int) -> Group:
+    def group(self, chunk: Chunk, time: OperatorTime) -> Group:
         """Return the records of a chunk under the keys of the store."""
         return Group(chunk, self._overlay.definition.key)
 
     def updates(self, changes: Changes) -> Chunk:
         """Return what a batch has changed in the store, as records."""
         return changed_records(changes, self._overlay.definition)
-
-    def close(self, clock: int) -> Chunk | None:
-        """Return what operator time has closed: nothing, without windows."""
-        return None
 
     def discard(self) -> None:
         """Forget the batch: there is nothing beside the store."""

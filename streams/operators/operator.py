@@ -8,6 +8,7 @@ and at flush hands on the changes of the store where the operator was opened to 
 from typing import ClassVar, Literal, Protocol, TypeAlias
 
 from penstock.operators.chunk import Chunk
+from penstock.operators.time import OperatorTime
 from penstock.state.definition import StoreDefinition
 from penstock.state.overlay import Changes, Overlay
 
@@ -25,15 +26,19 @@ class Operator(Protocol):
 
 
 class Stateful(Protocol):
-    """A step with a store, as declared."""
+    """A step with a store, as declared.
+
+    One with several has `stores` too, and `store` is their first. One that goes by event time
+    has `timed`, and what it opens is a `Closing` too.
+    """
 
     @property
     def store(self) -> StoreDefinition:
-        """The store that it owns."""
+        """The store that it owns; its operator time is kept under this name."""
         ...
 
-    def open(self, overlay: Overlay, *, coalesce: bool) -> "OpenOperator":
-        """Bind the step to the store of one task."""
+    def open(self, *overlays: Overlay, coalesce: bool) -> "OpenOperator":
+        """Bind the step to the stores of one task."""
         ...
 
 
@@ -48,12 +53,12 @@ class OpenOperator(Protocol):
     dropped: int
     late: int
 
-    def process(self, chunk: Chunk, clock: int) -> Chunk | None:
+    def process(self, chunk: Chunk, time: OperatorTime) -> Chunk | None:
         """Update the store; return each update where updates must not be coalesced.
 
         Args:
             chunk: the records.
-            clock: operator time before them, in milliseconds, -1 for none.
+            time: operator time around them.
         """
         ...
 
@@ -65,8 +70,33 @@ class OpenOperator(Protocol):
         """Forget what the batch has left beside the store: it was aborted."""
         ...
 
-    def close(self, clock: int) -> Chunk | None:
-        """Return what operator time has closed, and delete it from the store."""
+
+class Closing(Protocol):
+    """A step with a store that does something as time goes on, beside what `OpenOperator` says.
+
+    Attributes:
+        wake_ms: when the wall clock has something for it to do, None for never.
+    """
+
+    wake_ms: int | None
+
+    def is_due(self, clock: int) -> bool:
+        """Whether there is something to close at an operator time."""
+        ...
+
+    def close(self, clock: int, now_ms: int, limit: int) -> tuple[Chunk | None, bool]:
+        """Do what time has come for, and delete what is closed from the store.
+
+        The changes of the batch have been flushed before.
+
+        Args:
+            clock: operator time in milliseconds, -1 for none.
+            now_ms: the wall clock.
+            limit: how many results to return at most, about.
+
+        Returns:
+            what to hand on, and whether all is done.
+        """
         ...
 
 

@@ -18,11 +18,14 @@ from typing import Any, Protocol
 from penstock.operators.aggregation import Group
 from penstock.operators.chunk import Chunk
 from penstock.operators.operator import NOTHING
-from penstock.serde.sessions import KEY, Session, timer
+from penstock.operators.time import START, OperatorTime
+from penstock.serde.sessions import KEY, Session, timer, timer_time
 from penstock.serde.types import Serde, is_immutable
 from penstock.state.definition import StoreDefinition
 from penstock.state.overlay import Changes, Entry, Overlay
 from penstock.windows import SessionWindows, Windowed
+
+_NEVER = 2**62
 
 Sessions = tuple[Session, ...]
 Place = tuple[int, int]
@@ -60,6 +63,12 @@ class SessionAggregation:
     value: Serde[Any]
     store: StoreDefinition
     reads = NOTHING
+    timed = True
+
+    @property
+    def open_ms(self) -> int:
+        """How long after its last record a session takes others."""
+        return self.windows.gap_ms + self.grace_ms
 
     def open(self, overlay: Overlay, *, coalesce: bool) -> "OpenSessions":
         """Bind the aggregation to the store of one task."""
@@ -74,17 +83,20 @@ class OpenSessions:
         late: records that came too late for a session, until the task counts them.
     """
 
+    wake_ms = None
+
     def __init__(self, declared: SessionAggregation, overlay: Overlay, *, coalesce: bool) -> None:
         self._declared = declared
         self._overlay = overlay
         self._coalesce = coalesce
-        self._open_ms = declared.windows.gap_ms + declared.grace_ms
+        self._open_ms = declared.open_ms
         self._mutable = not is_immutable(declared.value)
         self._before: dict[bytes, set[Place]] = {}  # since the last flush, as are the next
         self._changed: dict[bytes, set[Place]] = {}
+        self._earliest: int | None = None  # time of the first timer; None: nobody has looked
         self.dropped = self.late = 0
 
-    def process(self, chunk: Chunk, clock: int = -1) -> Chunk | None:
+    def process(self, chunk: Chunk, time: OperatorTime = START) -> Chunk | None:
         """Fold a chunk; return its updates where they must not be coalesced."""
         group = Group(chunk, self._declared.key)
         self.dropped += group.dropped
@@ -98,8 +110,9 @@ class OpenSessions:
         }
         sessions, latest = dict(old), dict[bytes, int]()
         updates: list[Update] = []
-        for key, value, at in zip(group.keys, group.values, group.timestamps, strict=True):
-            clock = max(clock, at)
+        for key, value, at, clock in zip(
+            group.keys, group.values, group.timestamps, time.at_each(group.timestamps), strict=True
+        ):
             near = self._near(sessions[key], at, clock)
             merged = self._merged(near, value, at, clock)
             if merged is None:
@@ -146,8 +159,15 @@ class OpenSessions:
             changes[KEY + key] = (new[key], at)
             if not old[key] or _first_end(new[key]) < _first_end(old[key]):
                 # Else there is a timer that comes in time, or early.
-                changes[timer(_first_end(new[key]) + self._open_ms, key)] = ((), at)
+                changes[self._timer(new[key], key)] = ((), at)
         self._overlay.put(changes)
+
+    def _timer(self, sessions: Sessions, key: bytes) -> bytes:
+        """Return the timer that looks at a key's first session when it may be closed."""
+        at = _first_end(sessions) + self._open_ms
+        if self._earliest is not None:
+            self._earliest = min(self._earliest, at)
+        return timer(at, key)
 
     def updates(self, changes: Changes) -> Chunk:
         """Return what has changed since the last flush, by session."""
@@ -170,11 +190,24 @@ class OpenSessions:
     def _gone(self, key: bytes, places: set[Place], at: int) -> list[Update]:
         return [(Windowed(key, *place), None, at) for place in sorted(places)]
 
-    def close(self, clock: int) -> Chunk | None:
+    def is_due(self, clock: int) -> bool:
+        """Whether a key is to be looked at, at an operator time."""
+        if self._earliest is None:
+            first = self._overlay.scan(timer(0, b""), KEY, 1)
+            self._earliest = timer_time(first[0][0]) if first else _NEVER
+        return self._earliest < clock
+
+    def close(self, clock: int, now_ms: int, limit: int) -> tuple[Chunk | None, bool]:
         """Return the results of the sessions that operator time has closed, and delete them."""
-        due = self._overlay.scan(timer(0, b""), timer(max(clock, 0), b""))
+        if not self.is_due(clock):
+            return None, True
+        self._earliest = None
+        due = self._overlay.scan(timer(0, b""), timer(clock, b""), limit)
         if not due:
-            return None
+            return None, True
+        done = len(due) < limit
+        # In slices too, one that ends later is not returned before one that ends earlier.
+        bound = clock - 1 if done else timer_time(due[-1][0])
         keys = list(dict.fromkeys(of[9:] for of, _ in due))
         changes: dict[bytes, Entry] = {of: (None, at) for of, (_, at) in due}
         finals: list[Update] = []
@@ -182,20 +215,21 @@ class OpenSessions:
             if entry is None or not entry[0]:
                 continue
             sessions, at = entry
-            closed = [of for of in sessions if of.end + self._open_ms < clock]
-            left = tuple([of for of in sessions if of.end + self._open_ms >= clock])
+            closed = [of for of in sessions if of.end + self._open_ms <= bound]
+            left = tuple([of for of in sessions if of.end + self._open_ms > bound])
             finals += [(Windowed(key, of.start, of.end), of.value, of.end) for of in closed]
             if closed:
                 changes[KEY + key] = (left or None, at)
             if left:
-                changes[timer(_first_end(left) + self._open_ms, key)] = ((), at)
+                changes[self._timer(left, key)] = ((), at)
         self._overlay.put(changes)
         finals.sort(key=lambda row: (row[0].end, row[0].start, row[0].key))
-        return self._chunk(finals)
+        return self._chunk(finals), done
 
     def discard(self) -> None:
         """Forget what the batch has changed: it was aborted."""
         self._before, self._changed = {}, {}
+        self._earliest = None
 
     def copy(self, value: Any) -> Any:
         """Return a value that shares nothing with this one."""

@@ -10,7 +10,7 @@ from itertools import repeat
 from typing import Any, NamedTuple, Protocol
 
 from penstock.operators.chunk import Chunk, Headers
-from penstock.operators.each import EachFailed, each
+from penstock.operators.each import EachFailed, each, encode_each
 from penstock.operators.operator import Column
 from penstock.serde.types import DataType
 
@@ -84,8 +84,15 @@ class Sink:
         values = chunk.encoded_values(self.value.serde)  # type: ignore[arg-type]
         headers = chunk.headers if chunk.headers is not None and any(chunk.headers) else None
         check_size(topic, keys, values, headers, destinations.max_message_bytes(topic))
-        partitions = destinations.partitions(topic, keys)
+        partitions = destinations.partitions(topic, self._hashed(chunk, keys))
         return Outgoing(topic, keys, values, partitions, chunk.timestamps, headers)
+
+    def _hashed(self, chunk: Chunk, keys: Sequence[bytes | None]) -> Sequence[bytes | None]:
+        """Return what decides over partitions: of a windowed key, the key without its window."""
+        inner = getattr(self.key.serde, "inner", None)
+        if inner is None:
+            return keys
+        return encode_each(inner, [None if key is None else key.key for key in chunk.keys])
 
 
 # What a batch takes beside its only record (61 bytes), and the record beside its bytes, as the

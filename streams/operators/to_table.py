@@ -6,6 +6,7 @@ from typing import Any
 from penstock.operators.aggregation import changed_records
 from penstock.operators.chunk import Chunk
 from penstock.operators.operator import NOTHING
+from penstock.operators.time import START, OperatorTime
 from penstock.serde.columns import decode_column
 from penstock.state.definition import StoreDefinition
 from penstock.state.overlay import Changes, Entry, Overlay
@@ -52,11 +53,7 @@ class OpenToTable:
     def discard(self) -> None:
         """Forget the batch: there is nothing beside the store."""
 
-    def close(self, clock: int) -> Chunk | None:
-        """Return what operator time has closed: nothing, without windows."""
-        return None
-
-    def process(self, chunk: Chunk, clock: int = -1) -> Chunk | None:
+    def process(self, chunk: Chunk, time: OperatorTime = START) -> Chunk | None:
         """Upsert a chunk; return its changes where they must not be coalesced."""
         overlay = self._overlay
         keys: Any = chunk.encoded_keys(overlay.definition.key)

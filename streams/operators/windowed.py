@@ -9,19 +9,21 @@ Rule 2: a window is closed from then on. Closing it reads its results and delete
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate
 from struct import Struct
 from typing import Any
 
 from penstock.operators.aggregation import Aggregation, Fold, Group
 from penstock.operators.chunk import Chunk
 from penstock.operators.operator import NOTHING
+from penstock.operators.time import OperatorTime
 from penstock.serde.types import Serde
 from penstock.state.definition import StoreDefinition
 from penstock.state.overlay import Overlay
 from penstock.windows import TimeWindows
 
 _START = Struct(">q")
+_NEVER = 2**62
+_END = b"\xff"  # behind every start
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,12 @@ class WindowedAggregation:
     key: Serde[Any]
     store: StoreDefinition
     reads = NOTHING
+    timed = True
+
+    @property
+    def open_ms(self) -> int:
+        """How long after its start a window takes records."""
+        return self.windows.size_ms + self.grace_ms
 
     def open(self, overlay: Overlay, *, coalesce: bool) -> "OpenWindows":
         """Bind the aggregation to the store of one task."""
@@ -54,12 +62,15 @@ class OpenWindows(Aggregation):
         late: windows that records have missed, until the task counts them.
     """
 
+    wake_ms = None
+
     def __init__(self, declared: WindowedAggregation, overlay: Overlay, *, coalesce: bool) -> None:
         super().__init__(declared.fold, overlay, coalesce=coalesce)
         self._declared = declared
         self._closed_to = b""
+        self._earliest: int | None = None  # start of the first window; None: nobody has looked
 
-    def group(self, chunk: Chunk, clock: int) -> Group:
+    def group(self, chunk: Chunk, time: OperatorTime) -> Group:
         """Return the records of a chunk under their windowed keys, without what is late."""
         group = Group(chunk, self._declared.key)
         if not group.keys:
@@ -76,45 +87,52 @@ class OpenWindows(Aggregation):
                 starts += found
             group = group.repeated(counts)
         # An end that is later than all of these is in time; else each is looked at.
-        open_for = size + self._declared.grace_ms
-        if min(starts) + open_for <= max(clock, max(times)):
-            now = accumulate(times, max, initial=clock)
-            next(now)
-            reached = list(now)
+        open_for = self._declared.open_ms
+        if min(starts) + open_for <= time.after(times):
+            reached = time.at_each(times)
             if size != advance:
                 reached = [at for at, n in zip(reached, counts, strict=True) for _ in range(n)]
             kept = [start + open_for > at for start, at in zip(starts, reached, strict=True)]
             self.late += kept.count(False)
             group = group.kept(kept)
             starts = [start for start, keep in zip(starts, kept, strict=True) if keep]
+        if self._earliest is not None:
+            self._earliest = min([self._earliest, *starts])
         packed = {start: _START.pack(start) for start in set(starts)}
         group.keys = [packed[start] + key for start, key in zip(starts, group.keys, strict=True)]
         return group
 
     def discard(self) -> None:
         """Forget what was closed: its batch was aborted."""
-        self._closed_to = b""
+        self._closed_to, self._earliest = b"", None
 
-    def close(self, clock: int) -> Chunk | None:
-        """Return the results of the windows that operator time has closed, and delete them.
+    def is_due(self, clock: int) -> bool:
+        """Whether a window is to be closed at an operator time."""
+        if self._earliest is None:
+            first = self._overlay.scan(self._closed_to, _END, 1)
+            self._earliest = _START.unpack_from(first[0][0])[0] if first else _NEVER
+        return self._earliest <= self._last_start(clock)
 
-        The changes of the batch have been flushed before.
-
-        Args:
-            clock: operator time in milliseconds.
-        """
-        bound = clock - self._declared.grace_ms - self._declared.windows.size_ms
-        stop = _START.pack(bound + 1) if bound >= 0 else b""
-        if stop <= self._closed_to:
-            return None
-        found = self._overlay.scan(self._closed_to, stop)
-        self._closed_to = stop
+    def close(self, clock: int, now_ms: int, limit: int) -> tuple[Chunk | None, bool]:
+        """Return the results of the windows that operator time has closed, and delete them."""
+        if not self.is_due(clock):
+            return None, True
+        stop = _START.pack(self._last_start(clock) + 1)
+        found = self._overlay.scan(self._closed_to, stop, limit)
+        done = len(found) < limit
+        self._closed_to = stop if done else found[-1][0] + b"\0"
+        self._earliest = None
         if not found:
-            return None
+            return None, True
         self._overlay.put({key: (None, timestamp) for key, (_, timestamp) in found})
-        return Chunk(
+        results = Chunk(
             [value for _, (value, _) in found],
             [timestamp for _, (_, timestamp) in found],
             raw_keys=[key for key, _ in found],
             key_serde=self._declared.store.key,
         )
+        return results, done
+
+    def _last_start(self, clock: int) -> int:
+        """Where the last window begins that is closed at an operator time, if there is one."""
+        return clock - self._declared.open_ms

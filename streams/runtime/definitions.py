@@ -30,9 +30,7 @@ class Definitions:
     def __init__(self, topology: Topology, admin: Admin) -> None:
         self._application = topology.application
         self._admin = admin
-        self._declared = {
-            short_hash(node.store.name) for node in topology if node.store is not None
-        }
+        self._declared = {short_hash(store.name) for node in topology for store in node.stores}
         self._told: set[int] = set()
 
     def check(self, stores: tuple[StoreDefinition, ...], found: Metadata, where: str) -> bool:

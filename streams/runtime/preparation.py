@@ -129,8 +129,7 @@ def _uses_of(node: Node, application: str) -> list[tuple[str | None, Any, Any, b
     if node.sink:
         topic = node.sink.topic if isinstance(node.sink.topic, str) else None
         return [(topic, node.sink.key.serde, node.sink.value.serde, True)]
-    store = node.store
-    return [(store.changelog(application), store.key, store.value, True)] if store else []
+    return [(of.changelog(application), of.key, of.value, True) for of in node.stores]
 
 
 def check_version(settings: Mapping[str, str]) -> None:

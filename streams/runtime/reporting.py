@@ -1,7 +1,7 @@
 """Reporting: from what the worker did in a batch to its Progress."""
 
 import uuid
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 
 from penstock.engine.batch import Batch
@@ -125,6 +125,7 @@ def _event_time(tasks: Sequence[OwnedTask]) -> dict[str, str]:
 
 def _stores(tasks: Sequence[OwnedTask]) -> tuple[StateOperatorProgress, ...]:
     names = dict.fromkeys(name for owned in tasks for name in owned.stores)
+    late = sum((owned.task.take_late() for owned in tasks if owned.task), Counter[str]())
     return tuple(
         StateOperatorProgress(
             operator_name=name,
@@ -133,6 +134,7 @@ def _stores(tasks: Sequence[OwnedTask]) -> tuple[StateOperatorProgress, ...]:
                 for owned in tasks
                 if owned.task and name in owned.stores
             ),
+            num_rows_dropped_by_watermark=late[name],
             num_state_store_instances=sum(name in owned.stores for owned in tasks),
         )
         for name in names

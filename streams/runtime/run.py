@@ -33,6 +33,7 @@ from penstock.runtime.restorer import Restorer
 from penstock.runtime.settings import KafkaSettings
 from penstock.runtime.tasks import TaskStarter
 from penstock.runtime.transport import warn_of_weak_transport
+from penstock.runtime.upstream import Upstream
 from penstock.runtime.watch import TopicWatch
 from penstock.runtime.watchdog import Watchdog
 from penstock.runtime.worker import Worker
@@ -216,16 +217,20 @@ class Running:
         """Return what stands beside the committed offsets of inputs: the memory of tasks."""
         if not inputs:
             return {}
-        reader = InputConsumer(
+        reader = self._reader()
+        try:
+            return reader.remembered(inputs, self._settings.kafka.request_timeout_ms / 1000)
+        finally:
+            reader.close()
+
+    def _reader(self) -> InputConsumer:
+        """Return what reads committed offsets, and joins nothing."""
+        return InputConsumer(
             self._configs.memory(),
             topics=frozenset(),
             with_headers=frozenset(),
             clients=self._clients,
         )
-        try:
-            return reader.remembered(inputs, self._settings.kafka.request_timeout_ms / 1000)
-        finally:
-            reader.close()
 
     def _make_worker(
         self,
@@ -276,6 +281,14 @@ class Running:
             reporter=self._reporter,
             watch=TopicWatch(admin, prepared, settings.kafka.topic_check_ms, clients.now() * 1000),
             orphans=self._orphan_watch(prepared, admin, consumer),
+            upstream=Upstream(
+                prepared.topology,
+                prepared.leads,
+                admin,
+                self._reader,
+                settings.commit.max_idle_ms / 1000,
+                clients.now,
+            ),
             run=self.run_id.int >> 64,
             now_ms=clients.now_ms,
             now=clients.now,

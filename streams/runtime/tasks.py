@@ -22,7 +22,7 @@ from penstock.engine.assignment import Lead
 from penstock.engine.metadata import Metadata, short_hash
 from penstock.engine.order import InputOrder
 from penstock.engine.restore import Restore
-from penstock.engine.task import Task
+from penstock.engine.task import SEEN_TIME, TASK_TIME, Task
 from penstock.errors import BrokerError, StateError
 from penstock.operators.source import Start
 from penstock.runtime.consumer import InputConsumer
@@ -108,7 +108,7 @@ class OwnedTask:
         """The clocks of the last commit."""
         if self.metadata is None:
             return {}
-        return {name: self.metadata.clock(name) for name in self.stores}
+        return {name: self.metadata.clock(name) for name in (*self.stores, TASK_TIME, SEEN_TIME)}
 
     def __str__(self) -> str:
         return f"{self.lead.topic}/{self.partition}"

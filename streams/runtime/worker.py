@@ -34,6 +34,7 @@ from penstock.runtime.reporting import Reporter
 from penstock.runtime.restorer import Restorer
 from penstock.runtime.settings import Settings
 from penstock.runtime.tasks import OwnedTask, Phase, TaskStarter, offsets_to_commit
+from penstock.runtime.upstream import Upstream
 from penstock.runtime.watch import TopicWatch
 from penstock.state.store import Position
 
@@ -72,6 +73,7 @@ class Worker:
         reporter: Reporter,
         watch: TopicWatch,
         orphans: OrphanWatch,
+        upstream: Upstream,
         run: int,
         now_ms: Callable[[], int],
         alive: Callable[[], None],
@@ -106,6 +108,7 @@ class Worker:
         self._batch = self._new_batch()
         self._watch = watch
         self._orphans = orphans
+        self._upstream = upstream
         self._grown: dict[str, int] = {}
         self._narrowing = Narrowing()
         self._failure_log = FailureLog(prepared.topology)
@@ -322,7 +325,7 @@ class Worker:
             if owned.task is None:
                 continue
             try:
-                owned.task.flush()
+                owned.task.flush(self._now_ms())
             except FlushFailed as error:
                 return self._flush_failed(error)
             self._produce(owned)
@@ -505,13 +508,20 @@ class Worker:
             self._restore_next = now + (now - began)
 
     def _settle(self) -> None:
-        """Commit the offsets of tasks that have none, or whose last commit is long ago."""
+        """Commit for tasks whom time has given something to do, or whose offsets need it.
+
+        Some inputs have no committed offset yet; others were committed long ago.
+        """
         now_ms = self._now_ms()
         due = [
             owned
             for owned in self._tasks.values()
             if owned.phase is Phase.RUNNING
-            and (not owned.settled or now_ms - owned.committed_ms > self._prepared.recommit_ms)
+            and (
+                not owned.settled
+                or now_ms - owned.committed_ms > self._prepared.recommit_ms
+                or (owned.task is not None and owned.task.is_due(now_ms))
+            )
         ]
         if due:
             self._open_batch()
@@ -526,6 +536,7 @@ class Worker:
         now = self._now()
         self._idle.look(len(self._tasks), now)
         self._orphans.check(now * 1000)
+        self._upstream.look(self._tasks.values())
         if now - self._flushed >= self._settings.state.flush_interval_ms / 1000:
             self._flushed = now
             for owned in self._tasks.values():
@@ -609,5 +620,6 @@ class Worker:
             self._starter.close(owned)
         self._tasks = {}
         self._restorer.close()
+        self._upstream.close()
         self._consumer.close()
         self._producer.close()

@@ -19,7 +19,7 @@ from typing_extensions import TypeVar
 
 from penstock.app import App
 from penstock.durations import Duration, milliseconds
-from penstock.engine.task import FlushFailed, Task
+from penstock.engine.task import TASK_TIME, FlushFailed, Task
 from penstock.errors import TopologyError
 from penstock.operators.sink import Outgoing
 from penstock.operators.source import Fetched
@@ -138,7 +138,7 @@ class TestDriver:
         self._logs: dict[str, list[Row]] = defaultdict(list)
         self._positions: dict[str, int] = defaultdict(int)
         self._tasks: list[Task] = []
-        self._clocks: dict[str, int] = {}
+        self._clocks: dict[int, dict[str, int]] = defaultdict(dict)  # by sub-topology
         self._schemas: dict[int, Any] = {}
         self._start()
         self._batching = False
@@ -221,6 +221,7 @@ class TestDriver:
             by: how far.
         """
         self.now += milliseconds(by)
+        self._run()
 
     def crash(self) -> None:
         """Lose everything that is not in a topic, and restore it from there."""
@@ -247,8 +248,8 @@ class TestDriver:
             for columns in (node.source, node.sink):
                 if columns:
                     self._without_registry(columns.key.serde, columns.value.serde)
-            if node.store:
-                self._without_registry(node.store.key, node.store.value)
+            for store in node.stores:
+                self._without_registry(store.key, store.value)
         self._tasks = [self._open(part) for part in self._topology.sub_topologies]
 
     def _without_registry(self, *serdes: Any) -> None:
@@ -269,8 +270,7 @@ class TestDriver:
             store.write(items.items(), Position(len(rows), "driver", self.now))
             overlays[definition.name] = Overlay(definition, store)
         task = Task(self._topology, part, 0, overlays, self)
-        names = self._clocks.keys() & overlays.keys()
-        task.clocks = {name: self._clocks[name] for name in names}
+        task.clocks = dict(self._clocks[part.number])
         return task
 
     def _send(self, topic: str, row: Row) -> None:
@@ -286,6 +286,22 @@ class TestDriver:
         moved = True
         while moved:
             moved = any([self._run_task(task) for task in self._tasks])
+            moved = moved or any([self._let_time_go_on(task) for task in self._tasks])
+
+    def _let_time_go_on(self, task: Task) -> bool:
+        """Do what time has come for where no record is; return whether there was anything."""
+        fed_by = self._topology.feeders(task.part)
+        if fed_by:
+            task.reach(
+                min(
+                    self._clocks[part.number].get(TASK_TIME, -1) - delay_ms
+                    for part, delay_ms in fed_by
+                )
+            )
+        if not task.is_due(self.now):
+            return False
+        self._run_task(task)
+        return True
 
     def _run_task(self, task: Task) -> bool:
         clocks = dict(task.clocks)
@@ -308,12 +324,12 @@ class TestDriver:
         try:
             for fetched in found:
                 task.process(fetched)
-            task.flush()
+            task.flush(self.now)
         except FlushFailed:  # what is run again carefully names the record
             task.discard(clocks)
             for fetched in found:
                 task.process(fetched, careful=True)
-            task.flush()
+            task.flush(self.now)
 
     def _new(self, topic: str) -> list[Fetched]:
         start, rows = self._positions[topic], self._logs[topic]
@@ -327,7 +343,7 @@ class TestDriver:
     def _commit(self, task: Task) -> None:
         outputs: list[Outgoing] = task.outputs
         task.outputs = []
-        self._clocks.update(task.clocks)
+        self._clocks[task.part.number] = dict(task.clocks)
         for out in outputs:
             headers = out.headers or [None] * len(out.keys)
             self._logs[out.topic] += list(

@@ -49,11 +49,10 @@ def _policy(found: OnError) -> str:
 def _stores(topology: Topology, part: SubTopology) -> list[str]:
     lines: list[str] = []
     for node in part.stateful:
-        if node.store is None:
-            continue
         emits = "one change per key and commit" if topology.coalesces(node) else "every update"
-        changelog = node.store.changelog(topology.application)
-        lines.append(f"    store {node.store.name}: {node.store.describe()}; changelog {changelog}")
+        for store in node.stores:
+            changelog = store.changelog(topology.application)
+            lines.append(f"    store {store.name}: {store.describe()}; changelog {changelog}")
         lines.append(f"      {topology.labels[node]} emits {emits}")
     return lines
 

@@ -39,12 +39,12 @@ class SubTopology:
     @cached_property
     def stateful(self) -> tuple[Node, ...]:
         """The steps that own a store."""
-        return tuple(node for node in self.nodes if node.store)
+        return tuple(node for node in self.nodes if node.stores)
 
     @cached_property
     def stores(self) -> tuple[StoreDefinition, ...]:
         """The stores, in the order of their steps."""
-        return tuple(node.store for node in self.stateful if node.store)
+        return tuple(store for node in self.stateful for store in node.stores)
 
     @cached_property
     def topics(self) -> tuple[str, ...]:
@@ -127,13 +127,53 @@ class Topology:
         """
         return node.emit == "commit" and all(map(_one_to_one, self._below(node)))
 
+    def needs_time(self, part: SubTopology) -> bool:
+        """Whether a step of a part, or behind the topics that it writes, goes by event time."""
+        if any(getattr(node.operator, "timed", False) for node in part.stateful):
+            return True
+        topics = {str(node.sink.topic) for node in part.nodes if node.sink and node.sink.internal}
+        return any(
+            self.needs_time(other)
+            for other in self.sub_topologies
+            if topics.intersection(other.topics)
+        )
+
+    def feeders(self, part: SubTopology) -> list[tuple[SubTopology, int]]:
+        """What writes the repartition topics that a part reads, with how late that is by design.
+
+        Returns:
+            part and milliseconds for each topic; none where a part reads no repartition topic.
+        """
+        found: list[tuple[SubTopology, int]] = []
+        for topic in part.topics:
+            sink = self.repartitions.get(topic)
+            if sink is not None:
+                writer = next(of for of in self.sub_topologies if sink in of.nodes)
+                found.append((writer, self.delay_ms(sink)))
+        return found
+
+    def delay_ms(self, node: Node) -> int:
+        """How far behind the time of its inputs a step's records may be by design.
+
+        The result of a window comes when the window has closed, and is as old as its records.
+        """
+        return self._delays[node]
+
+    @cached_property
+    def _delays(self) -> dict[Node, int]:
+        found: dict[Node, int] = {}
+        for node in self.nodes:
+            own = node.parents[0].operator.open_ms if node.kind == FINAL else 0
+            found[node] = own + max((found[parent] for parent in node.parents), default=0)
+        return found
+
     def shares_values(self, node: Node) -> bool:
         """Whether steps that run after a step see the very objects that it was given."""
         for parent in node.parents:
             children = self.children[parent]
             if children.index(node) < len(children) - 1:
                 return True
-            if parent.store is None and self.shares_values(parent):
+            if not parent.stores and self.shares_values(parent):
                 return True
         return False
 
@@ -177,7 +217,7 @@ class Topology:
             if child.sink and child.sink.internal:
                 found = any(self.reads(reader, column) for reader in self._fed(child))
             else:
-                behind = child.store is None and self.reads(child, column)
+                behind = not child.stores and self.reads(child, column)
                 found = behind or column in child.operator.reads
             if found:
                 return True
@@ -212,27 +252,27 @@ def make_topology(application: str, nodes: Sequence[Node], on_error: OnError = "
 def _check_store_names(nodes: Iterable[Node]) -> None:
     owners: dict[str, Node] = {}
     for node in nodes:
-        if node.store is None:
-            continue
-        other = owners.setdefault(same_place(node.store.name), node)
-        if other is not node:
-            raise TopologyError(
-                f"Two steps own a store named {node.store.name!r}: {other!r} and {node!r}. Names"
-                f" are the identity of state: give each its own name=. {_NEITHER}",
-                store=node.store.name,
-            )
+        for name in [store.name for store in node.stores]:
+            other = owners.setdefault(same_place(name), node)
+            if other is not node:
+                raise TopologyError(
+                    f"Two steps own a store named {name!r}: {other!r} and {node!r}. Names are the"
+                    f" identity of state: give each its own name=. {_NEITHER}",
+                    store=name,
+                )
 
 
 def _check_changelogs(application: str, nodes: Iterable[Node]) -> None:
     for node in nodes:
-        changelog = node.store.changelog(application) if node.store else ""
-        if len(changelog) > MAX_TOPIC:
-            raise TopologyError(
-                f"The changelog topic {changelog} would have {len(changelog)} characters; Kafka"
-                f" takes {MAX_TOPIC}. Shorten the application id or the name of the store.",
-                operator=node.kind,
-                store=node.store.name if node.store else None,
-            )
+        for store in node.stores:
+            changelog = store.changelog(application)
+            if len(changelog) > MAX_TOPIC:
+                raise TopologyError(
+                    f"The changelog topic {changelog} would have {len(changelog)} characters; Kafka"
+                    f" takes {MAX_TOPIC}. Shorten the application id or the name of the store.",
+                    operator=node.kind,
+                    store=store.name,
+                )
 
 
 def _check_repartitions(application: str, nodes: Iterable[Node]) -> None:

@@ -61,8 +61,17 @@ class Node:
 
     @property
     def store(self) -> StoreDefinition | None:
-        """The store that the step owns, if it is stateful."""
-        return getattr(self.operator, "store", None)
+        """The store that the step owns, if it is stateful; the first of several."""
+        return self.stores[0] if self.stores else None
+
+    @property
+    def stores(self) -> tuple[StoreDefinition, ...]:
+        """All stores that the step owns."""
+        several: tuple[StoreDefinition, ...] | None = getattr(self.operator, "stores", None)
+        if several is not None:
+            return several
+        store: StoreDefinition | None = getattr(self.operator, "store", None)
+        return (store,) if store else ()
 
     @property
     def source(self) -> Source | None:

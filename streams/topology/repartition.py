@@ -32,7 +32,7 @@ def boundaries(node: Node) -> Iterator[Node]:
 
 def with_repartition_topics(application: str, nodes: Sequence[Node]) -> tuple[Node, ...]:
     """Return the steps with a sink and a source between those that have to be apart."""
-    cuts = {cut for node in nodes if node.store for cut in boundaries(node)}
+    cuts = {cut for node in nodes if node.stores for cut in boundaries(node)}
     cuts |= {node for node in nodes if node.reshuffle and node.reshuffle.always}
     if not cuts:
         return tuple(nodes)

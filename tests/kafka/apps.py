@@ -319,7 +319,24 @@ def untyped(app: ps.App, inputs: Inputs, out: list[str], args: argparse.Namespac
     app.stream(inputs, key=str, value=str).map(lambda text: text.upper()).to(out[0])
 
 
+def windows(app: ps.App, inputs: Inputs, out: list[str], args: argparse.Namespace) -> None:
+    words = app.stream(inputs, key=str, value=str, start=args.start).group_by_key()
+    counts = words.window(ps.tumbling("1s"), grace="100ms").count(name="counts")
+    counts.to(out[0], output_mode="append")
+    counts.to(out[1])
+
+
+def windows_regrouped(
+    app: ps.App, inputs: Inputs, out: list[str], args: argparse.Namespace
+) -> None:
+    words = app.stream(inputs, key=str, value=str, start=args.start)
+    counts = words.group_by(ending, key=str, name="by-ending").window(ps.tumbling("1s"))
+    counts.count(name="counts").to(out[0], output_mode="append")
+
+
 APPS: dict[str, Build] = {
+    "windows": windows,
+    "windows-regrouped": windows_regrouped,
     "map": map_,
     "count": count,
     "count-in-json": count_in_json,
