@@ -125,7 +125,7 @@ class Overlay:
         rows: dict[bytes, bytes | None] = dict(islice(self.store.scan(start, stop), most))
         rows.update(newer)
         keys = sorted(key for key, data in rows.items() if data is not None)[:limit]
-        found = [rows[key] for key in keys]
+        found = [data for data in map(rows.get, keys) if data is not None]
         values = decode_column(self.definition.value, list(map(value_of, found)))
         times = map(timestamp_of, found)
         return list(zip(keys, zip(values, times, strict=True), strict=True))

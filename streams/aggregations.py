@@ -7,9 +7,9 @@ from typing import Any, get_origin, is_typeddict
 
 import msgspec
 
-from penstock.aggregators import Agg, Column
+from penstock.aggregators import Agg
 from penstock.errors import TopologyError
-from penstock.operators.agg import Fold, Results, StatesSerde
+from penstock.operators.agg import Column, Fold, Results, StatesSerde
 from penstock.operators.aggregate import Aggregate
 from penstock.operators.count import Count
 from penstock.operators.fields import fields_of, type_name
@@ -168,4 +168,6 @@ def _known(type: Any) -> DataType:
 
 
 def _wrong(name: str, what: str) -> TopologyError:
-    return TopologyError(f"agg {name!r} {what}", operator="agg", store=name)
+    return TopologyError(
+        f"The columns of agg {name!r} are wrong: it {what}", operator="agg", store=name
+    )

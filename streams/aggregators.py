@@ -9,17 +9,17 @@ state is bounded, their results are estimates, and two runs over the same record
 within the error that is said.
 """
 
-import importlib
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
+from types import GenericAlias
 from typing import Any, Generic, Protocol, overload
 
 import msgspec
 from typing_extensions import TypeVar
 
 from penstock.errors import TopologyError
+from penstock.operators.agg import Column
 from penstock.operators.fields import Selector, compile_selector
 from penstock.serde.types import DataType, where
 
@@ -45,41 +45,30 @@ class Aggregator(Protocol[V_in, A, R_co]):
         ...
 
     def add(self, state: A, value: V_in, /) -> A:
-        """Return the state with one more value; it may be changed in place."""
+        """Return the state with one more value.
+
+        Args:
+            state: the state so far; it may be changed in place.
+            value: what is added.
+        """
         ...
 
     def merge(self, a: A, b: A, /) -> A:
-        """Return the state of both."""
+        """Return the state of both.
+
+        Args:
+            a: the state of earlier records; it may be changed in place.
+            b: that of later ones.
+        """
         ...
 
     def result(self, state: A, /) -> R_co:
-        """Return what comes out."""
+        """Return what comes out.
+
+        Args:
+            state: a state, which stays as it is.
+        """
         ...
-
-
-@dataclass(frozen=True)
-class Column:
-    """An aggregator at work: bound to the values of a stream.
-
-    Attributes:
-        format: what its states are, part of the store's definition.
-        type: the Python type of its result, None where it is not known.
-        init: makes an empty state.
-        add: a function of state, value and timestamp (ms); returns the state.
-        merge: a function of two states, the second one the later one.
-        result: from a state to what comes out.
-        dump: from a state to what msgpack can hold.
-        load: back.
-    """
-
-    format: str
-    type: Any
-    init: Callable[[], Any]
-    add: Callable[[Any, Any, int], Any]
-    merge: Callable[[Any, Any], Any]
-    result: Callable[[Any], Any] = lambda state: state
-    dump: Callable[[Any], Any] = lambda state: state
-    load: Callable[[Any], Any] = lambda state: state
 
 
 class Agg(Generic[V_co, R_co]):
@@ -100,9 +89,10 @@ class Agg(Generic[V_co, R_co]):
 def count() -> Agg[Any, int]:
     """Count the records.
 
-    >>> column = count().bind(DataType(int))
-    >>> column.add(column.add(column.init(), 7, 0), 8, 1)
-    2
+    >>> import penstock as ps
+    >>> orders = ps.App("shop").stream("orders", key=str, value=float).group_by_key()
+    >>> orders.agg(n=ps.count(), largest=ps.max(lambda order: order), name="orders").name
+    'orders'
     """
     return Agg(lambda _: Column("count", int, int, lambda n, _value, _at: n + 1, _plus))
 
@@ -255,7 +245,7 @@ def collect(of: Any, *, limit: int) -> Agg[Any, list[Any]]:
             return state
 
         return Column(
-            f"collect {_named(found.type)}", list[found.type or Any], list, _each(get, add),
+            f"collect {_named(found.type)}", _list_of(found.type or Any), list, _each(get, add),
             lambda a, b: (a + b)[:limit],
         )  # fmt: skip
 
@@ -374,7 +364,8 @@ def top_k(of: Any, k: int) -> Agg[Any, list[Any]]:
             return [[msgspec.json.decode(text), estimate] for text, estimate, *_ in ranked]
 
         return Column(
-            f"frequent-{room}", list[tuple[found.type or Any, int]], partial(frequent, room),
+            f"frequent-{room}", _list_of(GenericAlias(tuple, (found.type or Any, int))),
+            partial(frequent, room),
             _each(get, add), merge, result,
             lambda sketch: sketch.serialize(), frequent.deserialize,
         )  # fmt: skip
@@ -483,6 +474,10 @@ def _numbers(kind: str, of: Selector, values: DataType) -> tuple[Callable[[Any],
     return get, found.type
 
 
+def _list_of(type: Any) -> GenericAlias:
+    return GenericAlias(list, (type,))
+
+
 def _named(type: Any) -> str:
     return "any" if type is None else str(getattr(type, "__name__", type))
 
@@ -498,8 +493,9 @@ def _at_least_one(kind: str, name: str, number: int) -> None:
 
 def _sketches() -> Any:
     try:
-        return importlib.import_module("datasketches")
+        import datasketches  # type: ignore[import-untyped] # pyright: ignore
     except ImportError:
         raise TopologyError(
             "Sketches need Apache DataSketches: pip install 'penstock[sketches]'."
         ) from None
+    return datasketches

@@ -131,7 +131,7 @@ class Grouped(Generic[K_co, V_co]):
         Raises:
             TopologyError: if grace is negative.
         """
-        return WindowedGrouped(self, window, milliseconds(grace))
+        return WindowedGrouped(self._declaration, self._node, window, milliseconds(grace))
 
     def _table(self, declared: Declared, name: str, emit: Emit) -> Table[K_co, Any]:
         key = _checked(declared, self._node, name, emit)
@@ -146,21 +146,43 @@ class WindowedGrouped(Generic[K_co, V_co]):
     """Records gathered by key and window."""
 
     def __init__(
-        self, grouped: Grouped[K_co, V_co], windows: TimeWindows | SessionWindows, grace_ms: int
+        self,
+        declaration: Declaration,
+        node: Node,
+        windows: TimeWindows | SessionWindows,
+        grace_ms: int,
     ) -> None:
-        self._declaration = grouped._declaration
-        self._node = grouped._node
+        self._declaration = declaration
+        self._node = node
         self._windows = windows
         self._grace_ms = grace_ms
 
     def count(self, *, name: str, emit: Emit = "commit") -> WindowedTable[K_co, int]:
-        """Count the records of each key and window. See `Grouped.count`."""
+        """Count the records of each key and window.
+
+        Args:
+            name: name of the store; it is part of the changelog topic.
+            emit: "commit" hands on one change per key, window and batch, "every_update" each one.
+
+        Raises:
+            TopologyError: if the name cannot be part of a topic.
+        """
         return self._table(declare_count(), name, emit)
 
     def reduce(
         self, f: "Callable[[V_co, V_co], V_co]", *, name: str, emit: Emit = "commit"
     ) -> WindowedTable[K_co, V_co]:
-        """Combine the values of each key and window. See `Grouped.reduce`."""
+        """Combine the values of each key and window into one of the same type.
+
+        Args:
+            f: a function of the result so far and the next value; where a record joins two
+                sessions, of both results.
+            name: name of the store.
+            emit: "commit" or "every_update", as for count.
+
+        Raises:
+            TopologyError: if the serde of the values cannot be known.
+        """
         return self._table(declare_reduce(self._node, f, name), name, emit)
 
     def aggregate(
@@ -173,18 +195,20 @@ class WindowedGrouped(Generic[K_co, V_co]):
         value: Spec[A] | None = None,
         emit: Emit = "commit",
     ) -> WindowedTable[K_co, A]:
-        """Fold the values of each key and window. See `Grouped.aggregate`.
+        """Fold the values of each key and window into an accumulator.
 
         Args:
-            init: as there.
-            add: as there.
-            name: as there.
+            init: makes an empty accumulator; a class is also its type.
+            add: a function of accumulator and value that returns the accumulator, which it
+                may change in place.
+            name: name of the store.
             merge: a function of two accumulators that returns one; sessions need it.
-            value: as there.
-            emit: as there.
+            value: type or serde of the accumulator.
+            emit: "commit" or "every_update", as for count.
 
         Raises:
-            TopologyError: as there, and if `merge` is missing over sessions.
+            TopologyError: if the serde of the accumulator cannot be known, or `merge` is
+                missing over sessions.
         """
         return self._table(declare_aggregate(init, add, value, name, merge), name, emit)
 
@@ -203,7 +227,19 @@ class WindowedGrouped(Generic[K_co, V_co]):
     def agg(
         self, one: Any = None, /, *, name: str, emit: Emit = "commit", **columns: Agg[V_co, Any]
     ) -> WindowedTable[K_co, Any]:
-        """Run aggregators over the values of each key and window. See `Grouped.agg`."""
+        """Run aggregators over the values of each key and window, any number at once.
+
+        Args:
+            one: one aggregator, whose result is the value; or a class that is made of the
+                results of the columns; or nothing, for a dict of them.
+            name: name of the store.
+            emit: "commit" or "every_update", as for count.
+            columns: field = aggregator, such as `n=ps.count(), p99=ps.quantile("ms", 0.99)`.
+
+        Raises:
+            TopologyError: if a column reads a field that is not there, or the class has other
+                fields than there are columns.
+        """
         return self._table(declare_agg(one, columns, self._node.value, name), name, emit)
 
     def _table(self, declared: Declared, name: str, emit: Emit) -> WindowedTable[K_co, Any]:

@@ -104,7 +104,7 @@ class WindowedTable(Table[Windowed[K_co], V_co], Generic[K_co, V_co]):
         )
         return Stream(self._declaration, stream)
 
-    def to(
+    def to(  # pyright: ignore[reportIncompatibleMethodOverride] - of a narrower self
         self: "WindowedTable[K, V]",
         topic: str | Topic[Windowed[K], V],
         *,

@@ -9,12 +9,36 @@ from typing import Any
 
 import msgspec
 
-from penstock.aggregators import Column
 from penstock.operators.aggregation import Aggregation, Group, fold_records
 from penstock.operators.chunk import Chunk
 from penstock.operators.operator import NOTHING
 from penstock.state.definition import StoreDefinition
 from penstock.state.overlay import Entry, Overlay
+
+
+@dataclass(frozen=True)
+class Column:
+    """An aggregator at work: bound to the values of a stream.
+
+    Attributes:
+        format: what its states are, part of the store's definition.
+        type: the Python type of its result, None where it is not known.
+        init: makes an empty state.
+        add: a function of state, value and timestamp (ms); returns the state.
+        merge: a function of two states, the second one the later one.
+        result: from a state to what comes out.
+        dump: from a state to what msgpack can hold.
+        load: back.
+    """
+
+    format: str
+    type: Any
+    init: Callable[[], Any]
+    add: Callable[[Any, Any, int], Any]
+    merge: Callable[[Any, Any], Any]
+    result: Callable[[Any], Any] = lambda state: state
+    dump: Callable[[Any], Any] = lambda state: state
+    load: Callable[[Any], Any] = lambda state: state
 
 
 class StatesSerde:

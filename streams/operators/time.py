@@ -23,7 +23,11 @@ class OperatorTime:
         return max(self.before, max(times)) if self.moves else self.before
 
     def at_each(self, times: Sequence[int]) -> list[int]:
-        """Return what it is at each record, moved by the record itself."""
+        """Return what it is at each record, moved by the record itself.
+
+        >>> OperatorTime(5).at_each([3, 8, 6])
+        [5, 8, 8]
+        """
         if not self.moves:
             return [self.before] * len(times)
         reached = list(accumulate(times, max, initial=self.before))

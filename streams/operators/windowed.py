@@ -7,8 +7,8 @@ Rule 2: a window is closed from then on. Closing it reads its results and delete
         one transaction, so that each window is final once.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from struct import Struct
 from typing import Any
 
@@ -77,27 +77,26 @@ class OpenWindows(Aggregation):
             return group
         windows, times = self._declared.windows, group.timestamps
         size, advance = windows.size_ms, windows.advance_ms
+        counts: list[int] = []
         if size == advance:
-            starts: Sequence[int] = [at - at % size for at in times]
+            starts = [at - at % size for at in times]
         else:
-            counts, starts = [], []
-            for at in times:
-                found = windows.starts(at)
-                counts.append(len(found))
-                starts += found
+            found = list(map(windows.starts, times))
+            counts = list(map(len, found))
+            starts = list(chain.from_iterable(found))
             group = group.repeated(counts)
         # An end that is later than all of these is in time; else each is looked at.
         open_for = self._declared.open_ms
         if min(starts) + open_for <= time.after(times):
             reached = time.at_each(times)
-            if size != advance:
+            if counts:
                 reached = [at for at, n in zip(reached, counts, strict=True) for _ in range(n)]
             kept = [start + open_for > at for start, at in zip(starts, reached, strict=True)]
             self.late += kept.count(False)
             group = group.kept(kept)
             starts = [start for start, keep in zip(starts, kept, strict=True) if keep]
         if self._earliest is not None:
-            self._earliest = min([self._earliest, *starts])
+            self._earliest = min(self._earliest, min(starts, default=_NEVER))
         packed = {start: _START.pack(start) for start in set(starts)}
         group.keys = [packed[start] + key for start, key in zip(starts, group.keys, strict=True)]
         return group
@@ -108,10 +107,11 @@ class OpenWindows(Aggregation):
 
     def is_due(self, clock: int) -> bool:
         """Whether a window is to be closed at an operator time."""
-        if self._earliest is None:
+        earliest = self._earliest
+        if earliest is None:
             first = self._overlay.scan(self._closed_to, _END, 1)
-            self._earliest = _START.unpack_from(first[0][0])[0] if first else _NEVER
-        return self._earliest <= self._last_start(clock)
+            earliest = self._earliest = _start_of(first[0][0]) if first else _NEVER
+        return earliest <= self._last_start(clock)
 
     def close(self, clock: int, now_ms: int, limit: int) -> tuple[Chunk | None, bool]:
         """Return the results of the windows that operator time has closed, and delete them."""
@@ -136,3 +136,8 @@ class OpenWindows(Aggregation):
     def _last_start(self, clock: int) -> int:
         """Where the last window begins that is closed at an operator time, if there is one."""
         return clock - self._declared.open_ms
+
+
+def _start_of(key: bytes) -> int:
+    start: int = _START.unpack_from(key)[0]
+    return start

@@ -12,14 +12,17 @@ import penstock.operators
 
 OPERATORS = [info.name for info in pkgutil.iter_modules(penstock.operators.__path__)]
 NO_OPERATOR = {
+    "agg",
     "aggregate",
     "aggregation",
     "chunk",
     "operator",
     "record",
     "reduce",
+    "sessions",
     "sink",
     "source",
+    "windowed",
 }
 
 

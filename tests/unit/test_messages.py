@@ -22,6 +22,7 @@ ASKS = re.compile(
 )
 # Where what to do stands in a part that is put in, and which.
 PUT_IN = {
+    "streams/aggregations.py: The columns of agg {} are wrong: it {}": "what it says ends with it",
     "streams/engine/failures.py: {}. {}": "every caller says what now",
     "streams/operators/fields.py: {} has no field {} (in path {}). Its fields are: {}.":
         "the fields are what to take",

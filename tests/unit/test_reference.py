@@ -12,7 +12,10 @@ import pytest
 from tests.documents import ROOT
 
 # Handles that others make, and protocols: nobody calls their constructors.
-MADE = {"Grouped", "Query", "Record", "Serde", "Store", "Stream", "Table", "TestTopic"}
+MADE = {
+    "Aggregator", "Grouped", "Query", "Record", "Serde", "Store", "Stream", "Table", "TestTopic",
+    "WindowedGrouped", "WindowedTable",
+}  # fmt: skip
 EVIDENT = {"node", "self"}
 FOR_THE_ENGINE = {"TestDriver.partitions", "TestDriver.max_message_bytes"}
 
