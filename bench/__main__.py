@@ -36,6 +36,9 @@ THROUGHPUT = {  # workload: application, keys, records
     "count-1k": ("count", 1_000, 2_000_000),
     "count-100k": ("count", 100_000, 1_000_000),
     "regroup-1k": ("regroup", 1_000, 1_000_000),
+    "tumbling": ("tumbling", 1_000, 2_000_000),
+    "hopping": ("hopping", 1_000, 300_000),
+    "session": ("session", 1_000, 1_000_000),
 }
 MANY_PARTITIONS = 64
 RESTORE_RECORDS, RECORDS_PER_KEY = 3_000_000, 3

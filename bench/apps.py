@@ -1,9 +1,10 @@
 """The applications of the benchmark on Penstock: public API only, every setting at its default.
 
-`bench/java/BenchStreams.java` holds the first three on Kafka Streams, with the same arguments:
+`bench/java/BenchStreams.java` holds the same on Kafka Streams, but for the last ones, with the
+same arguments:
 
-    python -m bench.apps map|count|regroup|strict --brokers B --in TOPIC --out TOPIC --app-id ID
-        --state-dir DIR [--leave yes] [--session-ms MS] [--dead TOPIC]
+    python -m bench.apps map|count|regroup|tumbling|hopping|session|... --brokers B
+        --in TOPIC --out TOPIC --app-id ID --state-dir DIR [--leave yes] [--session-ms MS] [--dead TOPIC]
 
 They run until SIGTERM. Nothing is measured here: bench/observe.py and bench/worker.py look at
 both engines from outside.
@@ -11,6 +12,7 @@ both engines from outside.
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -56,7 +58,45 @@ def declare_regroup(app: ps.App, source: str, sink: str) -> None:
     events.group_by("user", name="by-user").count(name="counts").to(sink)
 
 
+def windowed(app: ps.App, source: str, window: Any) -> ps.WindowedTable[str, int]:
+    events = app.stream(source, key=str, value=Event).group_by_key()
+    return events.window(window).count(name="counts")
+
+
+def declare_tumbling(app: ps.App, source: str, sink: str) -> None:
+    windowed(app, source, ps.tumbling("10s")).to(sink)
+
+
+def declare_hopping(app: ps.App, source: str, sink: str) -> None:
+    windowed(app, source, ps.hopping("10m", "1m")).to(sink)
+
+
+def declare_session(app: ps.App, source: str, sink: str) -> None:
+    windowed(app, source, ps.session("2s")).to(sink)
+
+
+def declare_append(app: ps.App, source: str, sink: str) -> None:
+    windowed(app, source, ps.tumbling("10s")).to(sink, output_mode="append")
+
+
+def declare_agg(app: ps.App, source: str, sink: str) -> None:
+    events = app.stream(source, key=str, value=Event).group_by_key()
+    events.agg(
+        name="counts",
+        n=ps.count(),
+        total=ps.sum("cents"),
+        least=ps.min("cents"),
+        most=ps.max("cents"),
+        mean=ps.mean("cents"),
+    ).to(sink)
+
+
 DECLARE = {
+    "tumbling": declare_tumbling,
+    "hopping": declare_hopping,
+    "session": declare_session,
+    "append": declare_append,
+    "agg": declare_agg,
     "map": declare_map,
     "count": declare_count,
     "regroup": declare_regroup,

@@ -145,9 +145,9 @@ def audit_map(brokers: str, topic: str) -> tuple[int, int]:
 
 
 def audit_counts(brokers: str, topic: str) -> int:
-    """Recount a count's output: the sum of every key's last value."""
+    """Recount a count's output: the sum of every key's last value, deleted ones left out."""
     last = {message.key(): message.value() for message in read_to_end(brokers, topic)}
-    return sum(COUNT.unpack(value or b"")[0] for value in last.values())
+    return sum(COUNT.unpack(value)[0] for value in last.values() if value is not None)
 
 
 class Cents(msgspec.Struct):

@@ -11,6 +11,7 @@ import datetime
 from dataclasses import dataclass
 from typing import Generic
 
+import msgspec
 from typing_extensions import TypeVar
 
 from penstock.durations import Duration, milliseconds
@@ -19,8 +20,7 @@ from penstock.errors import TopologyError
 K_co = TypeVar("K_co", covariant=True)
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Windowed(Generic[K_co]):
+class Windowed(msgspec.Struct, Generic[K_co], frozen=True, order=True, gc=False):
     """A key in a window.
 
     Attributes:

@@ -16,15 +16,20 @@ import org.apache.kafka.streams.kstream.Grouped;
 import org.apache.kafka.streams.kstream.KStream;
 import org.apache.kafka.streams.kstream.Materialized;
 import org.apache.kafka.streams.kstream.Produced;
+import org.apache.kafka.streams.kstream.SessionWindows;
+import org.apache.kafka.streams.kstream.TimeWindows;
+import org.apache.kafka.streams.kstream.WindowedSerdes;
 import org.apache.kafka.streams.processor.StateRestoreListener;
 import org.apache.kafka.streams.state.KeyValueStore;
+import org.apache.kafka.streams.state.SessionStore;
+import org.apache.kafka.streams.state.WindowStore;
 
 /**
  * The applications of the benchmark on Kafka Streams: the same as bench/apps.py, exactly once,
  * one thread, every other setting at its default. Prints one JSON line per change of state and
  * per restored partition; the figures themselves are taken from outside, for both engines alike.
  *
- * <p>Usage: BenchStreams map|count|regroup --brokers B --in TOPIC --out TOPIC --app-id ID --state-dir DIR
+ * <p>Usage: BenchStreams map|count|regroup|tumbling|hopping|session --brokers B --in TOPIC --out TOPIC --app-id ID --state-dir DIR
  *         [--leave yes] [--session-ms MS]
  */
 public final class BenchStreams {
@@ -71,8 +76,27 @@ public final class BenchStreams {
                     .count(Materialized.<String, Long, KeyValueStore<Bytes, byte[]>>as("counts"))
                     .toStream()
                     .to(out, Produced.with(Serdes.String(), Serdes.Long()));
+            case "tumbling" -> counted(events, TimeWindows.ofSizeWithNoGrace(Duration.ofSeconds(10)), out);
+            case "hopping" -> counted(events, TimeWindows
+                    .ofSizeWithNoGrace(Duration.ofMinutes(10)).advanceBy(Duration.ofMinutes(1)), out);
+            case "session" -> events
+                    .groupByKey(Grouped.with(Serdes.String(), new EventSerde()))
+                    .windowedBy(SessionWindows.ofInactivityGapWithNoGrace(Duration.ofSeconds(2)))
+                    .count(Materialized.<String, Long, SessionStore<Bytes, byte[]>>as("counts"))
+                    .toStream()
+                    .to(out, Produced.with(
+                            WindowedSerdes.sessionWindowedSerdeFrom(String.class), Serdes.Long()));
             default -> throw new IllegalArgumentException("unknown workload: " + workload);
         }
+    }
+
+    private static void counted(KStream<String, Event> events, TimeWindows windows, String out) {
+        events.groupByKey(Grouped.with(Serdes.String(), new EventSerde()))
+                .windowedBy(windows)
+                .count(Materialized.<String, Long, WindowStore<Bytes, byte[]>>as("counts"))
+                .toStream()
+                .to(out, Produced.with(
+                        WindowedSerdes.timeWindowedSerdeFrom(String.class, windows.size()), Serdes.Long()));
     }
 
     private static Event convert(Event event) {

@@ -11,6 +11,7 @@ Rule 3: an update of a batch is what its sessions are afterwards; one that was m
 Kafka Streams' SessionWindows (KStreamSessionWindowAggregate); a timer per key instead of segments.
 """
 
+from bisect import insort
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -75,6 +76,34 @@ class SessionAggregation:
         return OpenSessions(self, overlay, coalesce=coalesce)
 
 
+class _Working:
+    """A session while a chunk is folded."""
+
+    __slots__ = ("changed", "end", "start", "value")
+
+    def __init__(self, start: int, end: int, value: Any, *, changed: bool = False) -> None:
+        self.start, self.end, self.value = start, end, value
+        self.changed = changed
+
+    @property
+    def place(self) -> Place:
+        return self.start, self.end
+
+
+class _Work:
+    """The sessions of one key while a chunk is folded, by their starts."""
+
+    __slots__ = ("before", "latest", "sessions")
+
+    def __init__(self, before: Sessions) -> None:
+        self.before = before
+        self.sessions = [_Working(*each) for each in before]
+        self.latest = -1  # of the records that joined
+
+
+Joined = tuple[_Working, set[Place]]  # with the places of what it was made of
+
+
 class OpenSessions:
     """The sessions of one task.
 
@@ -103,63 +132,75 @@ class OpenSessions:
         if not group.keys:
             return None
         keys = list(dict.fromkeys(group.keys))
-        found = self._overlay.touch([KEY + key for key in keys])
-        old: dict[bytes, Sessions] = {
-            key: entry[0] if entry and entry[0] else ()
-            for key, entry in zip(keys, found, strict=True)
+        entries = self._overlay.touch([KEY + key for key in keys])
+        work = {
+            key: _Work(entry[0] if entry and entry[0] else ())
+            for key, entry in zip(keys, entries, strict=True)
         }
-        sessions, latest = dict(old), dict[bytes, int]()
         updates: list[Update] = []
         for key, value, at, clock in zip(
             group.keys, group.values, group.timestamps, time.at_each(group.timestamps), strict=True
         ):
-            near = self._near(sessions[key], at, clock)
-            merged = self._merged(near, value, at, clock)
-            if merged is None:
+            of = work[key]
+            joined = self._join_last(of, value, at, clock) or self._join(of, value, at, clock)
+            if joined is None:
                 self.late += 1
-                continue
-            rest = [of for of in sessions[key] if of not in near]
-            sessions[key] = tuple(sorted([*rest, merged], key=_by_start))
-            latest[key] = max(latest.get(key, at), at)
-            self._note(key, old[key], merged)
-            if not self._coalesce:
-                updates += self._gone(key, {_place(of) for of in near} - {_place(merged)}, at)
-                updates.append(
-                    (Windowed(key, *_place(merged)), self.copy(merged.value), merged.end)
-                )
-        self._put(old, sessions, latest)
+            elif not self._coalesce:
+                session, gone = joined
+                updates += self._gone(key, gone - {session.place}, at)
+                row = (Windowed(key, *session.place), self.copy(session.value), session.end)
+                updates.append(row)
+        self._put(work)
         return None if self._coalesce else self._chunk(updates)
 
-    def _near(self, sessions: Sessions, at: int, clock: int) -> list[Session]:
-        """Return the open sessions that a record belongs to; a closed one may still be there."""
-        since = max(at - self._declared.windows.gap_ms, clock - self._open_ms)
-        until = at + self._declared.windows.gap_ms
-        return [of for of in sessions if of.end >= since and of.start <= until]
+    def _join_last(self, of: "_Work", value: Any, at: int, clock: int) -> "Joined | None":
+        """Add a record that comes in order to the last session; None if it does not belong there.
 
-    def _merged(self, near: Sequence[Session], value: Any, at: int, clock: int) -> Session | None:
-        """Return the session that a record makes of those near to it; None if it is late."""
-        start, end = min([at, *[of.start for of in near]]), max([at, *[of.end for of in near]])
+        None of those before can be near to it: where it is, a gap lies between.
+        """
+        last = of.sessions[-1] if of.sessions else None
+        since = max(at - self._declared.windows.gap_ms, clock - self._open_ms)
+        if last is None or at < last.start or last.end < since:
+            return None
+        gone = set[Place]() if self._coalesce else {last.place}
+        last.value = self._declared.fold.step((last.value, last.end), value, at, self)[0]
+        last.end = max(last.end, at)
+        last.changed = True
+        of.latest = max(of.latest, at)
+        return last, gone
+
+    def _join(self, of: "_Work", value: Any, at: int, clock: int) -> "Joined | None":
+        """Merge the sessions near to a record with it; None if it is late."""
+        gap_ms, fold = self._declared.windows.gap_ms, self._declared.fold
+        since = max(at - gap_ms, clock - self._open_ms)  # a closed one may still be there
+        near = [each for each in of.sessions if each.end >= since and each.start <= at + gap_ms]
+        start = min([at, *[each.start for each in near]])
+        end = max([at, *[each.end for each in near]])
         if end + self._open_ms < clock:
             return None
-        fold = self._declared.fold
         entry: Entry | None = None
-        for of in near:
-            entry = (of.value if entry is None else fold.merge(entry[0], of.value), of.end)
-        return Session(start, end, fold.step(entry, value, at, self)[0])
+        for each in near:
+            held = each.value if entry is None else fold.merge(entry[0], each.value)
+            entry = (held, each.end)
+        merged = _Working(start, end, fold.step(entry, value, at, self)[0], changed=True)
+        of.sessions = [each for each in of.sessions if each not in near]
+        insort(of.sessions, merged, key=_start)
+        of.latest = max(of.latest, at)
+        return merged, {each.place for each in near}
 
-    def _note(self, key: bytes, before: Sessions, changed: Session) -> None:
-        self._before.setdefault(key, {_place(of) for of in before})
-        self._changed.setdefault(key, set()).add(_place(changed))
-
-    def _put(
-        self, old: dict[bytes, Sessions], new: dict[bytes, Sessions], latest: dict[bytes, int]
-    ) -> None:
+    def _put(self, work: "dict[bytes, _Work]") -> None:
         changes: dict[bytes, Entry] = {}
-        for key, at in latest.items():
-            changes[KEY + key] = (new[key], at)
-            if not old[key] or _first_end(new[key]) < _first_end(old[key]):
+        for key, of in work.items():
+            if of.latest < 0:
+                continue
+            places = {each.place for each in of.sessions if each.changed}
+            self._before.setdefault(key, set(map(_place, of.before)))
+            self._changed.setdefault(key, set()).update(places)
+            now = tuple([Session(each.start, each.end, each.value) for each in of.sessions])
+            changes[KEY + key] = (now, of.latest)
+            if not of.before or _first_end(now) < _first_end(of.before):
                 # Else there is a timer that comes in time, or early.
-                changes[self._timer(new[key], key)] = ((), at)
+                changes[self._timer(now, key)] = ((), of.latest)
         self._overlay.put(changes)
 
     def _timer(self, sessions: Sessions, key: bytes) -> bytes:
@@ -250,7 +291,7 @@ def _first_end(sessions: Sessions) -> int:
     return min([of.end for of in sessions])
 
 
-def _by_start(session: Session) -> int:
+def _start(session: "_Working") -> int:
     return session.start
 
 
