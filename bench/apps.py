@@ -3,8 +3,8 @@
 `bench/java/BenchStreams.java` holds the same on Kafka Streams, but for the last ones, with the
 same arguments:
 
-    python -m bench.apps map|count|regroup|tumbling|hopping|session|... --brokers B
-        --in TOPIC --out TOPIC --app-id ID --state-dir DIR [--leave yes] [--session-ms MS] [--dead TOPIC]
+    python -m bench.apps map|count|regroup|tumbling|hopping|session|... --brokers B --in TOPIC
+        --out TOPIC --app-id ID --state-dir DIR [--leave yes] [--session-ms MS] [--dead TOPIC]
 
 They run until SIGTERM. Nothing is measured here: bench/observe.py and bench/worker.py look at
 both engines from outside.
@@ -91,7 +91,13 @@ def declare_agg(app: ps.App, source: str, sink: str) -> None:
     ).to(sink)
 
 
+def declare_pairs(app: ps.App, source: str, sink: str) -> None:
+    texts = app.stream(source, key=str, value=bytes).group_by_key()
+    texts.window(ps.tumbling("10s"), grace="1h").count(name="counts").to(sink)
+
+
 DECLARE = {
+    "pairs": declare_pairs,
     "tumbling": declare_tumbling,
     "hopping": declare_hopping,
     "session": declare_session,

@@ -150,6 +150,16 @@ def audit_counts(brokers: str, topic: str) -> int:
     return sum(COUNT.unpack(value)[0] for value in last.values() if value is not None)
 
 
+class Columns(msgspec.Struct):
+    n: int
+
+
+def audit_agg(brokers: str, topic: str) -> int:
+    """Recount an agg's output: the sum of every key's last number of records."""
+    last = {message.key(): message.value() for message in read_to_end(brokers, topic)}
+    return sum(msgspec.json.decode(value or b"", type=Columns).n for value in last.values())
+
+
 class Cents(msgspec.Struct):
     cents: int
 

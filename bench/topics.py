@@ -10,7 +10,7 @@ import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
-from itertools import count
+from itertools import count, cycle, repeat
 
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
@@ -82,6 +82,17 @@ def send(
 
     `in_turn` gives them to the partitions one after the other, whatever their keys.
     """
+    partitions = cycle(range(PARTITIONS)) if in_turn else repeat(-1)
+    rows = zip(records, count(FIRST_EVENT_MS), partitions, strict=False)
+    _send(brokers, topic, ((key, value, at, to) for (key, value), at, to in rows))
+
+
+def send_at(brokers: str, topic: str, records: Iterable[tuple[str, bytes, int]]) -> None:
+    """Produce keys and values at event times, and wait until all are acknowledged."""
+    _send(brokers, topic, ((key, value, at, -1) for key, value, at in records))
+
+
+def _send(brokers: str, topic: str, rows: Iterable[tuple[str, bytes, int, int]]) -> None:
     failed: list[object] = []
     producer = Producer(
         {
@@ -90,11 +101,10 @@ def send(
             **PRODUCER,
         }
     )
-    for i, (key, value) in enumerate(records):
-        partition = i % PARTITIONS if in_turn else -1
+    for key, value, at, partition in rows:
         while True:
             try:
-                producer.produce(topic, value, key, partition, timestamp=FIRST_EVENT_MS + i)
+                producer.produce(topic, value, key, partition, timestamp=at)
                 break
             except BufferError:
                 producer.poll(0.05)

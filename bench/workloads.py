@@ -28,6 +28,7 @@ POLL_SECONDS = 0.5
 LATENCY_RATE = 1_000  # records/s
 LATENCY_WARM_UP_SECONDS = 8.0
 LATENCY_SECONDS = 20.0
+LAST_WINDOW_MS = 10_000  # a record each
 WINDOWS_OF_EACH = {"hopping": 10}
 PROBES = [f"probe-{partition}" for partition in range(topics.PARTITIONS)]
 
@@ -182,6 +183,11 @@ def audit(app: Application, source: Input) -> None:
     if app.workload == "map":
         found = observe.audit_map(app.bench.brokers, app.sink)
         expect(found, (source.records, source.converted_cents))
+    elif app.workload == "agg":
+        expect(observe.audit_agg(app.bench.brokers, app.sink), source.records)
+    elif app.workload == "append":
+        # The last window of each partition stays open.
+        expect(observe.audit_counts(app.bench.brokers, app.sink), source.records - LAST_WINDOW_MS)
     else:
         counted = source.records * WINDOWS_OF_EACH.get(app.workload, 1)
         expect(observe.audit_counts(app.bench.brokers, app.sink), counted)

@@ -164,22 +164,23 @@ class Task:
         wakes = [self._closer(node).wake_ms for node in self._closing]
         return any(wake is not None and wake <= now_ms for wake in wakes)
 
-    def flush(self, now_ms: int = 0) -> None:
+    def flush(self, now_ms: int = 0, most: int = CLOSED_AT_ONCE) -> None:
         """Hand on what changed in the stores; all that is to be produced is in `outputs`.
 
-        What time has come for is among it, up to `CLOSED_AT_ONCE` results of each step: the
-        rest waits for the next flush, for which `is_due` asks. So are dead letters: one by
-        one they would cost as much as the records that did not fail.
+        What time has come for is among it, in slices: the rest waits for the next flush, for
+        which `is_due` asks. So are dead letters: one by one they would cost as much as the
+        records that did not fail.
 
         Args:
             now_ms: the wall clock.
+            most: how many results of each step time may bring, about.
 
         Raises:
             FlushFailed: if a step behind a store raises; the batch has to be aborted and run
                 again carefully, which names the record.
         """
         try:
-            self._flush_in_time(now_ms)
+            self._flush_in_time(now_ms, most)
         except NOT_DATA:
             raise
         except Exception as error:
@@ -206,7 +207,7 @@ class Task:
                 chunk.partition = self.partition
                 self._push(node, chunk)
 
-    def _flush_in_time(self, now_ms: int) -> None:
+    def _flush_in_time(self, now_ms: int, most: int) -> None:
         """Hand on what has changed and what time has come for, parents first."""
         reached, self._unfinished = self._reached, False
         self._moves = not self._is_fed
@@ -216,7 +217,7 @@ class Task:
                 continue
             clock = self._move_clock(_clock_name(node), reached - self._topology.delay_ms(node))
             self._at = node
-            found, done = self._closer(node).close(clock, now_ms, CLOSED_AT_ONCE)
+            found, done = self._closer(node).close(clock, now_ms, most)
             if found is not None:
                 self._write_closed(node)
                 self._push(node, found, final=True)
