@@ -9,11 +9,13 @@ state is bounded, their results are estimates, and two runs over the same record
 within the error that is said.
 """
 
+import builtins
 import math
+import operator
 from collections.abc import Callable, Sequence
-from functools import partial
-from types import GenericAlias
-from typing import Any, Generic, Protocol, overload
+from functools import partial, reduce
+from types import GenericAlias, NoneType, UnionType
+from typing import Any, Generic, Protocol, Union, get_args, get_origin, overload
 
 import msgspec
 from typing_extensions import TypeVar
@@ -94,7 +96,12 @@ def count() -> Agg[Any, int]:
     >>> orders.agg(n=ps.count(), largest=ps.max(lambda order: order), name="orders").name
     'orders'
     """
-    return Agg(lambda _: Column("count", int, int, lambda n, _value, _at: n + 1, _plus))
+    return Agg(
+        lambda _: Column(
+            "count", int, int, lambda n, _value, _at: n + 1, _plus,
+            add_all=lambda n, values, _times: n + len(values), immutable=True,
+        )
+    )  # fmt: skip
 
 
 @overload
@@ -110,7 +117,11 @@ def sum(of: Any) -> Agg[Any, Any]:
 
     def bind(values: DataType) -> Column:
         get, found = _numbers("sum", of, values)
-        return Column(f"sum {_named(found)}", found, lambda: 0, _each(get, _plus), _plus)
+        return Column(
+            f"sum {_named(found)}", found, lambda: 0, _each(get, _plus), _plus,
+            add_all=_all(get, lambda state, items: reduce(_plus, items, state)),
+            immutable=_is_plain(found),
+        )  # fmt: skip
 
     return Agg(bind)
 
@@ -127,19 +138,21 @@ def mean(of: Any) -> Agg[Any, float]:
     """
 
     def bind(values: DataType) -> Column:
-        get, _ = _numbers("mean", of, values)
+        get, found = _numbers("mean", of, values)
 
-        def add(state: list[Any], item: Any) -> list[Any]:
-            state[0] += 1
-            state[1] += item
-            return state
+        def add(state: tuple[int, Any], item: Any) -> tuple[int, Any]:
+            return state[0] + 1, state[1] + item
 
-        def merge(a: list[Any], b: list[Any]) -> list[Any]:
-            return [a[0] + b[0], a[1] + b[1]]
+        def merge(a: tuple[int, Any], b: tuple[int, Any]) -> tuple[int, Any]:
+            return a[0] + b[0], a[1] + b[1]
+
+        def add_all(state: tuple[int, Any], items: list[Any]) -> tuple[int, Any]:
+            return state[0] + len(items), reduce(_plus, items, state[1])
 
         return Column(
-            "mean", float, lambda: [0, 0], _each(get, add), merge,
-            lambda state: state[1] / state[0] if state[0] else None,
+            "mean", float, lambda: (0, 0), _each(get, add), merge,
+            lambda state: state[1] / state[0] if state[0] else None, load=tuple,
+            add_all=_all(get, add_all), immutable=_is_plain(found),
         )  # fmt: skip
 
     return Agg(bind)
@@ -155,7 +168,7 @@ def min(of: Any) -> Agg[Any, Any]:
     Args:
         of: a field path, or a function of the value.
     """
-    return _extreme("min", of, lambda a, b: b if b < a else a)
+    return _extreme("min", of, builtins.min)
 
 
 @overload
@@ -168,7 +181,7 @@ def max(of: Any) -> Agg[Any, Any]:
     Args:
         of: a field path, or a function of the value.
     """
-    return _extreme("max", of, lambda a, b: b if b > a else a)
+    return _extreme("max", of, builtins.max)
 
 
 @overload
@@ -185,10 +198,11 @@ def stddev(of: Any) -> Agg[Any, float | None]:
     """
 
     def bind(values: DataType) -> Column:
-        get, _ = _numbers("stddev", of, values)
+        get, found = _numbers("stddev", of, values)
         return Column(
-            "stddev", float, lambda: [0, 0.0, 0.0], _each(get, _welford), _chan,
+            "stddev", float, lambda: (0, 0.0, 0.0), _each(get, _welford), _chan,
             lambda state: math.sqrt(state[2] / (state[0] - 1)) if state[0] > 1 else None,
+            load=tuple, immutable=_is_plain(found),
         )  # fmt: skip
 
     return Agg(bind)
@@ -387,8 +401,7 @@ def custom(aggregator: "Aggregator[V, Any, R]") -> Agg[V, R]:
     return Agg(bind)
 
 
-def _plus(a: Any, b: Any) -> Any:
-    return a + b
+_plus = operator.add  # one after the other: what floats add up to depends on the order
 
 
 def _update(sketch: Any, item: Any) -> Any:
@@ -408,7 +421,21 @@ def _each(
     return added
 
 
-def _extreme(kind: str, of: Any, better: Callable[[Any, Any], Any]) -> Agg[Any, Any]:
+def _all(
+    get: Callable[[Any], Any], add: Callable[[Any, list[Any]], Any]
+) -> Callable[[Any, Sequence[Any], Sequence[int]], Any]:
+    """Add the items of many values at once, but those that are None."""
+
+    def added(state: Any, values: Sequence[Any], _times: Sequence[int]) -> Any:
+        items = [item for item in map(get, values) if item is not None]
+        return add(state, items) if items else state
+
+    return added
+
+
+def _extreme(kind: str, of: Any, better: Callable[..., Any]) -> Agg[Any, Any]:
+    """`better` returns the first of the best among its arguments."""
+
     def merge(a: Any, b: Any) -> Any:
         if a is None or b is None:
             return b if a is None else a
@@ -417,7 +444,11 @@ def _extreme(kind: str, of: Any, better: Callable[[Any, Any], Any]) -> Agg[Any, 
     def bind(values: DataType) -> Column:
         get, found = compile_selector(of, values)
         named = f"{kind} {_named(found.type)}"
-        return Column(named, found.type, lambda: None, _each(get, merge), merge)
+        return Column(
+            named, found.type, lambda: None, _each(get, merge), merge,
+            add_all=_all(get, lambda state, items: merge(state, better(items))),
+            immutable=_is_plain(found.type),
+        )  # fmt: skip
 
     return Agg(bind)
 
@@ -445,20 +476,23 @@ def _by_time(kind: str, of: Any, replaces: Callable[[int, int], bool]) -> Agg[An
     return Agg(bind)
 
 
-def _welford(state: list[Any], item: Any) -> list[Any]:
+Moments = tuple[int, float, float]  # number, mean, sum of squared distances from it
+
+
+def _welford(state: Moments, item: float) -> Moments:
     n, mean, m2 = state
     n += 1
     delta = item - mean
     mean += delta / n
-    return [n, mean, m2 + delta * (item - mean)]
+    return n, mean, m2 + delta * (item - mean)
 
 
-def _chan(a: list[Any], b: list[Any]) -> list[Any]:
+def _chan(a: Moments, b: Moments) -> Moments:
     if not a[0] or not b[0]:
         return a if a[0] else b
     n = a[0] + b[0]
     delta = b[1] - a[1]
-    return [n, a[1] + delta * b[0] / n, a[2] + b[2] + delta * delta * a[0] * b[0] / n]
+    return n, a[1] + delta * b[0] / n, a[2] + b[2] + delta * delta * a[0] * b[0] / n
 
 
 def _numbers(kind: str, of: Selector, values: DataType) -> tuple[Callable[[Any], Any], Any]:
@@ -472,6 +506,12 @@ def _numbers(kind: str, of: Selector, values: DataType) -> tuple[Callable[[Any],
             " or float, or pass a function that returns one."
         )
     return get, found.type
+
+
+def _is_plain(type: Any) -> bool:
+    """Whether items of a type, or None, can be shared: nobody can change them in place."""
+    parts = get_args(type) if get_origin(type) in (Union, UnionType) else (type,)
+    return all(part in (int, float, str, bool, bytes, NoneType) for part in parts)
 
 
 def _list_of(type: Any) -> GenericAlias:

@@ -29,6 +29,8 @@ class Column:
         result: from a state to what comes out.
         dump: from a state to what msgpack can hold.
         load: back.
+        add_all: the same as `add` for many values in their order, where that is faster.
+        immutable: whether no state is ever changed in place, by nobody: such are not copied.
     """
 
     format: str
@@ -39,14 +41,24 @@ class Column:
     result: Callable[[Any], Any] = lambda state: state
     dump: Callable[[Any], Any] = lambda state: state
     load: Callable[[Any], Any] = lambda state: state
+    add_all: Callable[[Any, Sequence[Any], Sequence[int]], Any] | None = None
+    immutable: bool = False
+
+    def added(self, state: Any, values: Sequence[Any], times: Sequence[int]) -> Any:
+        """Add many values to a state."""
+        if self.add_all is not None:
+            return self.add_all(state, values, times)
+        add = self.add
+        for value, at in zip(values, times, strict=True):
+            state = add(state, value, at)
+        return state
 
 
 class StatesSerde:
     """The states of columns as a msgpack array, each as its column dumps it."""
 
-    immutable = False
-
     def __init__(self, columns: Mapping[str, Column]) -> None:
+        self.immutable = all(column.immutable for column in columns.values())
         self._dump = [column.dump for column in columns.values()]
         self._load = [column.load for column in columns.values()]
         self.format = "agg " + ",".join(f"{name}={of.format}" for name, of in columns.items())
@@ -55,9 +67,9 @@ class StatesSerde:
         """Return the bytes of states."""
         return _pack([dump(state) for dump, state in zip(self._dump, states, strict=True)])
 
-    def decode(self, data: bytes, /) -> list[Any]:
+    def decode(self, data: bytes, /) -> tuple[Any, ...]:
         """Return the states of bytes."""
-        return [load(state) for load, state in zip(self._load, _unpack(data), strict=True)]
+        return tuple([load(state) for load, state in zip(self._load, _unpack(data), strict=True)])
 
 
 _pack = msgspec.msgpack.Encoder().encode
@@ -81,26 +93,40 @@ class Fold:
         return Aggregation(self, overlay, coalesce=coalesce)
 
     def fold(self, group: Group, overlay: Overlay) -> None:
-        """Fold a chunk, record by record."""
-        fold_records(self, group, overlay)
+        """Fold a chunk: key by key where keys repeat, which takes half as long."""
+        keys: dict[bytes, tuple[list[Any], list[int]]] = {key: ([], []) for key in group.keys}
+        if 2 * len(keys) > len(group.keys):
+            fold_records(self, group, overlay)
+            return
+        for key, value, at in zip(group.keys, group.values, group.timestamps, strict=True):
+            values, times = keys[key]
+            values.append(value)
+            times.append(at)
+        changes: dict[bytes, Entry] = {}
+        for (key, (values, times)), entry in zip(keys.items(), overlay.touch(keys), strict=True):
+            states, latest = self._opened(entry, times[0])
+            rows = zip(self.columns, states, strict=True)
+            added = tuple([column.added(state, values, times) for column, state in rows])
+            changes[key] = added, max(latest, *times)
+        overlay.put(changes)
 
     def merge(self, earlier: Any, later: Any) -> Any:
         """Merge the states of all columns."""
-        return [
-            column.merge(a, b) for column, a, b in zip(self.columns, earlier, later, strict=True)
-        ]
+        rows = zip(self.columns, earlier, later, strict=True)
+        return tuple([column.merge(a, b) for column, a, b in rows])
 
     def step(self, entry: Entry | None, value: Any, timestamp: int, overlay: Overlay) -> Entry:
         """Fold one record."""
+        states, latest = self._opened(entry, timestamp)
+        rows = zip(self.columns, states, strict=True)
+        added = tuple([column.add(state, value, timestamp) for column, state in rows])
+        return added, max(latest, timestamp)
+
+    def _opened(self, entry: Entry | None, timestamp: int) -> Entry:
+        """Return the states of an entry, or empty ones."""
         if entry is None or entry[0] is None:
-            states, latest = [column.init() for column in self.columns], timestamp
-        else:
-            states, latest = entry[0], max(timestamp, entry[1])
-        columns = self.columns
-        return [
-            column.add(state, value, timestamp)
-            for column, state in zip(columns, states, strict=True)
-        ], latest
+            return tuple([column.init() for column in self.columns]), timestamp
+        return entry
 
 
 @dataclass(frozen=True)

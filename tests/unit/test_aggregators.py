@@ -86,6 +86,32 @@ def test_results_are_those_of_all_items(
     assert same(column.result(column.merge(*halves)), expected(whole))
 
 
+@pytest.mark.parametrize("name", EXACT)
+@given(numbers=NUMBERS, cut=st.integers(0, 40))
+def test_many_items_at_once_are_those_one_by_one(
+    name: str, numbers: list[int | None], cut: int
+) -> None:
+    column = EXACT[name][0].bind(ITEM)
+    values, times = [Item(number) for number in numbers], list(range(len(numbers)))
+    state = column.init()
+    for part in (slice(0, cut), slice(cut, None)):
+        state = column.added(state, values[part], times[part])
+    assert column.result(state) == column.result(fed(column, numbers))
+
+
+def test_states_are_shared_only_where_nobody_can_change_them() -> None:
+    class Lists(msgspec.Struct):
+        of: list[int]
+        one: float | None
+
+    def is_shared(of: agg.Agg[Any, Any]) -> bool:
+        return of.bind(DataType(Lists)).immutable
+
+    assert is_shared(agg.max("one"))
+    assert not is_shared(agg.max("of"))
+    assert not is_shared(agg.max(lambda value: value.of))
+
+
 def test_records_are_counted_whatever_is_in_them() -> None:
     column = agg.count().bind(ITEM)
     assert column.result(fed(column, [1, None, 3])) == 3
