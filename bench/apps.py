@@ -6,17 +6,20 @@ same arguments:
     python -m bench.apps map|count|regroup|tumbling|hopping|session|... --brokers B --in TOPIC
         --out TOPIC --app-id ID --state-dir DIR [--leave yes] [--session-ms MS] [--dead TOPIC]
 
-They run until SIGTERM. Nothing is measured here: bench/observe.py and bench/worker.py look at
-both engines from outside.
+The grace of windows is BENCH_GRACE_MS, 0 if that is not set. They run until SIGTERM. Nothing is
+measured here: bench/observe.py and bench/worker.py look at both engines from outside.
 """
 
 import argparse
+import os
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 import penstock as ps
+
+GRACE_MS = int(os.environ.get("BENCH_GRACE_MS", "0"))
 
 
 class Event(msgspec.Struct):
@@ -60,7 +63,7 @@ def declare_regroup(app: ps.App, source: str, sink: str) -> None:
 
 def windowed(app: ps.App, source: str, window: Any) -> ps.WindowedTable[str, int]:
     events = app.stream(source, key=str, value=Event).group_by_key()
-    return events.window(window).count(name="counts")
+    return events.window(window, grace=f"{GRACE_MS}ms").count(name="counts")
 
 
 def declare_tumbling(app: ps.App, source: str, sink: str) -> None:

@@ -33,6 +33,8 @@ import org.apache.kafka.streams.state.WindowStore;
  *         [--leave yes] [--session-ms MS]
  */
 public final class BenchStreams {
+    private static final Duration GRACE = Duration.ofMillis(
+            Long.parseLong(System.getenv().getOrDefault("BENCH_GRACE_MS", "0")));
     private static final CloseOptions STAY = CloseOptions.timeout(Duration.ofSeconds(10));
     private static final CloseOptions LEAVE = CloseOptions.timeout(Duration.ofSeconds(10))
             .withGroupMembershipOperation(CloseOptions.GroupMembershipOperation.LEAVE_GROUP);
@@ -76,12 +78,12 @@ public final class BenchStreams {
                     .count(Materialized.<String, Long, KeyValueStore<Bytes, byte[]>>as("counts"))
                     .toStream()
                     .to(out, Produced.with(Serdes.String(), Serdes.Long()));
-            case "tumbling" -> counted(events, TimeWindows.ofSizeWithNoGrace(Duration.ofSeconds(10)), out);
+            case "tumbling" -> counted(events, TimeWindows.ofSizeAndGrace(Duration.ofSeconds(10), GRACE), out);
             case "hopping" -> counted(events, TimeWindows
-                    .ofSizeWithNoGrace(Duration.ofMinutes(10)).advanceBy(Duration.ofMinutes(1)), out);
+                    .ofSizeAndGrace(Duration.ofMinutes(10), GRACE).advanceBy(Duration.ofMinutes(1)), out);
             case "session" -> events
                     .groupByKey(Grouped.with(Serdes.String(), new EventSerde()))
-                    .windowedBy(SessionWindows.ofInactivityGapWithNoGrace(Duration.ofSeconds(2)))
+                    .windowedBy(SessionWindows.ofInactivityGapAndGrace(Duration.ofSeconds(2), GRACE))
                     .count(Materialized.<String, Long, SessionStore<Bytes, byte[]>>as("counts"))
                     .toStream()
                     .to(out, Produced.with(
@@ -111,6 +113,9 @@ public final class BenchStreams {
         settings.put(StreamsConfig.STATE_DIR_CONFIG, options.get("--state-dir"));
         settings.put(StreamsConfig.PROCESSING_GUARANTEE_CONFIG, StreamsConfig.EXACTLY_ONCE_V2);
         settings.put(StreamsConfig.NUM_STREAM_THREADS_CONFIG, 1);
+        if (System.getenv("BENCH_CACHE_BYTES") != null) {
+            settings.put(StreamsConfig.STATESTORE_CACHE_MAX_BYTES_CONFIG, System.getenv("BENCH_CACHE_BYTES"));
+        }
         if (options.containsKey("--session-ms")) {
             String session = StreamsConfig.consumerPrefix(ConsumerConfig.SESSION_TIMEOUT_MS_CONFIG);
             settings.put(session, options.get("--session-ms"));
