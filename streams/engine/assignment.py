@@ -22,11 +22,13 @@ class Lead:
         part: the sub-topology.
         topic: the lead topic.
         partitions: partition counts of all inputs, the lead's included.
+        timed: whether somebody goes by the event time of these inputs.
     """
 
     part: SubTopology
     topic: str
     partitions: Mapping[str, int]
+    timed: bool = False
 
     @property
     def siblings(self) -> tuple[str, ...]:
@@ -40,8 +42,11 @@ class Lead:
 
     @property
     def ordered(self) -> bool:
-        """Whether its tasks read their inputs in the order of time: only state can tell."""
-        return bool(self.siblings and self.part.stores)
+        """Whether its tasks read their inputs in the order of time.
+
+        Only state can tell, and who reads what they write, and goes by how far they have come.
+        """
+        return bool(self.siblings and (self.part.stores or self.timed))
 
     def inputs(self, partition: int) -> list[tuple[str, int]]:
         """Return what a task reads: the lead's partition, then each sibling's that exists."""
@@ -120,7 +125,7 @@ class LeadMap:
                     " the topics of the cluster. Create one, or correct the pattern."
                 )
             topic = min(counts, key=lambda name: (-counts[name], name not in leading, name))
-            self.leads[topic] = Lead(part, topic, counts)
+            self.leads[topic] = Lead(part, topic, counts, topology.needs_time(part))
 
     @property
     def topics(self) -> list[str]:

@@ -6,8 +6,8 @@ Rule 1: the input whose next record has the smallest timestamp is read first, up
 Rule 2: an input without records that is not at its end holds the others back: what comes
         next from it may be older. It does so for `max_idle_ms` at most.
 
-Only tasks with state and several inputs are ordered: where nothing is stateful nobody can
-tell, and a cut at each change of the input costs speed.
+Only tasks with several inputs, and with state or in front of what goes by event time, are
+ordered: elsewhere nobody can tell, and a cut at each change of the input costs speed.
 """
 
 from collections import deque

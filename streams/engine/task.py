@@ -51,9 +51,9 @@ class Task:
 
     Attributes:
         outputs: encoded records of the finished chunks, to be produced and cleared.
-        clocks: operator time by the name of the step's store, in milliseconds. Where a
-            repartition topic is written, also the time of all inputs together: `SEEN_TIME`, and
-            `TASK_TIME`, which waits for what closes in several flushes.
+        clocks: operator time by the name of the step's store, in milliseconds. Where others go
+            by it, also the time of all inputs together: `SEEN_TIME`, and `TASK_TIME`, which
+            waits for windows whose results are still to be written.
         overlays: the stores of the task by name.
         failures: records that the batch has let go.
     """
@@ -84,14 +84,15 @@ class Task:
         self._in_slices = topology.interleaves(part)
         self._keeps_keys = all(map(_keeps_keys, part.nodes))
         self._open = {node: self._open_operator(node) for node in part.nodes}
-        self._closing = {node for node in part.stateful if getattr(node.operator, "timed", False)}
+        self._closing = [node for node in part.stateful if getattr(node.operator, "timed", False)]
+        self._by_records = {node for node in part.stateful if topology.goes_by_records(node)}
+        self._fed = {node for node in part.stateful if topology.is_fed(node)}
         self._windows = {node for node in part.stateful if hasattr(node.operator, "windows")}
-        self._is_fed = any(node.source and node.source.internal for node in part.sources)
-        writes = any(node.sink and node.sink.internal for node in part.nodes)
-        self._feeds = writes and topology.needs_time(part)
+        self._is_fed = any(map(topology.is_fed, part.sources))
+        self._reshuffles = [node for node in part.nodes if node.sink and node.sink.internal]
+        self._feeds = bool(self._reshuffles) and topology.needs_time(part)
+        self._sees = self._feeds or not self._by_records.issuperset(self._closing)
         self._reached = -1
-        self._unfinished = False
-        self._moves = True
         self._copies = {node for node in part.stateful if _needs_copies(topology, node)}
         self._sources = {
             topic: [node for node in part.sources if node.source and topic in node.source.topics]
@@ -136,33 +137,34 @@ class Task:
         source = self._sources[fetched.topic][0].source
         return source.event_times(fetched) if source else fetched.timestamps
 
-    def reach(self, clock: int) -> bool:
+    def reach(self, clock: int) -> None:
         """Let time go on where no record moves it; the next flush does what it has come for.
+
+        It is not forgotten with a batch: what it stands for was committed before, by others too.
 
         Args:
             clock: event time in milliseconds since the epoch.
-
-        Returns:
-            whether something is due then.
         """
-        if clock > self._reached:
-            self._reached = clock
-            self._unfinished = self._unfinished or any(
-                self._closer(node).is_due(clock - self._topology.delay_ms(node))
-                for node in self._closing
-            )
-        return self._unfinished
+        self._reached = max(self._reached, clock)
 
     def is_due(self, now_ms: int) -> bool:
         """Whether a flush would do something although no record has come.
 
+        To be asked between batches: what one has changed is not looked at.
+
         Args:
             now_ms: the wall clock.
         """
-        if self._unfinished:
+        # Those behind us wait for our time, whether it closes anything here or not.
+        if self._feeds and self._is_fed and self._reached > self.clocks.get(SEEN_TIME, -1):
             return True
-        wakes = [self._closer(node).wake_ms for node in self._closing]
-        return any(wake is not None and wake <= now_ms for wake in wakes)
+        return any(self._is_due(node, now_ms) for node in self._closing)
+
+    def _is_due(self, node: Node, now_ms: int) -> bool:
+        closer, clock = self._closer(node), self.clocks.get(_clock_name(node), -1)
+        if node in self._fed:
+            clock = max(clock, self._reached - self._topology.delay_ms(node))
+        return closer.is_due(clock) or (closer.wake_ms is not None and closer.wake_ms <= now_ms)
 
     def flush(self, now_ms: int = 0, most: int = CLOSED_AT_ONCE) -> None:
         """Hand on what changed in the stores; all that is to be produced is in `outputs`.
@@ -209,25 +211,43 @@ class Task:
 
     def _flush_in_time(self, now_ms: int, most: int) -> None:
         """Hand on what has changed and what time has come for, parents first."""
-        reached, self._unfinished = self._reached, False
-        self._moves = not self._is_fed
+        if self._sees and self._is_fed:
+            self._move_clock(SEEN_TIME, self._reached)
         for node in self.part.stateful:
             self._flush_store(node)
             if node not in self._closing:
                 continue
-            clock = self._move_clock(_clock_name(node), reached - self._topology.delay_ms(node))
+            clock = self._move_clock(_clock_name(node), self._time_at(node))
             self._at = node
-            found, done = self._closer(node).close(clock, now_ms, most)
+            found, _ = self._closer(node).close(clock, now_ms, most)
             if found is not None:
                 self._write_closed(node)
                 self._push(node, found, final=True)
-            if not done:
-                # What is behind this step must not be later than what it still hands on.
-                reached, self._unfinished = -1, True
         if self._feeds:
-            self._move_clock(SEEN_TIME, reached)
-            if not self._unfinished:
-                self._move_clock(TASK_TIME, self.clocks.get(SEEN_TIME, -1))
+            self._move_clock(TASK_TIME, self._time_behind())
+
+    def _time_at(self, node: Node) -> int:
+        """Return how far time has come for a step whose own records do not move it."""
+        if node in self._by_records:
+            return -1
+        reached = self._reached if node in self._fed else self.clocks.get(SEEN_TIME, -1)
+        return min([reached - self._topology.delay_ms(node), *self._held(node)])
+
+    def _time_behind(self) -> int:
+        """Return how far time has come for those who read our repartition topics."""
+        found = [self.clocks.get(SEEN_TIME, -1)]
+        for node in self._reshuffles:  # what they take off is added
+            found += [held + self._topology.delay_ms(node) for held in self._held(node)]
+        return min(found)
+
+    def _held(self, node: Node) -> list[int]:
+        """Return how old the results may be that are still to come to a step.
+
+        It must not be further than these: they wait for the next flush, or for a record that
+        moves their own step's time on, which may see fewer of them than the task does.
+        """
+        held = [self._closer(of).held_ms() for of in self._topology.holders(node)]
+        return [at for at in held if at is not None]
 
     def _move_clock(self, name: str, clock: int) -> int:
         """Move a clock on, never back; return where it is."""
@@ -252,7 +272,6 @@ class Task:
             overlay.discard()
         for node in self.part.stateful:
             self._open[node].discard()
-        self._unfinished = bool(self._closing)  # what was closed is closed again
         self.outputs, self._waiting = [], []
         self._count_drops()
         self._dropped, self._late = 0, Counter()
@@ -294,8 +313,7 @@ class Task:
                 alone = let_go if len(sources) == 1 else None
                 self._chunk = chunk = node.source.decode(fetched, alone)
                 chunk = node.source.in_event_time(chunk)
-                self._moves = not node.source.internal
-                if self._feeds and self._moves and len(chunk):
+                if self._sees and not self._is_fed and len(chunk):
                     self._move_clock(SEEN_TIME, max(chunk.timestamps))
                 left_out = len(self._left_out) - known
                 self._nulls += len(fetched.values) - len(chunk) - left_out
@@ -493,7 +511,7 @@ class Task:
     def _advance_clock(self, node: Node, chunk: Chunk) -> OperatorTime:
         """Move operator time on as far as a chunk does; return it as it was before."""
         name = _clock_name(node)
-        time = OperatorTime(self.clocks.get(name, -1), self._moves)
+        time = OperatorTime(self.clocks.get(name, -1), node in self._by_records)
         self._move_clock(name, time.after(chunk.timestamps))
         return time
 

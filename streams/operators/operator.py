@@ -81,7 +81,17 @@ class Closing(Protocol):
     wake_ms: int | None
 
     def is_due(self, clock: int) -> bool:
-        """Whether there is something to close at an operator time."""
+        """Whether there is something to close at an operator time.
+
+        The changes of the batch have been flushed before.
+        """
+        ...
+
+    def held_ms(self) -> int | None:
+        """How old what it has not handed on yet may be, in event time; None for nothing.
+
+        The changes of the batch have been flushed before.
+        """
         ...
 
     def close(self, clock: int, now_ms: int, limit: int) -> tuple[Chunk | None, bool]:

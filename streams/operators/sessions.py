@@ -193,9 +193,10 @@ class OpenSessions:
         for key, of in work.items():
             if of.latest < 0:
                 continue
-            places = {each.place for each in of.sessions if each.changed}
-            self._before.setdefault(key, set(map(_place, of.before)))
-            self._changed.setdefault(key, set()).update(places)
+            if self._coalesce:
+                places = {each.place for each in of.sessions if each.changed}
+                self._before.setdefault(key, set(map(_place, of.before)))
+                self._changed.setdefault(key, set()).update(places)
             now = tuple([Session(each.start, each.end, each.value) for each in of.sessions])
             changes[KEY + key] = (now, of.latest)
             if not of.before or _first_end(now) < _first_end(of.before):
@@ -233,13 +234,23 @@ class OpenSessions:
 
     def is_due(self, clock: int) -> bool:
         """Whether a key is to be looked at, at an operator time."""
+        return self._first() < clock
+
+    def held_ms(self) -> int | None:
+        """When the first open session ends at the earliest: its result is no older."""
+        first = self._first()
+        return None if first == _NEVER else first - self._open_ms
+
+    def _first(self) -> int:
         if self._earliest is None:
             first = self._overlay.scan(timer(0, b""), KEY, 1)
             self._earliest = timer_time(first[0][0]) if first else _NEVER
-        return self._earliest < clock
+        return self._earliest
 
     def close(self, clock: int, now_ms: int, limit: int) -> tuple[Chunk | None, bool]:
         """Return the results of the sessions that operator time has closed, and delete them."""
+        # Where all that was changed was undone, there was nothing to hand on.
+        self._before, self._changed = {}, {}
         if not self.is_due(clock):
             return None, True
         self._earliest = None

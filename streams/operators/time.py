@@ -12,7 +12,8 @@ class OperatorTime:
     Attributes:
         before: what it was before the chunk, -1 where nothing has come yet.
         moves: whether each record moves it on to its own event time. What comes through a
-            repartition topic does not: there the slowest of those who write it does.
+            repartition topic does not: there the slowest of those who write it does. Nor do
+            results of windows: there the time of the windows does, at flush.
     """
 
     before: int = -1

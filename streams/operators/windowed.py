@@ -107,11 +107,18 @@ class OpenWindows(Aggregation):
 
     def is_due(self, clock: int) -> bool:
         """Whether a window is to be closed at an operator time."""
-        earliest = self._earliest
-        if earliest is None:
+        return self._first() <= self._last_start(clock)
+
+    def held_ms(self) -> int | None:
+        """Where the first open window begins: its result is no older."""
+        first = self._first()
+        return None if first == _NEVER else first
+
+    def _first(self) -> int:
+        if self._earliest is None:
             first = self._overlay.scan(self._closed_to, _END, 1)
-            earliest = self._earliest = _start_of(first[0][0]) if first else _NEVER
-        return earliest <= self._last_start(clock)
+            self._earliest = _start_of(first[0][0]) if first else _NEVER
+        return self._earliest
 
     def close(self, clock: int, now_ms: int, limit: int) -> tuple[Chunk | None, bool]:
         """Return the results of the windows that operator time has closed, and delete them."""

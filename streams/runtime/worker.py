@@ -281,8 +281,12 @@ class Worker:
         return due or self._narrowing.full(self._batch)
 
     def _open_batch(self) -> None:
+        """Begin a batch; those who have something to commit without records are part of it.
+
+        Else they would wait, while records come for others, until none do.
+        """
+        self._touched = {id(owned): owned for owned in self._due_tasks()}
         self._batch = self._new_batch()
-        self._touched = {}
         self._reporter.begin(self._now(), self._now_ms())
         self._drive(Event.RECORDS)
 
@@ -510,12 +514,17 @@ class Worker:
             self._restore_next = now + (now - began)
 
     def _settle(self) -> None:
-        """Commit for tasks whom time has given something to do, or whose offsets need it.
+        """Commit for those who have something to commit, though no records come."""
+        if self._due_tasks():
+            self._open_batch()
+
+    def _due_tasks(self) -> list[OwnedTask]:
+        """Return tasks whom time has given something to do, or whose offsets need it.
 
         Some inputs have no committed offset yet; others were committed long ago.
         """
         now_ms = self._now_ms()
-        due = [
+        return [
             owned
             for owned in self._tasks.values()
             if owned.phase is Phase.RUNNING
@@ -525,9 +534,6 @@ class Worker:
                 or (owned.task is not None and owned.task.is_due(now_ms))
             )
         ]
-        if due:
-            self._open_batch()
-            self._touched = {id(owned): owned for owned in due}
 
     def _maintain(self) -> None:
         """Flush stores, look at topics and group, delete what is committed of repartition topics.

@@ -167,6 +167,32 @@ class Topology:
             found[node] = own + max((found[parent] for parent in node.parents), default=0)
         return found
 
+    def is_fed(self, node: Node) -> bool:
+        """Whether records come to a step through a repartition topic, of its own part's inputs."""
+        if node.source:
+            return node.source.internal
+        return any(map(self.is_fed, node.parents))
+
+    def goes_by_records(self, node: Node) -> bool:
+        """Whether each record moves a step's time on to its own event time.
+
+        Not what comes through a repartition topic, where writers are far apart; nor results of
+        windows, which come together for all keys, in the order of the windows.
+        """
+        return not self.is_fed(node) and not self.delay_ms(node)
+
+    def holders(self, node: Node) -> frozenset[Node]:
+        """The steps whose closed windows come to a step: what they hold may still come."""
+        return self._holders[node]
+
+    @cached_property
+    def _holders(self) -> dict[Node, frozenset[Node]]:
+        found: dict[Node, frozenset[Node]] = {}
+        for node in self.nodes:
+            own = node.parents if node.kind == FINAL else ()
+            found[node] = frozenset(own).union(*(found[parent] for parent in node.parents))
+        return found
+
     def shares_values(self, node: Node) -> bool:
         """Whether steps that run after a step see the very objects that it was given."""
         for parent in node.parents:

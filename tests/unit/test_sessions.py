@@ -183,3 +183,13 @@ def test_a_session_before_all_others_of_its_key_closes_in_time() -> None:
         for at in (10, 4, 12):
             inputs.send(at, key="a", at=at)
         assert [window for window, _ in finals.read()] == [Windowed("a", 4, 4)]
+
+
+def test_sessions_that_hand_on_every_update_remember_nothing_of_them() -> None:
+    with TestDriver(app_of("aggregate", 0, "every_update")) as driver:
+        for at in range(0, 1_000, 100):
+            driver.topic("in").send(0, key=f"key-{at}", at=at)
+        (task,) = driver._tasks
+        (node,) = task.part.stateful
+        assert not task._open[node]._before
+        assert not task._open[node]._changed
