@@ -7,14 +7,18 @@ ones late. So time goes on by the slowest of those who still have something to r
 Rule 1: each task commits how far its time has come beside its offsets, in the transaction of
         its outputs. Once a second that is looked up, then the ends of the repartition partitions:
         what a task has written until then is in front of those.
-Rule 2: the smallest time is taken once everything in front of these ends is committed here.
+Rule 2: the smallest time is taken by a task once everything in front of the ends of its own
+        partitions is committed here: one that was not ours when they were looked up waits for
+        the next look.
 Rule 3: a task at the end of its inputs that has committed nothing for a while holds nobody back.
-        Where all are so, the largest time counts.
+        Where all are so, the largest time counts. A task that itself reads repartition topics
+        always holds back: it has nothing to read, and yet results to come, while it waits for
+        the time of those in front of it, and it commits that time when it comes.
 """
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from penstock.engine.assignment import Lead, LeadMap
 from penstock.engine.metadata import decode
@@ -32,6 +36,7 @@ Partition = tuple[str, int]
 LOOK_S = 1.0
 REQUEST_S = 0.5
 SHARE = 20  # looks may take one part in so many of the time
+SILENT_S = 30.0  # for so long nobody is told that no look succeeds
 
 
 @dataclass
@@ -40,23 +45,23 @@ class Standing:
 
     Attributes:
         clock: the time of its last commit, -1 for none, in milliseconds since the epoch.
-        offsets: what that has committed.
-        since: when it committed something else before, monotonic seconds.
+        committed: what that has committed, offsets and metadata.
+        since: when that was first seen, monotonic seconds.
         drained: whether it has read all there was.
     """
 
     clock: int
-    offsets: tuple[int, ...]
+    committed: Sequence[tuple[int, str | None]]
     since: float
     drained: bool
 
 
 @dataclass
 class Look:
-    """A time that counts once repartition partitions are read up to some offsets."""
+    """A time that counts for a task once it has read its partitions up to some offsets."""
 
     clock: int
-    ends: Mapping[Partition, int] = field(default_factory=dict[Partition, int])
+    ends: Mapping[Partition, int]
 
 
 class Upstream:
@@ -89,7 +94,9 @@ class Upstream:
         self._now = now
         self._next_s = now()
         self._standings: dict[Partition, Standing] = {}
-        self._looks: dict[int, Look] = {}  # by sub-topology
+        self._looks: dict[Partition, Look] = {}  # by task, until it has come to there
+        self._grown: dict[str, int] = {}
+        self._silent_s: float | None = None
         fed = {part.number: topology.feeders(part) for part in topology.sub_topologies}
         self._timed = {
             part.number: fed[part.number]
@@ -97,15 +104,20 @@ class Upstream:
             if fed[part.number] and topology.needs_time(part)
         }
 
+    def grow(self, partitions: Mapping[str, int]) -> None:
+        """Take note that topics have more partitions now: their tasks write for us too."""
+        self._grown.update(partitions)
+
     def look(self, tasks: Iterable[OwnedTask]) -> None:
         """Let time go on for tasks that have read what belongs in front of it."""
         if not self._timed:
             return
         mine = [owned for owned in tasks if owned.task and owned.lead.part.number in self._timed]
         for owned in mine:
-            look = self._looks.get(owned.lead.part.number)
+            look = self._looks.get(_place(owned))
             if look and owned.task and _has_read(owned, look):
                 owned.task.reach(look.clock)
+                del self._looks[_place(owned)]
         if mine and self._now() >= self._next_s:
             self._look_again(mine)
 
@@ -119,27 +131,44 @@ class Upstream:
         began = self._now()
         try:
             for part in {owned.lead.part.number: owned.lead.part for owned in mine}.values():
-                tasks = [owned for owned in mine if owned.lead.part is part]
-                last = self._looks.get(part.number)
-                # Were it replaced before all have read what is in front of it, some never would.
-                if last is None or all(_has_read(owned, last) for owned in tasks):
-                    clock = self._clock(part)
-                    self._looks[part.number] = Look(clock, self._ends(tasks))
+                # Were a look replaced before all is read that is in front of it, some never would.
+                tasks = [of for of in mine if of.lead.part is part and _place(of) not in self._looks]
+                if tasks:
+                    self._look_for(part, tasks)
+            self._silent_s = None
         except BrokerError as error:
-            log.debug("How far time has come upstream is not known: %s", error)
+            self._tell(error)
         now = self._now()
         self._next_s = now + max(LOOK_S, SHARE * (now - began))
 
-    def _ends(self, tasks: Iterable[OwnedTask]) -> Mapping[Partition, int]:
+    def _look_for(self, part: SubTopology, tasks: Sequence[OwnedTask]) -> None:
+        clock = self._clock(part)
         repartitions = self._topology.repartitions
-        return self._admin.ends(at for of in tasks for at in of.inputs if at[0] in repartitions)
+        mine = {_place(of): [at for at in of.inputs if at[0] in repartitions] for of in tasks}
+        ends = self._admin.ends(at for of in mine.values() for at in of)
+        for place, inputs in mine.items():
+            self._looks[place] = Look(clock, {at: ends[at] for at in inputs})
+
+    def _tell(self, error: BrokerError) -> None:
+        """Say that time stands still, where it does so for long: once, until it goes on."""
+        if self._silent_s is None:
+            self._silent_s = self._now()
+        elif 0 <= self._silent_s <= self._now() - SILENT_S:
+            self._silent_s = -1.0
+            log.warning(
+                "For %g s nobody could say how far time has come for those who write our"
+                " repartition topics; windows behind them do not close until then. %s",
+                SILENT_S,
+                error,
+            )
 
     def _clock(self, part: SubTopology) -> int:
         """Return how far time has come for all that write for a part."""
         clocks: list[int] = []
         for writer, delay_ms in self._timed[part.number]:
             found = self._stand(self._leads[writer.number])
-            held = [of.clock for of in found if not self._is_idle(of)]
+            fed = writer.number in self._timed
+            held = [of.clock for of in found if fed or not self._is_idle(of)]
             clocks.append((min(held) if held else max(of.clock for of in found)) - delay_ms)
         return min(clocks)
 
@@ -148,7 +177,8 @@ class Upstream:
 
     def _stand(self, lead: Lead) -> list[Standing]:
         """Look up how far the tasks of a sub-topology have come."""
-        inputs = [at for number in range(lead.tasks) for at in lead.inputs(number)]
+        count = max(lead.tasks, self._grown.get(lead.topic, 0))
+        inputs = [at for number in range(count) for at in lead.inputs(number)]
         if self._reader is None:
             self._reader = self._make_reader()
         committed = self._reader.committed(inputs, REQUEST_S)
@@ -160,22 +190,23 @@ class Upstream:
         unread = [at for at in inputs if committed[at][0] < 0]
         starts = self._admin.starts(unread) if unread else {}
         found: list[Standing] = []
-        for number in range(lead.tasks):
+        for number in range(count):
             mine = lead.inputs(number)
-            offsets = tuple(committed[at][0] for at in mine)
             at = (lead.topic, number)
-            memory = decode(committed[at][1], f"{at[0]}/{at[1]}")
+            memory = decode(committed[at][1], f"{lead.topic}/{number}")
             drained = all(max(committed[of][0], starts.get(of, 0)) >= ends[of] for of in mine)
-            before = self._standings.get(at)
-            same = before is not None and before.offsets == offsets
+            now, before = [committed[of] for of in mine], self._standings.get(at)
+            same = before is not None and before.committed == now
             since = before.since if same and before else self._now()
             clock = memory.clock(TASK_TIME) if memory else -1
-            self._standings[at] = Standing(clock, offsets, since, drained)
+            self._standings[at] = Standing(clock, now, since, drained)
             found.append(self._standings[at])
         return found
 
 
+def _place(owned: OwnedTask) -> Partition:
+    return owned.lead.topic, owned.partition
+
+
 def _has_read(owned: OwnedTask, look: Look) -> bool:
-    return all(
-        owned.offsets.get(at, -1) >= end for at, end in look.ends.items() if at in owned.offsets
-    )
+    return all(owned.offsets.get(at, -1) >= end for at, end in look.ends.items())

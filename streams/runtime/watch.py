@@ -32,7 +32,7 @@ class TopicWatch:
     pending: Pending[dict[str, Description | None]] | None = None
 
     def check(self, now_ms: float) -> Mapping[str, int]:
-        """Return the partition counts of sinks that have more of them than before.
+        """Return the partition counts of topics that have more of them than before.
 
         Args:
             now_ms: monotonic milliseconds.
@@ -57,7 +57,7 @@ class TopicWatch:
 
 
 def changes(prepared: Prepared, found: Mapping[str, Description | None]) -> dict[str, int]:
-    """Compare topics with what they were; return new partition counts of sinks.
+    """Compare topics with what they were; return new partition counts.
 
     Raises:
         BrokerError: if a topic is gone, or was made anew.
@@ -71,10 +71,9 @@ def changes(prepared: Prepared, found: Mapping[str, Description | None]) -> dict
         before = prepared.partitions[topic]
         if now.partitions == before:
             continue
-        if topic not in leads:
-            grown[topic] = now.partitions
-        elif leads[topic].siblings or leads[topic].part.stores:
+        if topic in leads and (leads[topic].siblings or leads[topic].part.stores):
             raise _grown(leads[topic], topic, before, now.partitions)
+        grown[topic] = now.partitions
     return grown
 
 

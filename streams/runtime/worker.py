@@ -553,6 +553,7 @@ class Worker:
         if self._grown and self._transaction.state is State.IDLE:
             log.info("Topics have more partitions now: %s.", self._grown)
             self._starter.grow(self._grown)
+            self._upstream.grow(self._grown)
             self._grown = {}
         if now - self._purged >= self._settings.commit.purge_interval_ms / 1000:
             self._purged = now

@@ -66,8 +66,8 @@ def test_an_input_that_grows_stops_the_application(topic, said):
 
 
 def test_a_single_input_without_state_may_grow():
-    """The group hands its new partitions out by itself."""
-    assert changes(prepared(), found(single=Description("id-single", 9))) == {}
+    """The group hands its new partitions out by itself; who goes by their time has to know."""
+    assert changes(prepared(), found(single=Description("id-single", 9))) == {"single": 9}
 
 
 def test_a_sink_may_grow():
