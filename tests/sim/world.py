@@ -12,9 +12,11 @@ from collections.abc import Generator
 from contextlib import suppress
 from dataclasses import dataclass
 
+import penstock as ps
 from penstock.errors import BrokerError, DataError, StateError
 from penstock.runtime.run import Running
 from penstock.runtime.settings import GroupProtocol, Guarantee
+from penstock.runtime.worker import Worker
 from penstock.testing.sim import Crash, Fate, Process, SimBroker, SimDisk, Survives
 from penstock.testing.sim.producer import SimProducer
 from penstock.topology.node import Emit
@@ -111,7 +113,15 @@ class Slot:
 
 
 class World:
-    """One run."""
+    """One run.
+
+    Attributes:
+        inputs: the topics that are fed.
+        outputs: the others that exist, with as many partitions.
+    """
+
+    inputs: tuple[str, ...] = applications.INPUTS
+    outputs: tuple[str, ...] = applications.OUTPUTS
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
@@ -119,18 +129,30 @@ class World:
         self.broker = SimBroker(
             random.Random(plan.seed + 2), session_s=SESSION_S, heartbeat_s=HEARTBEAT_S
         )
-        for topic in (*applications.INPUTS, *applications.OUTPUTS):
+        for topic in (*self.inputs, *self.outputs):
             self.broker.create_topic(topic, plan.partitions)
         self.broker.create_topic(applications.LETTERS, self.draw.choice((1, 2)))
         shared = SimDisk()
         self.slots = [
             Slot(f"slot-{n}", shared if plan.one_disk else SimDisk()) for n in range(plan.workers)
         ]
-        self.feeder = Feeder(self.broker, self.draw, plan.partitions)
+        self.feeder = self.make_feeder()
         self.events: list[str] = []
         self.ill = True
         self.lives: dict[Process, Life] = {}
         self._depth = 0
+
+    def make_feeder(self) -> "Feeder":
+        """Make what writes the inputs."""
+        return Feeder(self.broker, self.draw, self.plan.partitions)
+
+    def make_app(self) -> ps.App:
+        """Make the application, anew for each process."""
+        plan = self.plan
+        return applications.make_app(plan.emit, plan.guarantee, plan.protocol)
+
+    def made(self, worker: Worker) -> None:
+        """Take note of a worker that is to start."""
 
     def run(self) -> None:
         """Let things happen, then let all be well until everything is processed."""
@@ -180,11 +202,12 @@ class World:
 
     def settle(self) -> None:
         """Let all workers work until everything is processed, and stop them."""
-        self._work_off()
+        self.work_off()
         for slot in self.slots:
             self.leave(slot)
 
-    def _work_off(self) -> None:
+    def work_off(self) -> None:
+        """Let all workers work until everything is processed."""
         for number in range(MOST_STEPS):
             for slot in self.slots:
                 self.step(slot)
@@ -224,10 +247,10 @@ class World:
             life.busy = False
 
     def _live(self, life: Life) -> Generator[None]:
-        app = applications.make_app(self.plan.emit, self.plan.guarantee, self.plan.protocol)
         run_id = uuid.UUID(int=self.draw.getrandbits(128))
-        running = Running(app, clients=self.broker.clients(life.process), run_id=run_id)
+        running = Running(self.make_app(), clients=self.broker.clients(life.process), run_id=run_id)
         worker = running.worker(life.slot.identity, life.disk.mount(life.process))
+        self.made(worker)
         worker.start()
         with worker.ending():
             while not life.leaving:
@@ -319,7 +342,7 @@ class World:
         committed = self.broker.group(applications.ID).committed
         behind = {}
         for topic in self.broker.topics.values():
-            if topic.name in applications.INPUTS or topic.name.endswith("-repartition"):
+            if topic.name in self.inputs or topic.name.endswith("-repartition"):
                 for number, log in enumerate(topic.partitions):
                     at = (topic.name, number)
                     behind[at] = log.end - committed.get(at, (0, ""))[0]
@@ -370,13 +393,18 @@ class Feeder:
     def _write(self, producer: SimProducer) -> None:
         for _ in range(self._draw.randint(1, 5)):
             self._number += 1
-            bad = f"{applications.BAD}-" if self._number % 13 == 0 else ""
-            value = f"{bad}{self._number}-{self._draw.choice('abcd')}"
-            topic = self._draw.choice((applications.WORDS, applications.WORDS, applications.LINES))
             partition = self._draw.randrange(self._partitions)
             # A key stays in its partition, as a partitioner would have it.
-            producer.produce(topic, value, f"k{partition}-{self._draw.randrange(3)}", partition)
+            key = f"k{partition}-{self._draw.randrange(3)}"
+            self.write_one(producer, self._number, key, partition)
         producer.flush()
+
+    def write_one(self, producer: SimProducer, number: int, key: str, partition: int) -> None:
+        """Write a record."""
+        bad = f"{applications.BAD}-" if number % 13 == 0 else ""
+        value = f"{bad}{number}-{self._draw.choice('abcd')}"
+        topic = self._draw.choice((applications.WORDS, applications.WORDS, applications.LINES))
+        producer.produce(topic, value, key, partition)
 
     def _end(self, *, commit: bool) -> None:
         self._open = False
