@@ -93,6 +93,7 @@ class Upstream:
         self._idle_s = idle_s
         self._now = now
         self._next_s = now()
+        self._took_s = 0.0
         self._standings: dict[Partition, Standing] = {}
         self._looks: dict[Partition, Look] = {}  # by task, until it has come to there
         self._grown: dict[str, int] = {}
@@ -139,7 +140,9 @@ class Upstream:
         except BrokerError as error:
             self._tell(error)
         now = self._now()
-        self._next_s = now + max(LOOK_S, SHARE * (now - began))
+        # One that takes long once was stalled: that must not stop time for minutes.
+        took, self._took_s = min(now - began, self._took_s), now - began
+        self._next_s = now + max(LOOK_S, SHARE * took)
 
     def _look_for(self, part: SubTopology, tasks: Sequence[OwnedTask]) -> None:
         clock = self._clock(part)

@@ -301,7 +301,24 @@ def test_looks_take_a_small_share_of_the_time(takes_s: float) -> None:
     began = world.cluster.now
     world.look(after_s=0.02, times=5_000)
     spent = world.cluster.calls.count("ends") * takes_s
-    assert spent <= (world.cluster.now - began) / SHARE + takes_s
+    assert spent <= (world.cluster.now - began) / SHARE + 2 * takes_s
+
+
+def test_a_look_that_stalls_once_stops_time_for_a_moment_only() -> None:
+    """The whole process stood still in the middle of it, say."""
+    world = World()
+    world.cluster.ends_ = {("in", number): 9 for number in range(2)}
+    for number in range(2):
+        world.cluster.commit(("in", number), 5, clock=100)
+    mine = world.own(LAST, 0)
+    world.look()
+    world.cluster.takes_s = 14.0
+    world.look()
+    world.cluster.takes_s = 0.0
+    for number in range(2):
+        world.cluster.commit(("in", number), 6, clock=110)
+    world.wait(2)
+    assert clock_of(mine) == 110
 
 
 def test_who_reads_no_repartition_topic_asks_nobody() -> None:
