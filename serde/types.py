@@ -14,6 +14,7 @@ from typing import Any, Protocol, TypeAlias, TypeVar, runtime_checkable
 from penstock.errors import TopologyError
 from penstock.serde.json_serde import JsonSerde
 from penstock.serde.primitives import BYTES, FLOAT, INT, STR
+from penstock.windows import Windowed
 
 T = TypeVar("T")
 
@@ -69,6 +70,10 @@ def data_type(spec: Any, *, key: bool = False) -> DataType:
         return DataType(getattr(spec, "type", None), spec)  # pyright: ignore[reportUnknownArgumentType]
     if isinstance(spec, type) and spec in _PRIMITIVES:
         return DataType(spec, _PRIMITIVES[spec])
+    if spec is Windowed or typing.get_origin(spec) is Windowed:
+        from penstock.serde.windowed import windowed_type
+
+        return windowed_type(spec)
     return DataType(spec, JsonSerde(spec, sort_fields=key))
 
 

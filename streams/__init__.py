@@ -61,6 +61,7 @@ if TYPE_CHECKING:
     from penstock.windows import Windowed as Windowed
     from penstock.windows import hopping as hopping
     from penstock.windows import session as session
+    from penstock.windows import sliding as sliding
     from penstock.windows import tumbling as tumbling
 
 _HOMES = {
@@ -103,6 +104,7 @@ _HOMES = {
     "min": "penstock.aggregators",
     "quantile": "penstock.aggregators",
     "session": "penstock.windows",
+    "sliding": "penstock.windows",
     "stddev": "penstock.aggregators",
     "sum": "penstock.aggregators",
     "top_k": "penstock.aggregators",

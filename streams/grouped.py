@@ -16,15 +16,17 @@ from penstock.aggregators import Agg
 from penstock.durations import Duration, milliseconds
 from penstock.errors import TopologyError
 from penstock.operators.sessions import SessionAggregation
+from penstock.operators.sliding import SlidingAggregation
 from penstock.operators.windowed import WindowedAggregation
 from penstock.serde.sessions import SessionKeySerde, SessionsSerde
+from penstock.serde.sliding import SlidingSerde
 from penstock.serde.types import DataType, Serde, Spec
-from penstock.serde.windowed import JsonWindowSerde, StoredWindowSerde
+from penstock.serde.windowed import StoredWindowSerde, windowed
 from penstock.state.definition import StoreDefinition, check_name
 from penstock.table import Table, WindowedTable, add_results
 from penstock.topology.declaration import Declaration
 from penstock.topology.node import Emit, Node
-from penstock.windows import SessionWindows, TimeWindows, Windowed
+from penstock.windows import SessionWindows, SlidingWindows, Windows
 
 A = TypeVar("A")
 R = TypeVar("R")
@@ -118,19 +120,23 @@ class Grouped(Generic[K_co, V_co]):
         """
         return self._table(declare_agg(one, columns, self._node.value, name), name, emit)
 
-    def window(
-        self, window: TimeWindows | SessionWindows, *, grace: Duration = "0s"
-    ) -> "WindowedGrouped[K_co, V_co]":
+    def window(self, window: Windows, *, grace: Duration = "0s") -> "WindowedGrouped[K_co, V_co]":
         """Gather the records of each key by windows of event time too.
 
         Args:
-            window: how time is cut: `ps.tumbling("1m")`, `ps.hopping("10m", "5m")`.
+            window: how time is cut: `ps.tumbling("1m")`, `ps.hopping("10m", "5m")`,
+                `ps.sliding("10m")`, `ps.session("5m")`.
             grace: how long a window waits for late records behind its end, as event time goes
                 on. What comes later is dropped and counted.
 
         Raises:
-            TopologyError: if grace is negative.
+            TopologyError: if that is no window, or grace is negative.
         """
+        if not isinstance(window, Windows):
+            raise TopologyError(
+                f"window({window!r}) is none. Pass ps.tumbling, ps.hopping, ps.sliding or"
+                " ps.session, such as ps.tumbling('1m')."
+            )
         return WindowedGrouped(self._declaration, self._node, window, milliseconds(grace))
 
     def _table(self, declared: Declared, name: str, emit: Emit) -> Table[K_co, Any]:
@@ -146,11 +152,7 @@ class WindowedGrouped(Generic[K_co, V_co]):
     """Records gathered by key and window."""
 
     def __init__(
-        self,
-        declaration: Declaration,
-        node: Node,
-        windows: TimeWindows | SessionWindows,
-        grace_ms: int,
+        self, declaration: Declaration, node: Node, windows: Windows, grace_ms: int
     ) -> None:
         self._declaration = declaration
         self._node = node
@@ -245,19 +247,22 @@ class WindowedGrouped(Generic[K_co, V_co]):
     def _table(self, declared: Declared, name: str, emit: Emit) -> WindowedTable[K_co, Any]:
         key, value = _checked(declared, self._node, name, emit), _serde(declared)
         operator = self._operator(declared, name, key, value)
-        shown = DataType(Windowed, JsonWindowSerde(self._node.key))
+        shown = windowed(self._node.key)
         node = _add(self._declaration, declared, operator, self._node, shown, name, emit)
         return WindowedTable(self._declaration, node, declared)
 
     def _operator(
         self, declared: Declared, name: str, key: Serde[Any], value: Serde[Any]
-    ) -> WindowedAggregation | SessionAggregation:
+    ) -> WindowedAggregation | SessionAggregation | SlidingAggregation:
         of, grace_ms = self._windows, self._grace_ms
-        if isinstance(of, TimeWindows):
-            stored = StoredWindowSerde(key, of.size_ms, of.describe())
+        if not isinstance(of, SessionWindows | SlidingWindows):
+            stored = StoredWindowSerde(key, of.end, of.describe())
             store = StoreDefinition(name, stored, value)
             return WindowedAggregation(declared.fold(store), of, grace_ms, key, store)
         keys = SessionKeySerde(key, of.describe())
+        if isinstance(of, SlidingWindows):
+            store = StoreDefinition(name, keys, SlidingSerde(value))
+            return SlidingAggregation(declared.fold(store), of, grace_ms, key, value, store)
         store = StoreDefinition(name, keys, SessionsSerde(value))
         fold = declared.fold(store)
         if fold.merge is None:

@@ -5,7 +5,7 @@ returns a handle on it; mistakes raise a TopologyError here, before a record is 
 """
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, Generic, is_typeddict, overload
+from typing import TYPE_CHECKING, Any, Generic, get_args, get_origin, is_typeddict, overload
 
 from typing_extensions import TypeIs, TypeVar
 
@@ -39,6 +39,7 @@ from penstock.topics.topic import Topic
 from penstock.topology.declaration import Declaration
 from penstock.topology.node import Node, Reshuffle
 from penstock.topology.repartition import boundaries
+from penstock.windows import Windowed
 
 if TYPE_CHECKING:
     from penstock.grouped import Grouped
@@ -475,6 +476,10 @@ def _blame(node: Node) -> str:
 
 def _differ(found: Any, wanted: Any) -> bool:
     """Whether keys of one class can never be of another one."""
+    if get_origin(found) is Windowed and get_origin(wanted) is Windowed:
+        return _differ(get_args(found)[0], get_args(wanted)[0])
+    if Windowed in (get_origin(found), get_origin(wanted)):
+        return isinstance(found, type) or isinstance(wanted, type)
     if not (isinstance(found, type) and isinstance(wanted, type)) or is_typeddict(wanted):
         return False
     return not issubclass(found, wanted) and (found, wanted) != (int, float)

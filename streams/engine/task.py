@@ -166,7 +166,7 @@ class Task:
             clock = max(clock, self._reached - self._topology.delay_ms(node))
         return closer.is_due(clock) or (closer.wake_ms is not None and closer.wake_ms <= now_ms)
 
-    def flush(self, now_ms: int = 0, most: int = CLOSED_AT_ONCE) -> None:
+    def flush(self, now_ms: int = 0, tasks: int = 1) -> None:
         """Hand on what changed in the stores; all that is to be produced is in `outputs`.
 
         What time has come for is among it, in slices: the rest waits for the next flush, for
@@ -175,14 +175,14 @@ class Task:
 
         Args:
             now_ms: the wall clock.
-            most: how many results of each step time may bring, about.
+            tasks: how many are flushed together, and share the time that slices may take.
 
         Raises:
             FlushFailed: if a step behind a store raises; the batch has to be aborted and run
                 again carefully, which names the record.
         """
         try:
-            self._flush_in_time(now_ms, most)
+            self._flush_in_time(now_ms, -(-CLOSED_AT_ONCE // tasks))
         except NOT_DATA:
             raise
         except Exception as error:

@@ -16,6 +16,7 @@ import msgspec
 
 from penstock.errors import TopologyError
 from penstock.serde.types import UNKNOWN, DataType, data_type, returned
+from penstock.windows import Windowed
 
 Selector = str | tuple[str, ...] | Callable[[Any], Any]
 
@@ -87,6 +88,8 @@ def fields_of(declared: Any) -> Mapping[str, Any] | None:
 
 def type_name(declared: Any) -> str:
     """Return a type's name as a user would write it."""
+    if typing.get_origin(declared) is Windowed:
+        return f"Windowed[{type_name(typing.get_args(declared)[0])}]"
     return getattr(declared, "__name__", str(declared))
 
 

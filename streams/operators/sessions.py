@@ -206,7 +206,7 @@ class OpenSessions:
 
     def _timer(self, sessions: Sessions, key: bytes) -> bytes:
         """Return the timer that looks at a key's first session when it may be closed."""
-        at = _first_end(sessions) + self._open_ms
+        at = max(0, _first_end(sessions) + self._open_ms)
         if self._earliest is not None:
             self._earliest = min(self._earliest, at)
         return timer(at, key)

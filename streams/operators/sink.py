@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol
 from penstock.operators.chunk import Chunk, Headers
 from penstock.operators.each import EachFailed, each, encode_each
 from penstock.operators.operator import Column
-from penstock.serde.types import DataType
+from penstock.serde.types import DataType, Serde
 
 
 class Outgoing(NamedTuple):
@@ -89,10 +89,20 @@ class Sink:
 
     def _hashed(self, chunk: Chunk, keys: Sequence[bytes | None]) -> Sequence[bytes | None]:
         """Return what decides over partitions: of a windowed key, the key without its window."""
-        inner = getattr(self.key.serde, "inner", None)
-        if inner is None:
+        serde = inner_of(self.key.serde)
+        if serde is None:
             return keys
-        return encode_each(inner, [None if key is None else key.key for key in chunk.keys])
+        inner = [None if key is None else key.key for key in chunk.keys]
+        while (within := inner_of(serde)) is not None:
+            inner = [None if key is None else key.key for key in inner]
+            serde = within
+        return encode_each(serde, inner)
+
+
+def inner_of(serde: Serde[Any] | None) -> Serde[Any] | None:
+    """Return the serde of a windowed key without its window; None where it has none."""
+    inner: Serde[Any] | None = getattr(serde, "inner", None)
+    return inner
 
 
 # What a batch takes beside its only record (61 bytes), and the record beside its bytes, as the

@@ -7,9 +7,9 @@ Rule 2: a window is closed from then on. Closing it reads its results and delete
         one transaction, so that each window is final once.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
-from struct import Struct
 from typing import Any
 
 from penstock.operators.aggregation import Aggregation, Fold, Group
@@ -17,11 +17,11 @@ from penstock.operators.chunk import Chunk
 from penstock.operators.operator import NOTHING
 from penstock.operators.time import OperatorTime
 from penstock.serde.types import Serde
+from penstock.serde.windowed import pack_start, unpack_start
 from penstock.state.definition import StoreDefinition
 from penstock.state.overlay import Overlay
-from penstock.windows import TimeWindows
+from penstock.windows import TimeWindows, ZonedWindows
 
-_START = Struct(">q")
 _NEVER = 2**62
 _END = b"\xff"  # behind every start
 
@@ -38,7 +38,7 @@ class WindowedAggregation:
     """
 
     fold: Fold
-    windows: TimeWindows
+    windows: TimeWindows | ZonedWindows
     grace_ms: int
     key: Serde[Any]
     store: StoreDefinition
@@ -47,8 +47,8 @@ class WindowedAggregation:
 
     @property
     def open_ms(self) -> int:
-        """How long after its start a window takes records."""
-        return self.windows.size_ms + self.grace_ms
+        """How long after its start a window takes records, at most."""
+        return self.windows.longest_ms + self.grace_ms
 
     def open(self, overlay: Overlay, *, coalesce: bool) -> "OpenWindows":
         """Bind the aggregation to the store of one task."""
@@ -75,31 +75,32 @@ class OpenWindows(Aggregation):
         group = Group(chunk, self._declared.key)
         if not group.keys:
             return group
-        windows, times = self._declared.windows, group.timestamps
-        size, advance = windows.size_ms, windows.advance_ms
-        counts: list[int] = []
-        if size == advance:
-            starts = [at - at % size for at in times]
-        else:
-            found = list(map(windows.starts, times))
-            counts = list(map(len, found))
-            starts = list(chain.from_iterable(found))
+        times = group.timestamps
+        starts, counts = self._starts(times)
+        if counts is not None:
             group = group.repeated(counts)
-        # An end that is later than all of these is in time; else each is looked at.
-        open_for = self._declared.open_ms
-        if min(starts) + open_for <= time.after(times):
-            reached = time.at_each(times)
-            if counts:
-                reached = [at for at, n in zip(reached, counts, strict=True) for _ in range(n)]
-            kept = [start + open_for > at for start, at in zip(starts, reached, strict=True)]
+        # Where all are open at the end of the chunk, all are in time; else each is looked at.
+        if min(starts) < self._open_from(time.after(times)):
+            first = list(map(self._open_from, time.at_each(times)))
+            if counts is not None:
+                first = [at for at, n in zip(first, counts, strict=True) for _ in range(n)]
+            kept = [start >= at for start, at in zip(starts, first, strict=True)]
             self.late += kept.count(False)
             group = group.kept(kept)
             starts = [start for start, keep in zip(starts, kept, strict=True) if keep]
         if self._earliest is not None:
             self._earliest = min(self._earliest, min(starts, default=_NEVER))
-        packed = {start: _START.pack(start) for start in set(starts)}
+        packed = {start: pack_start(start) for start in set(starts)}
         group.keys = [packed[start] + key for start, key in zip(starts, group.keys, strict=True)]
         return group
+
+    def _starts(self, times: Sequence[int]) -> tuple[list[int], list[int] | None]:
+        """Return where the windows of records begin, and how many each has; None for one each."""
+        windows = self._declared.windows
+        if not windows.overlap:
+            return windows.last_starts(times), None
+        found = list(map(windows.starts, times))
+        return list(chain.from_iterable(found)), list(map(len, found))
 
     def discard(self) -> None:
         """Forget what was closed: its batch was aborted."""
@@ -107,7 +108,7 @@ class OpenWindows(Aggregation):
 
     def is_due(self, clock: int) -> bool:
         """Whether a window is to be closed at an operator time."""
-        return self._first() <= self._last_start(clock)
+        return self._first() < self._open_from(clock)
 
     def held_ms(self) -> int | None:
         """Where the first open window begins: its result is no older."""
@@ -117,14 +118,14 @@ class OpenWindows(Aggregation):
     def _first(self) -> int:
         if self._earliest is None:
             first = self._overlay.scan(self._closed_to, _END, 1)
-            self._earliest = _start_of(first[0][0]) if first else _NEVER
+            self._earliest = unpack_start(first[0][0]) if first else _NEVER
         return self._earliest
 
     def close(self, clock: int, now_ms: int, limit: int) -> tuple[Chunk | None, bool]:
         """Return the results of the windows that operator time has closed, and delete them."""
         if not self.is_due(clock):
             return None, True
-        stop = _START.pack(self._last_start(clock) + 1)
+        stop = pack_start(self._open_from(clock))
         found = self._overlay.scan(self._closed_to, stop, limit)
         done = len(found) < limit
         self._closed_to = stop if done else found[-1][0] + b"\0"
@@ -140,11 +141,6 @@ class OpenWindows(Aggregation):
         )
         return results, done
 
-    def _last_start(self, clock: int) -> int:
-        """Where the last window begins that is closed at an operator time, if there is one."""
-        return clock - self._declared.open_ms
-
-
-def _start_of(key: bytes) -> int:
-    start: int = _START.unpack_from(key)[0]
-    return start
+    def _open_from(self, clock: int) -> int:
+        """Return a start: windows before it are closed at an operator time, all others open."""
+        return self._declared.windows.open_from(clock - self._declared.grace_ms)

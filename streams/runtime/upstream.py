@@ -133,7 +133,9 @@ class Upstream:
         try:
             for part in {owned.lead.part.number: owned.lead.part for owned in mine}.values():
                 # Were a look replaced before all is read that is in front of it, some never would.
-                tasks = [of for of in mine if of.lead.part is part and _place(of) not in self._looks]
+                tasks = [
+                    of for of in mine if of.lead.part is part and _place(of) not in self._looks
+                ]
                 if tasks:
                     self._look_for(part, tasks)
             self._silent_s = None

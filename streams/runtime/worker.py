@@ -17,7 +17,7 @@ from typing import TypeVar
 from penstock.engine.batch import Batch, Pace
 from penstock.engine.metadata import BatchId, Metadata, decode, short_hash
 from penstock.engine.narrowing import Narrowing
-from penstock.engine.task import CLOSED_AT_ONCE, FlushFailed
+from penstock.engine.task import FlushFailed
 from penstock.engine.transaction import Command, Event, State, Transaction
 from penstock.errors import BrokerError, DataError, PenstockError
 from penstock.operators.source import Fetched, total_bytes
@@ -46,7 +46,6 @@ HELD_WAIT_S = 0.005
 UNASSIGNED_WAIT_S = 0.01  # an assignment comes inside `fetch`, which then waits to the end
 RESOLVE_TRIES = 60
 SAME_FAILURES = 5
-LEAST_CLOSED = 500
 KEEPALIVE_S = 1.0
 
 
@@ -326,12 +325,11 @@ class Worker:
     def _flush(self) -> Event:
         self._commit_began = self._now()
         self._reporter.phase("addBatch", self._now())
-        most = max(LEAST_CLOSED, CLOSED_AT_ONCE // max(1, len(self._touched)))
         for owned in self._touched.values():
             if owned.task is None:
                 continue
             try:
-                owned.task.flush(self._now_ms(), most)
+                owned.task.flush(self._now_ms(), len(self._touched))
             except FlushFailed as error:
                 return self._flush_failed(error)
             self._produce(owned)
