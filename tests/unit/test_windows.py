@@ -1,5 +1,6 @@
 """Windows against a naive interpreter that keeps all records, however the input is cut."""
 
+import datetime
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -12,15 +13,23 @@ from hypothesis import strategies as st
 import penstock as ps
 from penstock.errors import TopologyError
 from penstock.testing import TestDriver
-from penstock.windows import TimeWindows, Windowed, hopping, tumbling
+from penstock.windows import TimeWindows, Windowed, hopping, session, sliding, tumbling
 
+SECOND = datetime.timedelta(seconds=1)
 Row = tuple[str, int]  # key, event time
 TIMES = st.one_of(
     st.integers(0, 60), st.integers(0, 60), st.integers(0, 400), st.just(10**12)
 )  # mostly close together, sometimes far ahead
 ROWS = st.lists(st.tuples(st.sampled_from("abc"), TIMES), max_size=40)
 WINDOWS = st.sampled_from(
-    [tumbling("10ms"), hopping("10ms", "5ms"), hopping("10ms", "3ms"), hopping("7ms", "7ms")]
+    [
+        tumbling("10ms"),
+        hopping("10ms", "5ms"),
+        hopping("10ms", "3ms"),
+        hopping("7ms", "7ms"),
+        tumbling("10ms", offset="4ms"),
+        hopping("10ms", "3ms", offset="2ms"),
+    ]
 )
 
 
@@ -38,10 +47,8 @@ class Naive:
     def add(self, row: Row) -> None:
         key, at = row
         self.clock = max(self.clock, at)
-        size, advance = self.windows.size_ms, self.windows.advance_ms
-        for start in range(0, at + 1, advance) if at < 1_000 else self.recent(at):
-            if not start <= at < start + size:
-                continue
+        size = self.windows.size_ms
+        for start in self.starts(at):
             if start + size + self.grace <= self.clock:
                 self.late += 1
                 continue
@@ -49,9 +56,10 @@ class Naive:
             self.counts[window] += 1
             self.updates.append((window, self.counts[window]))
 
-    def recent(self, at: int) -> list[int]:
-        advance = self.windows.advance_ms
-        return [start for start in range(at - 20, at + 1) if start % advance == 0]
+    def starts(self, at: int) -> list[int]:
+        advance, offset = self.windows.advance_ms, self.windows.offset_ms
+        near = range(at - self.windows.size_ms + 1, at + 1)
+        return [of for of in near if of % advance == offset and (of >= 0 or offset)]
 
     def finals(self) -> list[tuple[Windowed[str], int]]:
         closed = [w for w in self.counts if w.end + self.grace <= self.clock]
@@ -113,6 +121,8 @@ def stored(driver: TestDriver) -> dict[Windowed[str], int]:
     (overlay,) = driver._tasks[0].overlays.values()
     serde = overlay.definition.key
     rows = overlay.scan(b"", b"\xff")
+    assert [serde.decode(key).start for key, _ in rows] == sorted(w.start for w in map(
+        serde.decode, [key for key, _ in rows]))  # fmt: skip
     return {serde.decode(key): value for key, (value, _) in rows}
 
 
@@ -137,12 +147,31 @@ def test_every_update_is_the_naive_interpreters(
         (lambda: tumbling("0s"), "is nothing. Use 1 ms or more"),
         (lambda: hopping("10s", "11s"), "Use an advance of at most the size"),
         (lambda: hopping("10s", "0s"), "advance='0s' of a window is nothing"),
-        (lambda: app_of(tumbling("1s"), -1), "is not a duration"),
+        (lambda: app_of(tumbling("1s"), -1), "'-1ms' is not a duration"),
+        (lambda: window(tumbling("1s"), grace=-SECOND), "is negative"),
+        (lambda: window("10s"), "Pass ps.tumbling, ps.hopping, ps.sliding or ps.session"),
+        (lambda: sliding("0s"), "size='0s' of a window is nothing"),
+        (lambda: sliding(-SECOND), "is negative"),
+        (lambda: session("0s"), "gap='0s' of a window is nothing"),
+        (lambda: tumbling("10s", offset="10s"), "offset='0ms' means the same"),
+        (lambda: tumbling("10s", offset=-SECOND), "is negative"),
+        (lambda: hopping("10s", "5s", offset="7s"), "offset='2000ms' means the same"),
+        (lambda: tumbling("1d", zone="Madrid"), "zone='Madrid' is not known.*'Europe/Madrid'"),
+        (lambda: tumbling("1d", zone=""), "zone='' is not known"),
+        (lambda: tumbling("1d", zone="../etc/passwd"), "is not known"),
+        (lambda: tumbling("5h", zone="Europe/Madrid"), "Use whole days, or 1, 2, 3, 4, 6, 8 or 12"),
+        (lambda: tumbling("36h", zone="Europe/Madrid"), "do not fit the days"),
+        (lambda: tumbling("90m", zone="Europe/Madrid"), "do not fit the days"),
+        (lambda: tumbling("1d", zone="UTC", offset="24h"), "is not shorter than the size"),
     ],
 )
 def test_windows_that_make_no_sense_are_refused(make: Any, told: str) -> None:
     with pytest.raises(TopologyError, match=told):
         make()
+
+
+def window(of: Any, **others: Any) -> Any:
+    return ps.App("app").stream("in", key=str, value=int).group_by_key().window(of, **others)
 
 
 def test_an_unknown_output_mode_is_refused() -> None:
