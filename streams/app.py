@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, overload
 from typing_extensions import TypeVar
 
 from penstock.errors import TopologyError
+from penstock.operators.event_time import Unit, timestamp_extractor
 from penstock.operators.on_error import OnError, check_on_error
-from penstock.operators.source import Source, Start, Unit, timestamp_extractor
+from penstock.operators.source import Source, Start
 from penstock.runtime.settings import Guarantee, Settings
 from penstock.secret import check_brokers
 from penstock.serde.types import Spec

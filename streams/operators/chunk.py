@@ -22,10 +22,14 @@ LetGo: TypeAlias = Callable[[Mapping[int, Exception]], None]  # what was raised,
 
 
 class Chunk:
-    """Columns of records: keys, values, timestamps in milliseconds, and what else is read."""
+    """Columns of records: keys, values, timestamps in milliseconds, and what else is read.
+
+    Where event time is taken from values, `arrivals` has the timestamps of the records.
+    """
 
     __slots__ = (
         "_keys",
+        "arrivals",
         "headers",
         "key_serde",
         "let_go",
@@ -54,8 +58,10 @@ class Chunk:
         topic: str = "",
         partition: int = -1,
         let_go: LetGo | None = None,
+        arrivals: Sequence[int] | None = None,
     ) -> None:
         self._keys = keys
+        self.arrivals = arrivals
         self.raw_keys = raw_keys
         self.key_serde = key_serde
         self.raw_values = raw_values
@@ -169,7 +175,7 @@ class Chunk:
             column(self.raw_keys),
             column(self.headers),
         )
-        taken.offsets = column(self.offsets)
+        taken.offsets, taken.arrivals = column(self.offsets), column(self.arrivals)
         return taken
 
     def _copy(
@@ -191,6 +197,7 @@ class Chunk:
             topic=self.topic,
             partition=self.partition,
             let_go=self.let_go,
+            arrivals=self.arrivals,
         )
 
 

@@ -18,9 +18,20 @@ class Record(Generic[K_co, V_co]):
         partition: the partition of that topic.
         offset: its offset there, -1 behind an aggregation.
         headers: pairs of name and bytes, in the order of the record.
+        arrival: the timestamp that it has in that topic, which is the event time too where
+            none is taken from the value; -1 behind an aggregation.
     """
 
-    __slots__ = ("_key", "_value", "headers", "offset", "partition", "timestamp", "topic")
+    __slots__ = (
+        "_key",
+        "_value",
+        "arrival",
+        "headers",
+        "offset",
+        "partition",
+        "timestamp",
+        "topic",
+    )
 
     def __init__(
         self,
@@ -31,6 +42,7 @@ class Record(Generic[K_co, V_co]):
         partition: int,
         offset: int,
         headers: Sequence[tuple[str, bytes | None]],
+        arrival: int = -1,
     ) -> None:
         self._key = key
         self._value = value
@@ -39,6 +51,7 @@ class Record(Generic[K_co, V_co]):
         self.partition = partition
         self.offset = offset
         self.headers = headers
+        self.arrival = arrival
 
     @property
     def key(self) -> K_co:

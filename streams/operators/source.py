@@ -11,16 +11,15 @@ from dataclasses import dataclass
 from itertools import compress
 from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 
-from penstock.errors import TopologyError
 from penstock.operators.chunk import Chunk, Headers, LetGo
-from penstock.operators.each import NOT_DATA, decode_each
-from penstock.operators.fields import compile_selector, type_name
+from penstock.operators.each import NOT_DATA, decode_each, each
+from penstock.operators.event_time import EventTime, TimeGuard
+from penstock.operators.fields import type_name
 from penstock.operators.on_error import OnError
 from penstock.serde.columns import decode_column
 from penstock.serde.primitives import BYTES
 from penstock.serde.types import DataType
 
-Unit: TypeAlias = Literal["s", "ms", "us", "ns", "iso"]
 Start: TypeAlias = Literal["earliest", "latest"] | datetime.datetime
 
 _NONE = type(None)
@@ -146,16 +145,25 @@ class Source:
         chunk, values = chunk.attempt(lambda: decode_each(serde, chunk.values))
         return chunk.with_values(values)
 
-    def in_event_time(self, chunk: Chunk) -> Chunk:
+    def in_event_time(self, chunk: Chunk, guard: TimeGuard | None = None) -> Chunk:
         """Give each record of a decoded chunk the time that its value says.
+
+        Args:
+            chunk: the records, with their own timestamps.
+            guard: what their times have to be; None where nothing goes by them.
 
         Raises:
             EachFailed: if some have none.
         """
         if self.extract is not None:
             chunk, times = chunk.apply(self.extract, chunk.values)
-            chunk.timestamps = times
-        return chunk
+            chunk.arrivals, chunk.timestamps = chunk.timestamps, times
+        if guard is None or not len(chunk) or guard.passes(chunk.timestamps):
+            return chunk
+        unit = self.extract.unit if isinstance(self.extract, EventTime) else None
+        own = chunk.arrivals or chunk.timestamps
+        pairs = list(zip(chunk.timestamps, own, strict=True))
+        return chunk.attempt(lambda: each(lambda of: guard.check(*of, unit), pairs))[0]
 
     def event_times(self, fetched: Fetched) -> Sequence[int]:
         """Return a timestamp for each record, to order inputs by.
@@ -175,7 +183,19 @@ class Source:
         except NOT_DATA:
             raise
         except Exception:  # noqa: BLE001 - a serde or a user's function raises what it likes
-            return fetched.timestamps
+            return [
+                self._time_of(*of) for of in zip(fetched.values, fetched.timestamps, strict=True)
+            ]
+
+    def _time_of(self, data: bytes | None, own: int) -> int:
+        """Return the event time of one record, its own timestamp where it has none."""
+        serde: Any = self.value.serde
+        try:
+            return own if data is None or self.extract is None else self.extract(serde.decode(data))
+        except NOT_DATA:
+            raise
+        except Exception:  # noqa: BLE001 - as above
+            return own
 
     def _with_keys(self, chunk: Chunk) -> Chunk:
         """Leave null keys out where one is declared."""
@@ -190,42 +210,3 @@ class Source:
                 f"the key is null, declared is key={type_name(self.key.type)}; leave key= out"
                 " to accept records without keys"
             )
-
-
-def timestamp_extractor(
-    selector: str | Callable[[Any], int], unit: Unit, of: DataType
-) -> Callable[[Any], int]:
-    """Compile the event time of a value to whole milliseconds since the epoch.
-
-    Raises:
-        TopologyError: if the field or the unit does not exist.
-    """
-    get, _ = compile_selector(selector, of)
-    if unit not in _TO_MS:
-        raise TopologyError(f"{unit!r} is not a unit of time. Use one of: {', '.join(_TO_MS)}.")
-    to_ms = _TO_MS[unit]
-
-    def extract(value: Any) -> int:
-        found = get(value)
-        timestamp = to_ms(found)
-        if timestamp < 0:
-            raise ValueError(f"the event time {found!r} is before 1970")
-        return timestamp
-
-    return extract
-
-
-def _iso_ms(text: str) -> int:
-    moment = datetime.datetime.fromisoformat(text)
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=datetime.UTC)
-    return round(moment.timestamp() * 1000)
-
-
-_TO_MS: dict[str, Callable[[Any], int]] = {
-    "s": lambda seconds: round(seconds * 1000),
-    "ms": int,
-    "us": lambda micros: int(micros // 1000),
-    "ns": lambda nanos: int(nanos // 1_000_000),
-    "iso": _iso_ms,
-}

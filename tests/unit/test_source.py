@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from penstock.errors import BrokerError, TopologyError
 from penstock.operators.each import EachFailed, encode_each
-from penstock.operators.source import Fetched, Source, timestamp_extractor
+from penstock.operators.event_time import timestamp_extractor
+from penstock.operators.source import Fetched, Source
 from penstock.serde.primitives import INT, STR
 from penstock.serde.types import RAW, UNKNOWN, DataType, data_type
 
