@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, get_args, get_origin, is_typeddi
 
 from typing_extensions import TypeIs, TypeVar
 
+from penstock.durations import Duration, milliseconds
 from penstock.errors import TopologyError
 from penstock.operators.branch import Port, Route
 from penstock.operators.explode import Explode
@@ -25,6 +26,7 @@ from penstock.operators.select import Select
 from penstock.operators.sink import Sink
 from penstock.operators.to_stream import ToStream
 from penstock.operators.to_table import ToTable
+from penstock.operators.watermark import Watermark
 from penstock.serde.types import (
     UNKNOWN,
     DataType,
@@ -327,6 +329,41 @@ class Stream(Generic[K_co, V_co]):
 
         check_partitioned(self._node, "group_by_key")
         return Grouped(self._declaration, self._node)
+
+    def with_watermark(
+        self, delay: Duration, *, idle: Duration | None = None, max_future: Duration | None = "1d"
+    ) -> "Stream[K_co, V_co]":
+        """Say how late the records may be, and what becomes of time without them.
+
+        It counts for all windows behind it, through other steps and repartition topics, up to the
+        next `with_watermark`, which replaces all of it.
+
+        Args:
+            delay: the grace of windows behind it that have no `grace=`: how long they wait
+                behind their end for records that come late.
+            idle: once all inputs are at their ends and nothing has come for this long, time goes
+                on with the wall clock from where it was, so that open windows close. Left out,
+                they wait for the next record.
+            max_future: how far an event time may be ahead of the wall clock. A record that is
+                further ahead goes by `on_error`, as one that cannot be decoded: it would close
+                the windows of all others. None is any distance.
+
+        Raises:
+            TopologyError: if a duration is negative, or `idle` is nothing.
+
+        >>> import penstock as ps
+        >>> views = ps.App("views").stream("views", key=str, value=str)
+        >>> views.with_watermark("10m", idle="30s").group_by_key().window(ps.tumbling("1h"))
+        <penstock.grouped.WindowedGrouped object at ...>
+        """
+        idle_ms = None if idle is None else milliseconds(idle)
+        if idle_ms == 0:
+            raise TopologyError(
+                f"idle={idle!r} leaves records no time to come. Use 1 ms or more, or leave it out."
+            )
+        future_ms = None if max_future is None else milliseconds(max_future)
+        operator = Watermark(milliseconds(delay), idle_ms, future_ms)
+        return self._then("with_watermark", operator, self._node.value, str(delay))
 
     def to(self, topic: "str | Topic[K_co, V_co] | Callable[[V_co], str]") -> None:
         """Write the records to a topic, in the transaction of their batch.

@@ -12,6 +12,7 @@ from functools import cached_property
 from penstock.errors import TopologyError
 from penstock.operators.on_error import DeadLetter, OnError
 from penstock.state.definition import StoreDefinition, same_place
+from penstock.topology.event_time import check_late_topics
 from penstock.topology.node import FINAL, Node
 from penstock.topology.repartition import topic_name, with_repartition_topics
 
@@ -258,7 +259,8 @@ def make_topology(application: str, nodes: Sequence[Node], on_error: OnError = "
 
     Raises:
         TopologyError: if nothing is read, two stores have one name, a changelog's name is too
-            long, a topic is read as two types, or two repartition topics have one name.
+            long, a topic is read as two types, two repartition topics have one name, or what
+            has failed or was late goes to a topic that is read.
     """
     if not nodes:
         raise TopologyError(
@@ -272,6 +274,7 @@ def make_topology(application: str, nodes: Sequence[Node], on_error: OnError = "
     _check_sources(nodes)
     topology = Topology(application, nodes, on_error)
     _check_dead_letters(topology)
+    check_late_topics(topology)
     return topology
 
 
@@ -363,7 +366,17 @@ def _origins(node: Node) -> set[str]:
 
 # What reads a topic of the application hands each change on as it is.
 _ONE_TO_ONE = frozenset(
-    ("to_stream", "map", "select", "repartition", "stream", "to_table", "agg", FINAL)
+    (
+        "to_stream",
+        "map",
+        "select",
+        "repartition",
+        "stream",
+        "to_table",
+        "agg",
+        "with_watermark",
+        FINAL,
+    )
 )
 
 
