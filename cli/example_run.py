@@ -39,6 +39,7 @@ from penstock.runtime.message import Message
 from penstock.serde.types import RAW, DataType
 from penstock.testing.kafka_server import KafkaServer
 from penstock.topics.internal import InternalTopic
+from penstock.topology.event_time import late_topics
 from penstock.topology.graph import Topology
 
 PARTITIONS = 4
@@ -298,12 +299,13 @@ class _Output:
 
 
 def _outputs(topology: Topology) -> list[_Output]:
-    """Return the topics that are written under a fixed name, dead letters last."""
+    """Return the topics that are written under a fixed name, late records and dead letters last."""
     written = [
         _Output(node.sink.topic, node.sink.key, node.sink.value, table=node.parents[0].is_table)
         for node in topology
         if node.sink and not node.sink.internal and isinstance(node.sink.topic, str)
     ]
+    written += [_Output(topic) for topic in sorted(late_topics(topology))]
     return written + [_Output(topic, dead=True) for topic in sorted(topology.dead_letter_topics)]
 
 

@@ -25,6 +25,7 @@ from penstock.serde.windowed import StoredWindowSerde, windowed
 from penstock.state.definition import StoreDefinition, check_name
 from penstock.table import Table, WindowedTable, add_results
 from penstock.topology.declaration import Declaration
+from penstock.topology.event_time import delay_ms
 from penstock.topology.node import Emit, Node
 from penstock.windows import SessionWindows, SlidingWindows, Windows
 
@@ -120,24 +121,40 @@ class Grouped(Generic[K_co, V_co]):
         """
         return self._table(declare_agg(one, columns, self._node.value, name), name, emit)
 
-    def window(self, window: Windows, *, grace: Duration = "0s") -> "WindowedGrouped[K_co, V_co]":
+    def window(
+        self,
+        window: Windows,
+        *,
+        grace: Duration | None = None,
+        late: str | None = None,
+    ) -> "WindowedGrouped[K_co, V_co]":
         """Gather the records of each key by windows of event time too.
 
         Args:
             window: how time is cut: `ps.tumbling("1m")`, `ps.hopping("10m", "5m")`,
                 `ps.sliding("10m")`, `ps.session("5m")`.
             grace: how long a window waits for late records behind its end, as event time goes
-                on. What comes later is dropped and counted.
+                on. Left out, it is the delay of the last `with_watermark` before, or nothing.
+                What comes later is left out of the window and counted.
+            late: a topic for records that came too late. They go there in the same transaction,
+                key and value as they were read, with headers that begin with `__penstock.late.`:
+                store, window.start and window.end of the windows that they have missed,
+                stream_time, topic, partition, offset, timestamp. It has to exist.
 
         Raises:
-            TopologyError: if that is no window, or grace is negative.
+            TopologyError: if that is no window, grace is negative, or late names no topic.
         """
         if not isinstance(window, Windows):
             raise TopologyError(
                 f"window({window!r}) is none. Pass ps.tumbling, ps.hopping, ps.sliding or"
                 " ps.session, such as ps.tumbling('1m')."
             )
-        return WindowedGrouped(self._declaration, self._node, window, milliseconds(grace))
+        if late is not None and not (isinstance(late, str) and late):
+            raise TopologyError(
+                f"late={late!r} names no topic. Pass the name of one: late='events-late'."
+            )
+        grace_ms = delay_ms(self._node) if grace is None else milliseconds(grace)
+        return WindowedGrouped(self._declaration, self._node, window, grace_ms, late)
 
     def _table(self, declared: Declared, name: str, emit: Emit) -> Table[K_co, Any]:
         key = _checked(declared, self._node, name, emit)
@@ -152,12 +169,18 @@ class WindowedGrouped(Generic[K_co, V_co]):
     """Records gathered by key and window."""
 
     def __init__(
-        self, declaration: Declaration, node: Node, windows: Windows, grace_ms: int
+        self,
+        declaration: Declaration,
+        node: Node,
+        windows: Windows,
+        grace_ms: int,
+        late: str | None = None,
     ) -> None:
         self._declaration = declaration
         self._node = node
         self._windows = windows
         self._grace_ms = grace_ms
+        self._late = late
 
     def count(self, *, name: str, emit: Emit = "commit") -> WindowedTable[K_co, int]:
         """Count the records of each key and window.
@@ -258,11 +281,13 @@ class WindowedGrouped(Generic[K_co, V_co]):
         if not isinstance(of, SessionWindows | SlidingWindows):
             stored = StoredWindowSerde(key, of.end, of.describe())
             store = StoreDefinition(name, stored, value)
-            return WindowedAggregation(declared.fold(store), of, grace_ms, key, store)
+            return WindowedAggregation(declared.fold(store), of, grace_ms, key, store, self._late)
         keys = SessionKeySerde(key, of.describe())
         if isinstance(of, SlidingWindows):
             store = StoreDefinition(name, keys, SlidingSerde(value))
-            return SlidingAggregation(declared.fold(store), of, grace_ms, key, value, store)
+            return SlidingAggregation(
+                declared.fold(store), of, grace_ms, key, value, store, self._late
+            )
         store = StoreDefinition(name, keys, SessionsSerde(value))
         fold = declared.fold(store)
         if fold.merge is None:
@@ -272,7 +297,7 @@ class WindowedGrouped(Generic[K_co, V_co]):
                 operator=declared.kind,
                 store=name,
             )
-        return SessionAggregation(fold, of, grace_ms, key, value, store)
+        return SessionAggregation(fold, of, grace_ms, key, value, store, self._late)
 
 
 def _checked(declared: Declared, node: Node, name: str, emit: Emit) -> Serde[Any]:

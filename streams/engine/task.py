@@ -23,6 +23,8 @@ from types import MappingProxyType
 from typing import Any
 
 from penstock.engine.failures import Failure, Guard, dead_letters
+from penstock.engine.late_letters import LateRecords
+from penstock.engine.silence import Silence
 from penstock.operators.chunk import Chunk, LetGo
 from penstock.operators.count import Count
 from penstock.operators.each import NOT_DATA, EachFailed
@@ -34,6 +36,7 @@ from penstock.operators.time import OperatorTime
 from penstock.serde.types import is_canonical, is_immutable
 from penstock.state.definition import StoreDefinition
 from penstock.state.overlay import Changes, Overlay
+from penstock.topology.event_time import guard
 from penstock.topology.graph import SubTopology, Topology
 from penstock.topology.node import FINAL, Node
 
@@ -92,6 +95,11 @@ class Task:
         self._reshuffles = [node for node in part.nodes if node.sink and node.sink.internal]
         self._feeds = bool(self._reshuffles) and topology.needs_time(part)
         self._sees = self._feeds or not self._by_records.issuperset(self._closing)
+        self._silence = Silence(topology, part, SEEN_TIME if self._feeds else None)
+        self._late_records = LateRecords(self._open)
+        self._time_guards = {
+            node: found for node in part.sources if (found := guard(topology, node))
+        }
         self._reached = -1
         self._copies = {node for node in part.stateful if _needs_copies(topology, node)}
         self._sources = {
@@ -110,6 +118,7 @@ class Task:
         *,
         careful: bool = False,
         refused: Mapping[int, Exception] = MappingProxyType({}),
+        now_ms: int | None = None,
     ) -> None:
         """Process records of one input; their outputs are then in `outputs`.
 
@@ -118,12 +127,16 @@ class Task:
             careful: one record at a time, flushed after each.
             refused: records that fail whatever the steps say, by offset: the cluster has not
                 taken what they turn into.
+            now_ms: the wall clock, which event times may not be far ahead of; None where nobody
+                knows it.
 
         Raises:
             DataError: if a record fails, and the input's policy is to stop; or if too many do.
             FlushFailed: if what the batch has changed before cannot be handed on.
             PenstockError: what is no record's fault, such as a store that fails.
         """
+        self._silence.end()
+        self._time_guards = {node: of.at(now_ms) for node, of in self._time_guards.items()}
         failures = self._refused(fetched, refused)
         rest = fetched.without({failure.offset for failure in failures}) if failures else fetched
         failures += self._process_carefully(rest) if careful else self._process_whole(rest)
@@ -147,6 +160,31 @@ class Task:
         """
         self._reached = max(self._reached, clock)
 
+    @property
+    def idle_ms(self) -> int | None:
+        """After how long a silence time goes on without records, None for never."""
+        return self._silence.idle_ms
+
+    def is_due_after(self, quiet_ms: int) -> bool:
+        """Whether something is to be done after a silence of all inputs.
+
+        Args:
+            quiet_ms: how long it has lasted.
+        """
+        reached = self._silence.after(self.clocks, quiet_ms)
+        told = self.clocks.get(SEEN_TIME, -1)
+        return self._silence.tells(told, reached.get(SEEN_TIME, -1)) or any(
+            self._closer(node).is_due(reached.get(_clock_name(node), -1)) for node in self._closing
+        )
+
+    def pass_time(self, quiet_ms: int) -> None:
+        """Let time go on by a silence of all inputs; the next flush does what it has come for.
+
+        Args:
+            quiet_ms: how long it has lasted.
+        """
+        self._silence.reached = self._silence.after(self.clocks, quiet_ms)
+
     def is_due(self, now_ms: int) -> bool:
         """Whether a flush would do something although no record has come.
 
@@ -158,12 +196,16 @@ class Task:
         # Those behind us wait for our time, whether it closes anything here or not.
         if self._feeds and self._is_fed and self._reached > self.clocks.get(SEEN_TIME, -1):
             return True
+        seen, passed = self.clocks.get(SEEN_TIME, -1), self._silence.reached.get(SEEN_TIME, -1)
+        if self._silence.tells(seen, passed):
+            return True
         return any(self._is_due(node, now_ms) for node in self._closing)
 
     def _is_due(self, node: Node, now_ms: int) -> bool:
         closer, clock = self._closer(node), self.clocks.get(_clock_name(node), -1)
         if node in self._fed:
             clock = max(clock, self._reached - self._topology.delay_ms(node))
+        clock = max(clock, self._silence.reached.get(_clock_name(node), -1))
         return closer.is_due(clock) or (closer.wake_ms is not None and closer.wake_ms <= now_ms)
 
     def flush(self, now_ms: int = 0, tasks: int = 1) -> None:
@@ -213,6 +255,7 @@ class Task:
         """Hand on what has changed and what time has come for, parents first."""
         if self._sees and self._is_fed:
             self._move_clock(SEEN_TIME, self._reached)
+        self._move_clock(SEEN_TIME, self._silence.reached.get(SEEN_TIME, -1))
         for node in self.part.stateful:
             self._flush_store(node)
             if node not in self._closing:
@@ -227,11 +270,12 @@ class Task:
             self._move_clock(TASK_TIME, self._time_behind())
 
     def _time_at(self, node: Node) -> int:
-        """Return how far time has come for a step whose own records do not move it."""
-        if node in self._by_records:
-            return -1
-        reached = self._reached if node in self._fed else self.clocks.get(SEEN_TIME, -1)
-        return min([reached - self._topology.delay_ms(node), *self._held(node)])
+        """Return how far time has come for a step beside what its own records move it to."""
+        reached = self._silence.reached.get(_clock_name(node), -1)
+        if node not in self._by_records:
+            seen = self._reached if node in self._fed else self.clocks.get(SEEN_TIME, -1)
+            reached = max(reached, seen - self._topology.delay_ms(node))
+        return min([reached, *self._held(node)])
 
     def _time_behind(self) -> int:
         """Return how far time has come for those who read our repartition topics."""
@@ -312,7 +356,7 @@ class Task:
                 known = len(self._left_out)
                 alone = let_go if len(sources) == 1 else None
                 self._chunk = chunk = node.source.decode(fetched, alone)
-                chunk = node.source.in_event_time(chunk)
+                chunk = node.source.in_event_time(chunk, self._time_guards.get(node))
                 if self._sees and not self._is_fed and len(chunk):
                     self._move_clock(SEEN_TIME, max(chunk.timestamps))
                 left_out = len(self._left_out) - known
@@ -382,7 +426,7 @@ class Task:
                 return failures + self._process_carefully(fetched)
             else:
                 failures += self._take_left_out(fetched)
-                self._accept()
+                self._accept(fetched)
                 break
         return failures
 
@@ -399,9 +443,9 @@ class Task:
         self.flush()
         failures: list[Failure] = []
         for index in range(len(fetched.offsets)):
-            clocks = dict(self.clocks)
+            clocks, record = dict(self.clocks), fetched.part(index, index + 1)
             try:
-                self._run(fetched.part(index, index + 1))
+                self._run(record)
                 # Windows close with the batch: their results are not this record's.
                 self._flush_stores()
             except NOT_DATA:
@@ -411,7 +455,7 @@ class Task:
                 failures.append(self._failure(fetched, index, error))
                 self._check_policy(failures)
             else:
-                self._accept()
+                self._accept(record)
         return failures
 
     def _found(self, failed: EachFailed, fetched: Fetched) -> list[Failure]:
@@ -480,8 +524,10 @@ class Task:
                     dead_letters(failures, policy, self._topology.application, self._destinations)
                 )
 
-    def _accept(self) -> None:
+    def _accept(self, fetched: Fetched | None = None) -> None:
         self.outputs += self._waiting
+        if fetched is not None:
+            self.outputs += self._late_records.letters(fetched, self._destinations)
         self._waiting = []
         dropped, late = self._count_drops()
         self._dropped += dropped
@@ -506,6 +552,7 @@ class Task:
             if operator.late:
                 late[_clock_name(node)] = operator.late
             operator.dropped = operator.late = 0
+        self._late_records.forget()
         return dropped, late
 
     def _advance_clock(self, node: Node, chunk: Chunk) -> OperatorTime:

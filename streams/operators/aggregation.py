@@ -34,27 +34,33 @@ class Fold(Protocol):
 
 
 class Group:
-    """The records of a chunk that belong to groups: columns without nulls."""
+    """The records of a chunk that belong to groups: columns without nulls.
 
-    __slots__ = ("dropped", "keys", "timestamps", "values")
+    Attributes:
+        offsets: where they stand; None where nobody asks.
+    """
 
-    def __init__(self, chunk: Chunk, key: Serde[Any]) -> None:
+    __slots__ = ("dropped", "keys", "offsets", "timestamps", "values")
+
+    def __init__(self, chunk: Chunk, key: Serde[Any], *, with_offsets: bool = False) -> None:
         keys: Sequence[Any] = chunk.encoded_keys(key)
         values, timestamps = chunk.values, chunk.timestamps
+        offsets = chunk.offsets if with_offsets else None
         self.dropped = 0
         if not all(keys) or _NONE in set(map(type, values)):
             kept = [
-                (key, value, timestamp)
-                for key, value, timestamp in zip(keys, values, timestamps, strict=True)
+                at
+                for at, (key, value) in enumerate(zip(keys, values, strict=True))
                 if key is not None and value is not None
             ]
             self.dropped = len(values) - len(kept)
-            keys = [key for key, _, _ in kept]
-            values = [value for _, value, _ in kept]
-            timestamps = [timestamp for _, _, timestamp in kept]
+            keys, values = [keys[at] for at in kept], [values[at] for at in kept]
+            timestamps = [timestamps[at] for at in kept]
+            offsets = None if offsets is None else [offsets[at] for at in kept]
         self.keys: Sequence[bytes] = keys
         self.values = values
         self.timestamps = timestamps
+        self.offsets = offsets
 
     def repeated(self, counts: Sequence[int]) -> "Group":
         """Have record i `counts[i]` times."""
@@ -71,6 +77,7 @@ class Group:
     def _with(self, pick: Callable[[Sequence[Any]], list[Any]]) -> "Group":
         self.keys, self.values = pick(self.keys), pick(self.values)
         self.timestamps = pick(self.timestamps)
+        self.offsets = None if self.offsets is None else pick(self.offsets)
         return self
 
 

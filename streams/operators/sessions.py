@@ -18,7 +18,8 @@ from typing import Any, Protocol
 
 from penstock.operators.aggregation import Group
 from penstock.operators.chunk import Chunk
-from penstock.operators.operator import NOTHING
+from penstock.operators.late import Missed
+from penstock.operators.operator import EVERYTHING, NOTHING, Column
 from penstock.operators.time import START, OperatorTime
 from penstock.serde.sessions import KEY, Session, timer, timer_time
 from penstock.serde.types import Serde, is_immutable
@@ -55,6 +56,7 @@ class SessionAggregation:
         grace_ms: how long behind its gap a session takes records.
         key: serde of the keys.
         value: serde of the results.
+        late: the topic of late records; None for none.
     """
 
     fold: MergingFold
@@ -63,8 +65,13 @@ class SessionAggregation:
     key: Serde[Any]
     value: Serde[Any]
     store: StoreDefinition
-    reads = NOTHING
+    late: str | None = None
     timed = True
+
+    @property
+    def reads(self) -> frozenset[Column]:
+        """What it needs of a record beside key, value and time."""
+        return EVERYTHING if self.late else NOTHING
 
     @property
     def open_ms(self) -> int:
@@ -110,6 +117,7 @@ class OpenSessions:
     Attributes:
         dropped: records without key or value, until the task counts them.
         late: records that came too late for a session, until the task counts them.
+        missed: the sessions that they would have made, where late records go to a topic.
     """
 
     wake_ms = None
@@ -124,10 +132,11 @@ class OpenSessions:
         self._changed: dict[bytes, set[Place]] = {}
         self._earliest: int | None = None  # time of the first timer; None: nobody has looked
         self.dropped = self.late = 0
+        self.missed: list[Missed] = []
 
     def process(self, chunk: Chunk, time: OperatorTime = START) -> Chunk | None:
         """Fold a chunk; return its updates where they must not be coalesced."""
-        group = Group(chunk, self._declared.key)
+        group = Group(chunk, self._declared.key, with_offsets=self._declared.late is not None)
         self.dropped += group.dropped
         if not group.keys:
             return None
@@ -138,18 +147,25 @@ class OpenSessions:
             for key, entry in zip(keys, entries, strict=True)
         }
         updates: list[Update] = []
-        for key, value, at, clock in zip(
+        late: list[tuple[int, int, int]] = []  # index, event time, operator time
+        rows = zip(
             group.keys, group.values, group.timestamps, time.at_each(group.timestamps), strict=True
-        ):
+        )
+        for number, (key, value, at, clock) in enumerate(rows):
             of = work[key]
             joined = self._join_last(of, value, at, clock) or self._join(of, value, at, clock)
             if joined is None:
-                self.late += 1
+                late.append((number, at, clock))
             elif not self._coalesce:
                 session, gone = joined
                 updates += self._gone(key, gone - {session.place}, at)
                 row = (Windowed(key, *session.place), self.copy(session.value), session.end)
                 updates.append(row)
+        self.late += len(late)
+        if group.offsets is not None:
+            self.missed += [
+                Missed(group.offsets[row], at, at, at, clock) for row, at, clock in late
+            ]
         self._put(work)
         return None if self._coalesce else self._chunk(updates)
 

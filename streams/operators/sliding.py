@@ -31,7 +31,8 @@ from typing import Any, Protocol
 
 from penstock.operators.aggregation import Group
 from penstock.operators.chunk import Chunk
-from penstock.operators.operator import NOTHING
+from penstock.operators.late import Missed
+from penstock.operators.operator import EVERYTHING, NOTHING, Column
 from penstock.operators.time import START, OperatorTime
 from penstock.serde.sessions import KEY, timer, timer_time
 from penstock.serde.sliding import NONE, Piece, Sliding
@@ -65,6 +66,7 @@ class SlidingAggregation:
         grace_ms: how long behind its end a window takes records.
         key: serde of the keys.
         value: serde of the results.
+        late: the topic of late records; None for none.
     """
 
     fold: SteppingFold
@@ -73,8 +75,13 @@ class SlidingAggregation:
     key: Serde[Any]
     value: Serde[Any]
     store: StoreDefinition
-    reads = NOTHING
+    late: str | None = None
     timed = True
+
+    @property
+    def reads(self) -> frozenset[Column]:
+        """What it needs of a record beside key, value and time."""
+        return EVERYTHING if self.late else NOTHING
 
     @property
     def open_ms(self) -> int:
@@ -163,11 +170,12 @@ class OpenSliding:
         self._mutable = not is_immutable(declared.value)
         self._changed: dict[bytes, set[int]] = {}  # starts since the last flush
         self._earliest: int | None = None  # time of the first timer; None: nobody has looked
+        self.missed: list[Missed] = []
         self.dropped = self.late = 0
 
     def process(self, chunk: Chunk, time: OperatorTime = START) -> Chunk | None:
         """Fold a chunk; return its updates where they must not be coalesced."""
-        group = Group(chunk, self._declared.key)
+        group = Group(chunk, self._declared.key, with_offsets=self._declared.late is not None)
         self.dropped += group.dropped
         if not group.keys:
             return None
@@ -176,12 +184,16 @@ class OpenSliding:
         pieces = {key: Pieces(of, size_ms, self.copy) for key, (of, _) in old.items()}
         latest: dict[bytes, int] = {}
         updates: list[Update] = []
-        for key, value, at, clock in zip(
+        rows = zip(
             group.keys, group.values, group.timestamps, time.at_each(group.timestamps), strict=True
-        ):
+        )
+        for number, (key, value, at, clock) in enumerate(rows):
             since = clock - self._open_ms
             if at < max(0, since):
                 self.late += 1
+                if group.offsets is not None:
+                    missed = Missed(group.offsets[number], at, at - size_ms, at, clock)
+                    self.missed.append(missed)
                 continue
             pieces[key].close_before(since)
             changed = pieces[key].add(at, since, self._step(value, at))

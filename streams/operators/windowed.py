@@ -14,7 +14,8 @@ from typing import Any
 
 from penstock.operators.aggregation import Aggregation, Fold, Group
 from penstock.operators.chunk import Chunk
-from penstock.operators.operator import NOTHING
+from penstock.operators.late import Missed
+from penstock.operators.operator import EVERYTHING, NOTHING, Column
 from penstock.operators.time import OperatorTime
 from penstock.serde.types import Serde
 from penstock.serde.windowed import pack_start, unpack_start
@@ -35,6 +36,7 @@ class WindowedAggregation:
         windows: how time is cut.
         grace_ms: how long behind its end a window takes records.
         key: serde of the keys without their window.
+        late: the topic of late records; None for none.
     """
 
     fold: Fold
@@ -42,8 +44,13 @@ class WindowedAggregation:
     grace_ms: int
     key: Serde[Any]
     store: StoreDefinition
-    reads = NOTHING
+    late: str | None = None
     timed = True
+
+    @property
+    def reads(self) -> frozenset[Column]:
+        """What it needs of a record beside key, value and time."""
+        return EVERYTHING if self.late else NOTHING
 
     @property
     def open_ms(self) -> int:
@@ -60,19 +67,21 @@ class OpenWindows(Aggregation):
 
     Attributes:
         late: windows that records have missed, until the task counts them.
+        missed: which these are, where late records go to a topic.
     """
 
     wake_ms = None
 
     def __init__(self, declared: WindowedAggregation, overlay: Overlay, *, coalesce: bool) -> None:
         super().__init__(declared.fold, overlay, coalesce=coalesce)
+        self.missed: list[Missed] = []
         self._declared = declared
         self._closed_to = b""
         self._earliest: int | None = None  # start of the first window; None: nobody has looked
 
     def group(self, chunk: Chunk, time: OperatorTime) -> Group:
         """Return the records of a chunk under their windowed keys, without what is late."""
-        group = Group(chunk, self._declared.key)
+        group = Group(chunk, self._declared.key, with_offsets=self._declared.late is not None)
         if not group.keys:
             return group
         times = group.timestamps
@@ -81,11 +90,20 @@ class OpenWindows(Aggregation):
             group = group.repeated(counts)
         # Where all are open at the end of the chunk, all are in time; else each is looked at.
         if min(starts) < self._open_from(time.after(times)):
-            first = list(map(self._open_from, time.at_each(times)))
+            reached = time.at_each(times)
             if counts is not None:
-                first = [at for at, n in zip(first, counts, strict=True) for _ in range(n)]
-            kept = [start >= at for start, at in zip(starts, first, strict=True)]
+                reached = [at for at, n in zip(reached, counts, strict=True) for _ in range(n)]
+            kept = [start >= self._open_from(at) for start, at in zip(starts, reached, strict=True)]
             self.late += kept.count(False)
+            if group.offsets is not None:
+                end = self._declared.windows.end
+                self.missed += [
+                    Missed(offset, at, start, end(start), clock)
+                    for offset, at, start, clock, keep in zip(
+                        group.offsets, group.timestamps, starts, reached, kept, strict=True
+                    )
+                    if not keep
+                ]
             group = group.kept(kept)
             starts = [start for start, keep in zip(starts, kept, strict=True) if keep]
         if self._earliest is not None:

@@ -20,6 +20,7 @@ from penstock.topics.internal import (
     REPARTITION_CONFIG,
     InternalTopic,
 )
+from penstock.topology.event_time import late_topics
 from penstock.topology.graph import Topology
 from penstock.topology.node import Node
 from penstock.topology.resolve import resolve
@@ -171,7 +172,8 @@ def _max_message_bytes(config: Mapping[str, str]) -> int:
 
 def _named_sinks(topology: Topology) -> frozenset[str]:
     sinks = [node.sink.topic for node in topology if node.sink and not node.sink.internal]
-    return topology.dead_letter_topics.union(t for t in sinks if isinstance(t, str))
+    letters = topology.dead_letter_topics | late_topics(topology)
+    return letters.union(t for t in sinks if isinstance(t, str))
 
 
 def check_topics(topology: Topology, existing: Mapping[str, int], servers: str) -> None:
@@ -187,6 +189,7 @@ def check_topics(topology: Topology, existing: Mapping[str, int], servers: str) 
             names = (node.sink.topic,)
         needed |= {name: f"{topology.labels[node]} {_use(node)}" for name in names}
     needed |= dict.fromkeys(sorted(topology.dead_letter_topics), "dead_letter writes it")
+    needed |= dict.fromkeys(sorted(late_topics(topology)), "late= of a window writes it")
     for name in {*existing, *topology.repartitions}:
         needed.pop(name, None)
     if needed:

@@ -31,6 +31,7 @@ from penstock.runtime.producer import IdempotentProducer, TransactionalProducer
 from penstock.runtime.reporting import Reporter
 from penstock.runtime.restorer import Restorer
 from penstock.runtime.settings import KafkaSettings
+from penstock.runtime.silence import SilenceWatch
 from penstock.runtime.tasks import TaskStarter
 from penstock.runtime.transport import warn_of_weak_transport
 from penstock.runtime.upstream import Upstream
@@ -289,6 +290,7 @@ class Running:
                 settings.commit.max_idle_ms / 1000,
                 clients.now,
             ),
+            silence=SilenceWatch(consumer, admin, clients.now),
             run=self.run_id.int >> 64,
             now_ms=clients.now_ms,
             now=clients.now,

@@ -13,7 +13,9 @@ Rule 2: the smallest time is taken by a task once everything in front of the end
 Rule 3: a task at the end of its inputs that has committed nothing for a while holds nobody back.
         Where all are so, the largest time counts. A task that itself reads repartition topics
         always holds back: it has nothing to read, and yet results to come, while it waits for
-        the time of those in front of it, and it commits that time when it comes.
+        the time of those in front of it, and it commits that time when it comes. Where time
+        goes on in silence, those who write commit it, and an input is at its end only if no
+        open transaction has records there.
 """
 
 import logging
@@ -27,6 +29,7 @@ from penstock.errors import BrokerError
 from penstock.runtime.consumer import InputConsumer
 from penstock.runtime.tasks import OwnedTask
 from penstock.topics.admin import Admin
+from penstock.topology.event_time import idle_ms
 from penstock.topology.graph import SubTopology, Topology
 
 log = logging.getLogger("penstock")
@@ -103,6 +106,12 @@ class Upstream:
             part.number: fed[part.number]
             for part in topology.sub_topologies
             if fed[part.number] and topology.needs_time(part)
+        }
+        self._going_on = {
+            part.number
+            for part in topology.sub_topologies
+            for node in part.nodes
+            if node.sink and node.sink.internal and idle_ms(topology, node) is not None
         }
 
     def grow(self, partitions: Mapping[str, int]) -> None:
@@ -191,7 +200,8 @@ class Upstream:
             raise BrokerError(
                 "The group's coordinator does not answer. Check the cluster's health."
             )
-        ends = self._admin.stable_ends(inputs)
+        goes_on = lead.part.number in self._going_on
+        ends = self._admin.ends(inputs) if goes_on else self._admin.stable_ends(inputs)
         unread = [at for at in inputs if committed[at][0] < 0]
         starts = self._admin.starts(unread) if unread else {}
         found: list[Standing] = []

@@ -12,6 +12,7 @@ from penstock.engine.assignment import Lead
 from penstock.errors import BrokerError, TopologyError
 from penstock.runtime.preparation import Prepared
 from penstock.topics.admin import Admin, Description, Pending
+from penstock.topology.event_time import late_topics
 from penstock.topology.graph import Topology
 
 
@@ -80,7 +81,8 @@ def changes(prepared: Prepared, found: Mapping[str, Description | None]) -> dict
 def _gone(topology: Topology, topic: str, now: Description | None) -> BrokerError:
     what = "was deleted" if now is None else "was deleted and made anew"
     sinks = {node.sink.topic for node in topology if node.sink and not node.sink.internal}
-    if topic in topology.readers or topic not in sinks | topology.dead_letter_topics:
+    sinks |= topology.dead_letter_topics | late_topics(topology)
+    if topic in topology.readers or topic not in sinks:
         advice = (
             "The offsets committed for it, or the state made of it, belong to the old one. Create"
             f" it where it is missing and start over: penstock reset {topology.application}"

@@ -33,6 +33,7 @@ from penstock.runtime.producer import IdempotentProducer, TransactionalProducer
 from penstock.runtime.reporting import Reporter
 from penstock.runtime.restorer import Restorer
 from penstock.runtime.settings import Settings
+from penstock.runtime.silence import SilenceWatch
 from penstock.runtime.tasks import OwnedTask, Phase, TaskStarter, offsets_to_commit
 from penstock.runtime.upstream import Upstream
 from penstock.runtime.watch import TopicWatch
@@ -74,6 +75,7 @@ class Worker:
         watch: TopicWatch,
         orphans: OrphanWatch,
         upstream: Upstream,
+        silence: SilenceWatch,
         run: int,
         now_ms: Callable[[], int],
         alive: Callable[[], None],
@@ -109,6 +111,7 @@ class Worker:
         self._watch = watch
         self._orphans = orphans
         self._upstream = upstream
+        self._silence = silence
         self._grown: dict[str, int] = {}
         self._narrowing = Narrowing()
         self._failure_log = FailureLog(prepared.topology)
@@ -260,6 +263,7 @@ class Worker:
             fetched,
             careful=fetched.offsets[0] < self._careful.get(at, -1),
             refused=self._narrowing.found_in(at),
+            now_ms=self._now_ms(),
         )
         self._batch.add(at, fetched.offsets[0], fetched.next_offset, len(fetched.offsets))
         self._batch.bytes_in += total_bytes(fetched.values)
@@ -543,6 +547,7 @@ class Worker:
         self._idle.look(len(self._tasks), now)
         self._orphans.check(now * 1000)
         self._upstream.look(self._tasks.values())
+        self._silence.look(self._tasks.values())
         if now - self._flushed >= self._settings.state.flush_interval_ms / 1000:
             self._flushed = now
             for owned in self._tasks.values():

@@ -32,6 +32,7 @@ from penstock.state.store import Position
 from penstock.table import Table
 from penstock.topics.internal import DEFAULT_MAX_MESSAGE_BYTES
 from penstock.topics.topic import Topic
+from penstock.topology.event_time import late_topics
 from penstock.topology.graph import SubTopology, Topology
 from penstock.topology.resolve import resolve
 
@@ -116,7 +117,9 @@ class TestDriver:
 
     Args:
         app: the application; it does not connect to anything.
-        now: where the driver's clock starts, milliseconds since the epoch.
+        now: where the driver's clock starts, milliseconds since the epoch. Left out, it starts
+            at 0, and event times may be as far ahead of it as they like: `max_future` guards
+            only where a test says what time it is.
         seed: for what draws random numbers.
 
     >>> import penstock as ps
@@ -130,8 +133,9 @@ class TestDriver:
 
     __test__ = False
 
-    def __init__(self, app: App, *, now: int = 0, seed: int = 0) -> None:
-        self.now = now
+    def __init__(self, app: App, *, now: int | None = None, seed: int = 0) -> None:
+        self.now = now or 0
+        self._knows_now = now is not None
         self.seed = seed
         self._declared = app.topology()
         self._named = _topics(self._declared)
@@ -139,6 +143,7 @@ class TestDriver:
         self._positions: dict[str, int] = defaultdict(int)
         self._tasks: list[Task] = []
         self._clocks: dict[int, dict[str, int]] = defaultdict(dict)  # by sub-topology
+        self._heard: dict[int, int] = {}  # when something came last
         self._schemas: dict[int, Any] = {}
         self._start()
         self._batching = False
@@ -178,7 +183,7 @@ class TestDriver:
                 return TestTopic(self, topic, node.source.key, node.source.value)
             if node.sink and (node.sink.topic == topic or callable(node.sink.topic)):
                 return TestTopic(self, topic, node.sink.key, node.sink.value)
-        if topic in self._topology.dead_letter_topics:
+        if topic in self._topology.dead_letter_topics | late_topics(self._topology):
             return TestTopic(self, topic, RAW, RAW)
         raise TopologyError(
             f"The application neither reads nor writes the topic {topic!r}. Use one of its own:"
@@ -215,7 +220,9 @@ class TestDriver:
         self._run()
 
     def advance(self, by: Duration) -> None:
-        """Move the clock forward.
+        """Move the clock forward, while nothing is sent.
+
+        Where a stream has `idle=`, event time goes on with it.
 
         Args:
             by: how far.
@@ -251,6 +258,7 @@ class TestDriver:
             for store in node.stores:
                 self._without_registry(store.key, store.value)
         self._tasks = [self._open(part) for part in self._topology.sub_topologies]
+        self._heard = dict.fromkeys(range(len(self._tasks)), self.now)
 
     def _without_registry(self, *serdes: Any) -> None:
         """Let serdes with a schema registry do without: the driver connects to nothing."""
@@ -298,6 +306,9 @@ class TestDriver:
                     for part, delay_ms in fed_by
                 )
             )
+        quiet_ms = self.now - self._heard[task.part.number]
+        if task.is_due_after(quiet_ms):
+            task.pass_time(quiet_ms)
         if not task.is_due(self.now):
             return False
         self._run_task(task)
@@ -307,6 +318,8 @@ class TestDriver:
         clocks = dict(task.clocks)
         before = {topic: self._positions[topic] for topic in task.part.topics}
         found = [fetched for topic in task.part.topics for fetched in self._new(topic)]
+        if found:
+            self._heard[task.part.number] = self.now
         try:
             self._process(task, found)
         except Exception:
@@ -320,15 +333,15 @@ class TestDriver:
         return bool(found)
 
     def _process(self, task: Task, found: Sequence[Fetched]) -> None:
-        clocks = dict(task.clocks)
+        clocks, now_ms = dict(task.clocks), self.now if self._knows_now else None
         try:
             for fetched in found:
-                task.process(fetched)
+                task.process(fetched, now_ms=now_ms)
             task.flush(self.now)
         except FlushFailed:  # what is run again carefully names the record
             task.discard(clocks)
             for fetched in found:
-                task.process(fetched, careful=True)
+                task.process(fetched, careful=True, now_ms=now_ms)
             task.flush(self.now)
 
     def _new(self, topic: str) -> list[Fetched]:
@@ -357,7 +370,7 @@ def _topics(topology: Topology) -> set[str]:
     read = {topic for node in topology if node.source for topic in node.source.topics}
     written = {node.sink.topic for node in topology if node.sink}
     named = {topic for topic in written if isinstance(topic, str)}
-    return read | named | topology.dead_letter_topics
+    return read | named | topology.dead_letter_topics | late_topics(topology)
 
 
 def _encode(of: DataType, value: Any) -> bytes | None:

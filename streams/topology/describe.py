@@ -1,6 +1,7 @@
 """A topology as text and as a Mermaid diagram."""
 
 from penstock.operators.on_error import DeadLetter, OnError
+from penstock.topology.event_time import late_topic
 from penstock.topology.graph import SubTopology, Topology
 from penstock.topology.node import Node
 
@@ -54,6 +55,8 @@ def _stores(topology: Topology, part: SubTopology) -> list[str]:
             changelog = store.changelog(topology.application)
             lines.append(f"    store {store.name}: {store.describe()}; changelog {changelog}")
         lines.append(f"      {topology.labels[node]} emits {emits}")
+        if topic := late_topic(node):
+            lines.append(f"      {topology.labels[node]} sends late records to {topic}")
     return lines
 
 
