@@ -1,9 +1,10 @@
 """Silence: tell tasks how long nothing has come to them, so that their time goes on.
 
-Rule 1: it is silent from when all that the inputs have is committed: up to the end that the client
-        last saw, records of open transactions among it. Whatever moves one of these begins anew.
-Rule 2: before time does anything, the cluster is asked where the inputs end. What the client saw
-        last may be old, as of a broker that does not answer.
+Rule 1: it is silent from when all that the client has seen of the inputs is committed. Whatever
+        moves a committed offset begins anew, a transaction that was aborted too.
+Rule 2: before time does anything, the cluster is asked where the inputs end. What the client has
+        seen may be old, as of a broker that does not answer, and it sees nothing of transactions
+        that are open.
 """
 
 import logging

@@ -9,6 +9,7 @@ import pytest
 
 import penstock as ps
 from penstock.errors import DataError
+from penstock.operators.chunk import Chunk
 from penstock.operators.event_time import TimeGuard, timestamp_extractor, unit_hint
 from penstock.operators.source import Fetched, Source
 from penstock.serde.types import RAW, UNKNOWN, data_type
@@ -282,6 +283,13 @@ def test_both_times_of_a_record_are_there() -> None:
         driver.topic("own").send(View(5), key="a", at=72)
         driver.topic("counted").send(View(6), key="a", at=73)
     assert seen == [(5, 71), (72, 72), (6, -1)]
+
+
+def test_both_times_stay_with_their_record() -> None:
+    chunk = Chunk(["a", "b", "c"], [1, 2, 3], offsets=[0, 1, 2], arrivals=[7, 8, 9])
+    assert chunk.select([1, 0, 1]).arrivals == [7, 9]
+    assert chunk.repeat([0, 2, 1], ["x", "y", "z"]).arrivals == [8, 8, 9]
+    assert chunk.with_values(["x", "y", "z"]).with_records("abc", "def").arrivals == [7, 8, 9]
 
 
 def test_inputs_are_ordered_by_the_times_that_there_are() -> None:

@@ -271,7 +271,30 @@ def test_the_time_that_is_told_is_the_one_of_the_value() -> None:
         driver.topic("in").send(5, key="a", at=1_001, headers=[(PREFIX + "offset", b"old")])
         (told,) = driver.topic("late").read_headers()
         assert driver.topic("late").read_timestamps() == [1_001]
+        (row,) = driver._logs["late"]
+        assert [name for name, _ in row[3]].count(PREFIX + "offset") == 1
     assert (told[PREFIX + "timestamp"], told[PREFIX + "offset"]) == (b"5", b"1")
+
+
+def test_records_of_no_group_are_not_late() -> None:
+    """And those behind them keep their coordinates."""
+    app = ps.App("app")
+    stream = app.stream("in", value=str).map(lambda text: text or None, value=str)
+    stream.group_by_key().window(tumbling("10ms"), late="late").count(name="n")
+    with TestDriver(app) as driver:
+        driver.topic("in").send("x", key=b"a", at=100)
+        with driver.batch():
+            for key, value in (
+                (None, "x"),
+                (b"a", ""),
+                (b"a", "late"),
+                (None, "x"),
+                (b"b", "late"),
+            ):
+                driver.topic("in").send(value, key=key, at=1)
+        assert driver.topic("late").read() == [(b"a", b"late"), (b"b", b"late")]
+        offsets = [told[PREFIX + "offset"] for told in driver.topic("late").read_headers()]
+        assert offsets == [b"3", b"5"]
 
 
 def test_a_batch_that_is_aborted_leaves_no_letter() -> None:

@@ -185,6 +185,20 @@ def test_the_silence_begins_anew_with_each_record_and_each_start() -> None:
         assert out.read() == [(Windowed("a", 0, 10), 2)]
 
 
+def test_another_silence_goes_on_from_where_the_one_before_has_come() -> None:
+    """As where something has passed that was no record, such as an aborted transaction."""
+    with TestDriver(silent(hopping("20ms", "10ms"), idle="6ms")) as driver:
+        driver.topic("in").send("x", key="a", at=14)
+        driver.advance("6ms")
+        assert len(driver.topic("out").read()) == 1
+        driver._heard[0] = driver.now
+        driver.advance("1ms")
+        driver.advance("8ms")
+        assert len(driver.topic("out").read()) == 1
+        driver.advance("1ms")
+        assert len(driver.topic("out").read()) == 2
+
+
 def test_what_was_closed_in_silence_stays_closed_behind_a_crash() -> None:
     with TestDriver(silent(idle="10ms")) as driver:
         driver.topic("in").send("x", key="a", at=0)
@@ -245,8 +259,13 @@ def test_a_merged_stream_goes_on_if_all_of_it_does() -> None:
             assert len(driver.topic("out").read()) == closes
 
 
-def test_windows_of_windows_close_in_silence_without_losing_any() -> None:
-    """The second ones stay behind the first ones as far as those are by design."""
+@pytest.mark.parametrize("at_once", [1, 20_000])
+@pytest.mark.parametrize("step", ["1ms", "200ms"])
+def test_windows_of_windows_close_in_silence_without_losing_any(
+    at_once: int, step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second ones stay behind the first ones, also where these close one by one."""
+    monkeypatch.setattr("penstock.engine.task.CLOSED_AT_ONCE", at_once)
     app = ps.App("app")
     stream = stream_of(app).with_watermark("0s", idle="3ms")
     firsts = stream.group_by_key().window(tumbling("20ms"), grace="5ms").count(name="first")
@@ -256,7 +275,7 @@ def test_windows_of_windows_close_in_silence_without_losing_any() -> None:
         for key, at in (("a", 3), ("b", 39), ("c", 41), ("d", 45)):
             driver.topic("in").send("x", key=key, at=at)
         for _ in range(200):
-            driver.advance("1ms")
+            driver.advance(step)
         keys = [window.key.key for window, _ in driver.topic("out").read()]
         assert sorted(keys) == ["a", "b", "c", "d"]
         assert not driver._tasks[0].take_late()
@@ -280,6 +299,19 @@ def test_windows_behind_repartition_topics_close_in_silence(times: int) -> None:
         assert driver.topic("out").read() == []
         driver.advance("1ms")
         assert driver.topic("out").read() == [(Windowed("a", 0, 10), 1)]
+
+
+def test_behind_a_topic_it_is_not_silent_while_something_comes_in_front_of_it() -> None:
+    app = ps.App("app")
+    stream = stream_of(app).with_watermark("0s", idle="10ms").filter(lambda text: text != "not me")
+    windows = stream.repartition(name="by").group_by_key().window(TEN)
+    windows.count(name="n").to("out", output_mode="append")
+    with TestDriver(app) as driver:
+        driver.topic("in").send("me", key="a", at=4)
+        for _ in range(20):
+            driver.advance("9ms")
+            driver.topic("in").send("not me", key="a", at=4)
+        assert driver.topic("out").read() == []
 
 
 def test_it_is_told_behind_a_topic_until_nothing_can_be_open() -> None:
