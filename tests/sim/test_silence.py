@@ -57,13 +57,13 @@ class OneWorker:
         with suppress(Crash):
             self.work(STEP_S)
 
-    def work(self, seconds: float, step_s: float = STEP_S) -> None:
+    def work(self, seconds: float) -> None:
         """Let the worker work for so long."""
         assert self._worker
         end = self.broker.clock.now() + seconds
         while self.broker.clock.now() < end:
             self._worker.step()
-            self.broker.advance(step_s)
+            self.broker.advance(STEP_S)
 
     def send(self, value: str, at: int, partition: int = 0) -> None:
         producer = SimProducer(self.broker, self.broker.process("writer"), {})
@@ -177,13 +177,16 @@ def test_silence_begins_anew_behind_a_kill(declare: Callable[[ps.App], None]) ->
     assert world.closed() == expected
 
 
-@pytest.mark.parametrize("step_s", [STEP_S, 0.5])
-def test_time_stays_where_it_is_while_records_come(step_s: float) -> None:
+@pytest.mark.parametrize("look_s", [0.1, 0.7])
+def test_time_stays_where_it_is_while_records_come(
+    look_s: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Also where all of them are committed whenever anybody looks."""
+    monkeypatch.setattr("penstock.runtime.silence.LOOK_S", look_s)
     world = OneWorker(windows)
     for number in range(10):
         world.send("a", 10 * number)
-        world.work(1, step_s)
+        world.work(1)
     assert world.closed() == []
     world.work(4)
     assert world.closed() == [(0, 10)]

@@ -9,6 +9,9 @@ from hypothesis import strategies as st
 
 import penstock as ps
 from penstock.errors import DataError, TopologyError
+from penstock.operators.aggregation import Group
+from penstock.operators.chunk import Chunk
+from penstock.serde.primitives import STR
 from penstock.testing import TestDriver
 from penstock.windows import TimeWindows, hopping, session, tumbling
 from tests.unit.test_sessions import GAP
@@ -295,6 +298,13 @@ def test_records_of_no_group_are_not_late() -> None:
         assert driver.topic("late").read() == [(b"a", b"late"), (b"b", b"late")]
         offsets = [told[PREFIX + "offset"] for told in driver.topic("late").read_headers()]
         assert offsets == [b"3", b"5"]
+
+
+def test_a_group_knows_where_its_records_stand_if_somebody_asks() -> None:
+    chunk = Chunk([1, None, 3], [7, 8, 9], keys=["a", "b", None], offsets=[4, 5, 6])
+    assert Group(chunk, STR, with_offsets=True).offsets == [4]
+    assert Group(chunk, STR, with_offsets=True).repeated([2]).kept([False, True]).offsets == [4]
+    assert Group(chunk, STR).repeated([2]).offsets is None
 
 
 def test_a_batch_that_is_aborted_leaves_no_letter() -> None:
