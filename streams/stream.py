@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, get_args, get_origin, is_typeddi
 
 from typing_extensions import TypeIs, TypeVar
 
+from penstock.duplicates import declare_drop_duplicates
 from penstock.durations import Duration, milliseconds
 from penstock.errors import TopologyError
 from penstock.operators.branch import Port, Route
@@ -250,6 +251,57 @@ class Stream(Generic[K_co, V_co]):
             reshuffle=_reshuffle("repartition", name, partitions, always=True),
         )
         _check_reshuffle(node, "repartition")
+        return Stream(self._declaration, node)
+
+    def drop_duplicates(
+        self, *by: str | Callable[[V_co], object], within: Duration, name: str
+    ) -> "Stream[K_co, V_co]":
+        """Hand on the first of equal records of a key, and drop the others for some time.
+
+        A record is dropped if one that is equal to it was handed on before and their event times
+        are at most `within` apart; then it is counted, as `num_dropped_duplicate_rows` of the
+        progress. It makes no difference in which order they came: a record that is older than the
+        one that was handed on is its duplicate too. What was handed on is remembered for two to
+        three times `within` of event time, and is then gone from memory, disk and changelog.
+
+        A record that is more than `within` older than the newest one so far is late: its duplicate
+        may be forgotten. It is dropped too and counted, as `num_rows_dropped_by_watermark`, because
+        what follows relies on having no record twice (Spark's dropDuplicatesWithinWatermark does
+        the same). So let `within` be as long as records may be late.
+
+        Equal are records of one key whose selected values are equal and of one type: 1 is not 1.0.
+        A record with a null key goes by the error policy: equal ones might lie in two partitions.
+
+        Args:
+            by: field paths or functions of the value; none for the whole value.
+            within: how far apart the event times of duplicates may be.
+            name: name of the store; it is part of the changelog topic.
+
+        Raises:
+            TopologyError: if the value has no such field, the time is nothing, the type of the
+                keys is not known, or the key was changed without a name for the topic.
+
+        >>> import penstock as ps
+        >>> from penstock.testing import TestDriver
+        >>> app = ps.App("shop")
+        >>> orders = app.stream("orders", key=str, value=dict)
+        >>> orders.drop_duplicates("id", within="1h", name="seen").to("once")
+        >>> with TestDriver(app) as driver:
+        ...     for number in (1, 1, 2):
+        ...         driver.topic("orders").send({"id": number}, key="ann")
+        ...     driver.topic("once").read()
+        [('ann', {'id': 1}), ('ann', {'id': 2})]
+        """
+        check_partitioned(self._node, "drop_duplicates")
+        node = self._declaration.add(
+            "drop_duplicates",
+            declare_drop_duplicates(self._node, by, within, name),
+            self._node,
+            key=self._node.key,
+            value=self._node.value,
+            detail=name,
+            emit="every_update",
+        )
         return Stream(self._declaration, node)
 
     def to_table(self, *, name: str) -> "Table[K_co, V_co]":

@@ -81,6 +81,7 @@ class Task:
         self._waiting: list[Outgoing] = []
         self._nulls = self._dropped = 0
         self._late: Counter[str] = Counter()
+        self._duplicates: Counter[str] = Counter()
         self._at: Node = part.nodes[0]
         self._chunk: Chunk | Fetched = _NO_CHUNK
         self._left_out: dict[int, tuple[Exception, Node]] = {}
@@ -318,7 +319,7 @@ class Task:
             self._open[node].discard()
         self.outputs, self._waiting = [], []
         self._count_drops()
-        self._dropped, self._late = 0, Counter()
+        self._dropped, self._late, self._duplicates = 0, Counter(), Counter()
         self.failures, self._unwritten = [], []
         self.clocks = dict(clocks)
 
@@ -331,6 +332,11 @@ class Task:
         """Return how often records were too late for a window, by store, and begin anew."""
         late, self._late = self._late, Counter()
         return late
+
+    def take_duplicates(self) -> Counter[str]:
+        """Return how many duplicates the batch has dropped, by store, and begin anew."""
+        duplicates, self._duplicates = self._duplicates, Counter()
+        return duplicates
 
     def take_dropped(self) -> int:
         """Return how many records without key or value the batch has dropped, and begin anew."""
@@ -529,9 +535,10 @@ class Task:
         if fetched is not None:
             self.outputs += self._late_records.letters(fetched, self._destinations)
         self._waiting = []
-        dropped, late = self._count_drops()
+        dropped, late, duplicates = self._count_drops()
         self._dropped += dropped
         self._late += late
+        self._duplicates += duplicates
         for overlay in self.overlays.values():
             overlay.savepoint()
 
@@ -542,18 +549,21 @@ class Task:
         for overlay in self.overlays.values():
             overlay.rollback()
 
-    def _count_drops(self) -> tuple[int, Counter[str]]:
-        """Return what was dropped since the last call: without key or value, and as late."""
+    def _count_drops(self) -> tuple[int, Counter[str], Counter[str]]:
+        """Return what was dropped since the last call: without key or value, late, duplicates."""
         dropped, self._nulls = self._nulls, 0
-        late: Counter[str] = Counter()
+        late, duplicates = Counter[str](), Counter[str]()
         for node in self.part.stateful:
             operator: OpenOperator = self._open[node]
             dropped += operator.dropped
             if operator.late:
                 late[_clock_name(node)] = operator.late
+            if getattr(operator, "duplicates", 0):
+                duplicates[_clock_name(node)] = self._open[node].duplicates
+                self._open[node].duplicates = 0
             operator.dropped = operator.late = 0
         self._late_records.forget()
-        return dropped, late
+        return dropped, late, duplicates
 
     def _advance_clock(self, node: Node, chunk: Chunk) -> OperatorTime:
         """Move operator time on as far as a chunk does; return it as it was before."""
@@ -598,7 +608,8 @@ def _cuts(keys: Sequence[bytes | None]) -> Iterator[int]:
 
 def _needs_copies(topology: Topology, node: Node) -> bool:
     """Whether a step may change or keep values in place that others see after it."""
-    if isinstance(node.operator, Count) or not topology.shares_values(node):
+    looks_only = isinstance(node.operator, Count) or node.keeps_records
+    if looks_only or not topology.shares_values(node):
         return False
     return any(p.value.serde is None or not is_immutable(p.value.serde) for p in node.parents)
 

@@ -25,6 +25,7 @@ class StateOperatorProgress(msgspec.Struct, frozen=True, rename="camel", kw_only
         commit_time_ms: how long writing them to disk took.
         num_rows_dropped_by_watermark: late records dropped.
         num_state_store_instances: partitions of the store in this worker.
+        num_dropped_duplicate_rows: duplicates dropped; Spark has it among its custom metrics.
     """
 
     operator_name: str
@@ -32,6 +33,7 @@ class StateOperatorProgress(msgspec.Struct, frozen=True, rename="camel", kw_only
     commit_time_ms: int = 0
     num_rows_dropped_by_watermark: int = 0
     num_state_store_instances: int = 0
+    num_dropped_duplicate_rows: int = 0
 
 
 class SourceProgress(msgspec.Struct, frozen=True, rename="camel", kw_only=True):

@@ -126,6 +126,9 @@ def _event_time(tasks: Sequence[OwnedTask]) -> dict[str, str]:
 def _stores(tasks: Sequence[OwnedTask]) -> tuple[StateOperatorProgress, ...]:
     names = dict.fromkeys(name for owned in tasks for name in owned.stores)
     late = sum((owned.task.take_late() for owned in tasks if owned.task), Counter[str]())
+    duplicates = sum(
+        (owned.task.take_duplicates() for owned in tasks if owned.task), Counter[str]()
+    )
     return tuple(
         StateOperatorProgress(
             operator_name=name,
@@ -135,6 +138,7 @@ def _stores(tasks: Sequence[OwnedTask]) -> tuple[StateOperatorProgress, ...]:
                 if owned.task and name in owned.stores
             ),
             num_rows_dropped_by_watermark=late[name],
+            num_dropped_duplicate_rows=duplicates[name],
             num_state_store_instances=sum(name in owned.stores for owned in tasks),
         )
         for name in names

@@ -200,7 +200,7 @@ class Topology:
             children = self.children[parent]
             if children.index(node) < len(children) - 1:
                 return True
-            if not parent.stores and self.shares_values(parent):
+            if parent.keeps_records and self.shares_values(parent):
                 return True
         return False
 
@@ -236,7 +236,7 @@ class Topology:
         return self.readers.get(topic, ()) if isinstance(topic, str) else self.children[node]
 
     def reads(self, source: Node, column: str) -> bool:
-        """Whether a step behind a source, short of the next store, reads a column.
+        """Whether a step behind a source, short of the next store's results, reads a column.
 
         Through repartition topics too: a column that nobody reads there is not written.
         """
@@ -244,7 +244,7 @@ class Topology:
             if child.sink and child.sink.internal:
                 found = any(self.reads(reader, column) for reader in self._fed(child))
             else:
-                behind = not child.stores and self.reads(child, column)
+                behind = child.keeps_records and self.reads(child, column)
                 found = behind or column in child.operator.reads
             if found:
                 return True

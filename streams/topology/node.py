@@ -74,6 +74,11 @@ class Node:
         return (store,) if store else ()
 
     @property
+    def keeps_records(self) -> bool:
+        """Whether what it hands on are records that it got, though it may own a store."""
+        return not self.stores or getattr(self.operator, "keeps_records", False)
+
+    @property
     def source(self) -> Source | None:
         """The source, if it is one."""
         return self.operator if isinstance(self.operator, Source) else None

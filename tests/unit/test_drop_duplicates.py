@@ -1,0 +1,318 @@
+"""Deduplication against a naive interpreter that remembers everything, however the input is cut."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import penstock as ps
+from penstock.engine import task
+from penstock.errors import DataError, TopologyError
+from penstock.serde.seen import SeenKeySerde
+from penstock.serde.types import data_type
+from penstock.testing import TestDriver
+from tests.unit.programs import Sent
+from tests.unit.runner import Cut, Runner
+from tests.unit.test_windows import cut
+
+WITHIN = 5
+Row = tuple[str, int, int]  # key, value, event time
+# Close together, now and then far ahead; two keys with two values each.
+TIMES = st.integers(0, 12) | st.integers(0, 40) | st.integers(0, 200)
+ROWS = st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 1), TIMES), max_size=30)
+CUTS = st.lists(
+    st.builds(
+        Cut, st.integers(1, 6), st.sampled_from(["go", "commit", "abort", "restart", "restore"])
+    ),
+    max_size=10,
+)
+
+
+@dataclass
+class Naive:
+    """Every record that was handed on, for ever."""
+
+    clock: int = -1
+    late: int = 0
+    duplicates: int = 0
+    first: list[Row] = field(default_factory=list[Row])
+
+    def add(self, row: Row) -> None:
+        *equal, at = row
+        self.clock = max(self.clock, at)
+        if at < self.clock - WITHIN:
+            self.late += 1
+        elif any([*same] == equal and abs(at - of) <= WITHIN for *same, of in self.first):
+            self.duplicates += 1
+        else:
+            self.first.append(row)
+
+
+def app_of(*by: Any, **kinds: Any) -> ps.App:
+    app = ps.App("cuts")
+    stream = app.stream("in", **({"key": str, "value": int} | kinds))
+    stream.drop_duplicates(*by, within=f"{WITHIN}ms", name="seen").to("out")
+    return app
+
+
+def written(driver: TestDriver) -> list[Row]:
+    """Everything that has gone out."""
+    out = driver.topic("out")
+    return [(*row, at) for row, at in zip(out.read(), out.read_timestamps(), strict=True)]
+
+
+def remembered(driver: TestDriver) -> list[Row]:
+    """What is on disk, in the order of the spans."""
+    (overlay,) = [t.overlays["seen"] for t in driver._tasks if "seen" in t.overlays]
+    serde = overlay.definition.key
+    rows = [(serde.decode(key), at) for key, at in dict(overlay.store.scan()).items()]
+    values = [int.from_bytes(data[8:], "big") for _, data in rows]
+    assert [span for (span, _, _), _ in rows] == [at // (WITHIN + 1) for at in values]
+    return [(key, *of, at) for ((_, key, of), _), at in zip(rows, values, strict=True)]
+
+
+@pytest.mark.parametrize("slice_size", [task.CLOSED_AT_ONCE, 1])
+@settings(max_examples=200)
+@given(rows=ROWS, data=st.data())
+def test_records_are_those_of_the_naive_interpreter(
+    slice_size: int, rows: list[Row], data: st.DataObject
+) -> None:
+    """The same records whatever the batches and crashes, all others counted, no more on disk."""
+    naive, late, duplicates = Naive(), 0, 0
+    with pytest.MonkeyPatch.context() as patch, TestDriver(app_of()) as driver:
+        patch.setattr(task, "CLOSED_AT_ONCE", slice_size)
+        for part, crashes in cut(rows, data):  # type: ignore[arg-type]
+            with driver.batch():
+                for row in part:
+                    key, value, at = row
+                    naive.add(row)
+                    driver.topic("in").send(value, key=key, at=at)
+            late += sum(driver._tasks[0].take_late().values())
+            duplicates += sum(driver._tasks[0].take_duplicates().values())
+            held = remembered(driver)
+            assert set(held) >= {row for row in naive.first if row[2] >= naive.clock - 2 * WITHIN}
+            assert all(at >= naive.clock - 4 * WITHIN for _, _, at in held)
+            assert len(held) == len(set(held))
+            if crashes:
+                driver.crash()
+        assert written(driver) == naive.first
+        assert (late, duplicates) == (naive.late, naive.duplicates)
+
+
+@settings(max_examples=300)
+@given(ROWS, CUTS, st.integers(0, 3))
+def test_chunks_aborts_and_restores_change_nothing(
+    rows: list[Row], cuts: list[Cut], cache: int
+) -> None:
+    naive = Naive()
+    for row in rows:
+        naive.add(row)
+    runner = Runner(app_of().topology(), cache_entries=cache)
+    sent = [Sent("in", key.encode(), value.to_bytes(8, "big"), at) for key, value, at in rows]
+    runner.run(sent, cuts)
+    out = [row for batch in runner.batches for row in batch.outputs["out"]]
+    assert [
+        ((of.key or b"").decode(), int.from_bytes(of.value or b"", "big"), of.timestamp)
+        for of in out
+    ] == naive.first
+    assert runner.clocks.get("seen", -1) == naive.clock
+    folded = list(runner._restored("cuts-seen-changelog").scan())
+    assert folded == list(runner.stores["seen"].scan())
+
+
+@settings(max_examples=200)
+@given(ROWS, st.data())
+def test_behind_a_repartition_topic_nothing_comes_twice(
+    rows: list[Row], data: st.DataObject
+) -> None:
+    """Time goes by the slowest writer there: fewer are late, and what is not late is exact."""
+    app = ps.App("app")
+    words = app.stream("in", key=str, value=int).rekey(lambda of: of, key=int, name="by-value")
+    words.drop_duplicates(within=f"{WITHIN}ms", name="seen").to("out")
+    late, sent = 0, list[Row]()
+    with TestDriver(app) as driver:
+        for part, crashes in cut(rows, data):  # type: ignore[arg-type]
+            with driver.batch():
+                for key, value, at in part:
+                    sent.append((str(value), value, at))
+                    driver.topic("in").send(value, key=key, at=at)
+            late += sum(driver._tasks[1].take_late().values())
+            if crashes:
+                driver.crash()
+        times = [(value, at) for _, value, at in written(driver)]
+    for number, (value, at) in enumerate(times):
+        assert all(of != value or abs(at - t) > WITHIN for of, t in times[:number])
+    if not late:
+        for _, value, at in sent:
+            assert any(of == value and abs(at - t) <= WITHIN for of, t in times)
+
+
+@pytest.mark.parametrize(
+    ("by", "values", "kept"),
+    [
+        ((), [{"a": 1, "b": 2}, {"b": 2, "a": 1}, {"a": 1}], [0, 2]),
+        (("a",), [{"a": 1}, {"a": "1"}, {"a": 1.0}, {"a": True}, {"a": None}, {"a": [1]}], None),
+        (("a",), [{"a": [1, 2]}, {"a": [1, 2]}, {"a": [12]}], [0, 2]),
+        (("a", "b"), [{"a": "x", "b": "yz"}, {"a": "xy", "b": "z"}, {"a": "x", "b": "yz"}], [0, 1]),
+        ((lambda of: of["a"] // 10,), [{"a": 11}, {"a": 12}, {"a": 21}], [0, 2]),
+        ((lambda of: str(of["a"]).encode(), "b.c"), [{"a": 1, "b": {"c": 2}}] * 2, [0]),
+        ((lambda of: b"x" if of["a"] else "x",), [{"a": 1}, {"a": 0}, {"a": 1}], [0, 1]),
+    ],
+)
+def test_equal_is_what_is_of_one_value_and_type(by: Any, values: Any, kept: Any) -> None:
+    with TestDriver(app_of(*by, value=dict)) as driver:
+        with driver.batch():
+            for value in values:
+                driver.topic("in").send(value, key="k", at=7)
+        read = [value for _, value in driver.topic("out").read()]
+    assert read == ([values[at] for at in kept] if kept is not None else values)
+
+
+@pytest.mark.parametrize(
+    ("times", "kept"),
+    [
+        ([100, 105], [100]),
+        ([100, 106], [100, 106]),
+        ([105, 100], [105]),
+        ([100, 101, 106], [100, 106]),  # what was dropped makes no other one a duplicate
+        ([100, 111, 106], [100, 111]),
+        ([100, 112, 106], [100, 112]),  # late
+        ([100, 94], [100]),
+        ([0, 0, 5, 6], [0, 6]),
+    ],
+)
+def test_duplicates_are_at_most_within_apart(times: list[int], kept: list[int]) -> None:
+    with TestDriver(app_of()) as driver:
+        for at in times:
+            driver.topic("in").send(1, key="k", at=at)
+        assert driver.topic("out").read_timestamps() == kept
+
+
+def test_a_key_and_a_value_are_told_apart() -> None:
+    with TestDriver(app_of(value=str)) as driver:
+        for key, value in (("ab", "c"), ("a", "bc"), ("", "abc"), ("ab", "c")):
+            driver.topic("in").send(value, key=key, at=1)
+        assert driver.topic("out").read() == [("ab", "c"), ("a", "bc"), ("", "abc")]
+
+
+def test_headers_and_failures_behind_it_are_those_of_their_record() -> None:
+    """What fails behind it was not there: its duplicate takes its place."""
+    calls: list[int] = []
+
+    def once(value: int) -> int:
+        calls.append(value)
+        if len(calls) == 1:
+            raise ValueError("not yet")
+        return value
+
+    app = ps.App("app", on_error="skip")
+    stream = app.stream("in", key=str, value=int)
+    stream.drop_duplicates(within="1s", name="seen").map(once).to("out")
+    with TestDriver(app) as driver:
+        with driver.batch():
+            for number in range(3):
+                driver.topic("in").send(7, key="a", headers=[("n", b"%d" % number)])
+        assert driver.topic("out").read() == [("a", 7)]
+        assert driver.topic("out").read_headers() == [{"n": b"1"}]
+        assert driver._tasks[0].take_duplicates() == {"seen": 1}
+        assert [failure.offset for failure in driver._tasks[0].take_failures()] == [0]
+
+
+def test_a_selector_that_fails_leaves_no_trace() -> None:
+    app = ps.App("app", on_error="skip")
+    stream = app.stream("in", key=str, value=dict)
+    stream.drop_duplicates("id", within="5ms", name="seen").to("out")
+    with TestDriver(app) as driver:
+        with driver.batch():
+            driver.topic("in").send({"id": 1}, key="a", at=10)
+            driver.topic("in").send({}, key="a", at=1_000)  # would make the next one late
+            driver.topic("in").send({"id": 2}, key="a", at=10)
+        assert len(driver.topic("out").read()) == 2
+        assert driver._tasks[0].clocks["seen"] == 10
+
+
+def test_what_is_in_front_of_it_hands_on_every_update() -> None:
+    app = ps.App("app")
+    counts = app.stream("in", key=str, value=int).group_by_key().count(name="n")
+    counts.to_stream().drop_duplicates(within="1h", name="seen").to("out")
+    with TestDriver(app) as driver:
+        with driver.batch():
+            for _ in range(3):
+                driver.topic("in").send(7, key="a")
+        assert driver.topic("out").read() == [("a", 1), ("a", 2), ("a", 3)]
+
+
+def test_aggregations_behind_it_share_no_values() -> None:
+    """Two of them may each change a value in place, and a sink sees it as it came."""
+    app = ps.App("app")
+    stream = app.stream("in", key=str, value=dict[str, int])
+    once = stream.drop_duplicates("id", within="1h", name="seen")
+    grouped = once.group_by_key()
+    for name in ("one", "other"):
+        grouped.reduce(spoil, name=name).to(name)
+    once.to("out")
+    with TestDriver(app) as driver:
+        with driver.batch():
+            for number in (1, 2):
+                driver.topic("in").send({"id": number}, key="a")
+        assert [value["id"] for _, value in driver.topic("out").read()] == [1, 2]
+        for name in ("one", "other"):
+            assert driver.topic(name).read()[-1][1] == {"id": 102}
+
+
+def spoil(_: dict[str, int], new: dict[str, int]) -> dict[str, int]:
+    new["id"] += 100
+    return new
+
+
+def test_a_null_key_goes_by_the_policy() -> None:
+    app = ps.App("app")
+    stream = app.stream("in", value=int)
+    stream.drop_duplicates(within="1s", name="seen").to("out")
+    with TestDriver(app) as driver, pytest.raises(DataError, match="the key is null: equal"):
+        driver.topic("in").send(1)
+
+
+def test_a_key_that_is_none_never_becomes_state() -> None:
+    with TestDriver(app_of()) as driver, pytest.raises(DataError, match="UnicodeDecodeError"):
+        driver.topic("in").send_bytes(bytes(8), key=b"\xff")
+
+
+@pytest.mark.parametrize(
+    ("make", "told"),
+    [
+        (lambda: app_of("nope"), "has no field 'nope'"),
+        (lambda: app_of(5), "goes by 5. Pass field paths"),
+        (lambda: declare(within="0s"), "within='0s'. Use 1 ms or more"),
+        (lambda: declare(within="soon"), "is not a duration"),
+        (lambda: declare(name="a/b"), "cannot be the name"),
+        (lambda: declare(rekeyed=True), "drop_duplicates behind it needs equal keys"),
+        (lambda: declare(unknown=True), "the type of the keys is not known"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(make: Any, told: str) -> None:
+    with pytest.raises(TopologyError, match=told):
+        make()
+
+
+def declare(
+    *, within: str = "1s", name: str = "s", rekeyed: bool = False, unknown: bool = False
+) -> None:
+    stream: Any = ps.App("app").stream("in", key=str, value=int)
+    if rekeyed:
+        stream = stream.rekey(lambda of: of, key=int)
+    if unknown:
+        stream = stream.merge(ps.App("app").stream("other", key=int, value=int))
+    stream.drop_duplicates(within=within, name=name)
+
+
+@given(st.integers(-(2**40), 2**40), st.text(), st.lists(st.integers() | st.text()))
+def test_what_is_remembered_can_be_read(span: int, key: str, by: list[Any]) -> None:
+    """And stands in the order of time, before 1970 too."""
+    by = [of if isinstance(of, str) else of % 2**32 for of in by]
+    serde = SeenKeySerde(data_type(str).serde, "")  # type: ignore[arg-type]
+    data = serde.encode((span, key, (*by,)))
+    assert serde.decode(data) == (span, key, (*by,))
+    assert data < serde.encode((span + 1, "", ()))
