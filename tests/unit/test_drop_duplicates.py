@@ -13,6 +13,8 @@ from penstock.errors import DataError, TopologyError
 from penstock.operators.source import Fetched
 from penstock.serde.seen import SeenKeySerde
 from penstock.serde.types import data_type
+from penstock.state.definition import StoreDefinition
+from penstock.state.store import Store
 from penstock.testing import TestDriver
 from tests.unit.programs import Sent
 from tests.unit.runner import Cut, Runner
@@ -72,8 +74,12 @@ def written(driver: TestDriver) -> list[Row]:
 def remembered(driver: TestDriver) -> list[Row]:
     """What is on disk, in the order of the spans."""
     (overlay,) = [t.overlays["seen"] for t in driver._tasks if "seen" in t.overlays]
-    serde = overlay.definition.key
-    rows = [(serde.decode(key), at) for key, at in dict(overlay.store.scan()).items()]
+    return in_store(overlay.definition, overlay.store)
+
+
+def in_store(definition: StoreDefinition, store: Store) -> list[Row]:
+    serde = definition.key
+    rows = [(serde.decode(key), data) for key, data in store.scan()]
     values = [int.from_bytes(data[8:], "big") for _, data in rows]
     assert [span for (span, _, _), _ in rows] == [at // (WITHIN + 1) for at in values]
     return [(key, *of, at) for ((_, key, of), _), at in zip(rows, values, strict=True)]
@@ -123,6 +129,8 @@ def test_chunks_aborts_and_restores_change_nothing(
     assert runner.clocks.get("seen", -1) == naive.clock
     folded = list(runner._restored("cuts-seen-changelog").scan())
     assert folded == list(runner.stores["seen"].scan())
+    held = in_store(runner.topology.stores[0], runner.stores["seen"])
+    assert sorted(held) == sorted(naive.remembered())
 
 
 @settings(max_examples=200)
