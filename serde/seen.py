@@ -10,7 +10,6 @@ from typing import Any
 
 import msgspec
 
-from penstock.serde.columns import decode_column
 from penstock.serde.types import Serde, format_of
 
 _SPAN = struct.Struct(">Q")
@@ -29,6 +28,7 @@ class SeenKeySerde:
 
     immutable = True
     canonical = True
+    known = True  # a store need not decode what it is asked for
 
     def __init__(self, key: Serde[Any], described: str) -> None:
         self._key = key
@@ -41,18 +41,8 @@ class SeenKeySerde:
 
     def decode(self, data: bytes, /) -> tuple[int, Any, tuple[Any, ...]]:
         """Return the span, the key and the values of bytes."""
-        return self.decode_all([data])[0]
-
-    def decode_all(self, column: Sequence[bytes]) -> list[tuple[int, Any, tuple[Any, ...]]]:
-        """Decode a column: the same identity in several spans costs once."""
-        packed = dict.fromkeys([data[_SPAN.size :] for data in column])
-        found = list(map(_decode, packed))
-        keys = decode_column(self._key, [key for key, *_ in found])
-        told = dict(zip(packed, zip(keys, found, strict=True), strict=True))
-        return [
-            (unpack_span(data), told[data[_SPAN.size :]][0], tuple(told[data[_SPAN.size :]][1][1:]))
-            for data in column
-        ]
+        key, *values = _decode(data[_SPAN.size :])
+        return unpack_span(data), self._key.decode(key), tuple(values)
 
 
 def pack_span(span: int) -> bytes:

@@ -65,6 +65,8 @@ class Overlay:
         self._cache_entries = cache_entries
         self._write_behind = write_behind
         self._mutable = not is_immutable(definition.value)
+        # Whoever makes the keys has looked at what they are made of.
+        self._keys_are_known = bool(getattr(definition.key, "known", False))
         self._entries: dict[bytes, Entry | None] = {}
         self._pending: dict[bytes, Entry] = {}
         self._dirty: dict[bytes, Entry] = {}
@@ -207,8 +209,9 @@ class Overlay:
             self._entries.pop(key, None)
 
     def _load(self, keys: list[bytes]) -> None:
-        # A key of bytes that its serde refuses must not become state.
-        decode_column(self.definition.key, keys)
+        if not self._keys_are_known:
+            # A key of bytes that its serde refuses must not become state.
+            decode_column(self.definition.key, keys)
         found = self.store.get_all(keys)
         for newer in (self._unwritten, self._flushed, self._flushing):
             if newer:

@@ -23,6 +23,7 @@ from penstock.operators.chunk import Chunk
 from penstock.operators.each import each
 from penstock.operators.operator import NOTHING
 from penstock.operators.time import START, OperatorTime
+from penstock.serde.columns import decode_column
 from penstock.serde.seen import identify, pack_span, unpack_span
 from penstock.serde.types import Serde
 from penstock.state.definition import StoreDefinition
@@ -93,6 +94,8 @@ class OpenDropDuplicates:
         keys: Sequence[Any] = chunk.encoded_keys(self._key)
         if not all(keys) and None in keys:
             each(_refuse_null, keys)
+        # A key of bytes that its serde refuses must not become state.
+        decode_column(self._key, list(dict.fromkeys(keys)))
         return each(self._identify, list(zip(keys, chunk.values, strict=True)))
 
     def _in_time(self, times: Sequence[int], time: OperatorTime) -> list[bool] | None:
@@ -114,8 +117,7 @@ class OpenDropDuplicates:
         rows = list(zip(spans, identities, strict=True))
         here = [packed[n] + of for n, of in rows]
         before = [packed[n - 1] + of for n, of in rows]
-        wanted = dict.fromkeys(here)
-        wanted.update(dict.fromkeys(before))
+        wanted = dict.fromkeys([*here, *before])
         # Where time has not come there is nothing behind a record, as mostly; what comes through a
         # repartition topic may be ahead of it.
         last = time.after(times) // size if time.moves else _NEVER
