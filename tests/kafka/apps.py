@@ -334,7 +334,15 @@ def windows_regrouped(
     counts.count(name="counts").to(out[0], output_mode="append")
 
 
+def once(app: ps.App, inputs: Inputs, out: list[str], args: argparse.Namespace) -> None:
+    words = app.stream(inputs, key=str, value=str, start=args.start)
+    distinct = words.drop_duplicates(within="2s", name="seen")
+    distinct.to(out[0])
+    distinct.group_by_key().count(name="counts").to(out[1])
+
+
 APPS: dict[str, Build] = {
+    "once": once,
     "windows": windows,
     "windows-regrouped": windows_regrouped,
     "map": map_,
