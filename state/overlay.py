@@ -108,7 +108,7 @@ class Overlay:
         return self._copy(entry) if self._mutable else entry
 
     def scan(
-        self, start: bytes, stop: bytes, limit: int | None = None
+        self, start: bytes, stop: bytes | None, limit: int | None = None
     ) -> list[tuple[bytes, Entry]]:
         """Return what there is from one key to before another, in their order.
 
@@ -116,12 +116,14 @@ class Overlay:
 
         Args:
             start: the first key.
-            stop: the key behind the last.
+            stop: the key behind the last, None for all that there are.
             limit: how many to return at most, the first ones.
         """
         newer: dict[bytes, bytes | None] = {}
         for of in (self._unwritten, self._flushed, self._flushing):
-            newer.update((key, of[key]) for key in of if start <= key < stop)
+            newer.update(
+                (key, of[key]) for key in of if key >= start and (stop is None or key < stop)
+            )
         # As many of the store's may be deleted or hidden as there are newer ones.
         most = None if limit is None else limit + len(newer)
         rows: dict[bytes, bytes | None] = dict(islice(self.store.scan(start, stop), most))

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from penstock.errors import TopologyError as TopologyError
     from penstock.grouped import Grouped as Grouped
     from penstock.grouped import WindowedGrouped as WindowedGrouped
+    from penstock.memory import Memory as Memory
     from penstock.operators.on_error import DeadLetter as DeadLetter
     from penstock.operators.on_error import dead_letter as dead_letter
     from penstock.operators.record import Record as Record
@@ -75,6 +76,7 @@ _HOMES = {
     "Duration": "penstock.durations",
     "Grouped": "penstock.grouped",
     "KafkaSettings": "penstock.runtime.settings",
+    "Memory": "penstock.memory",
     "PenstockError": "penstock.errors",
     "Progress": "penstock.query.progress",
     "Query": "penstock.query.query",

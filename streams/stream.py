@@ -5,7 +5,16 @@ returns a handle on it; mistakes raise a TopologyError here, before a record is 
 """
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, Generic, get_args, get_origin, is_typeddict, overload
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Generic,
+    Literal,
+    get_args,
+    get_origin,
+    is_typeddict,
+    overload,
+)
 
 from typing_extensions import TypeIs, TypeVar
 
@@ -28,6 +37,7 @@ from penstock.operators.sink import Sink
 from penstock.operators.to_stream import ToStream
 from penstock.operators.to_table import ToTable
 from penstock.operators.watermark import Watermark
+from penstock.output_modes import add_console, add_memory, check_output_mode
 from penstock.serde.types import (
     UNKNOWN,
     DataType,
@@ -46,6 +56,7 @@ from penstock.windows import Windowed
 
 if TYPE_CHECKING:
     from penstock.grouped import Grouped
+    from penstock.memory import Memory
     from penstock.table import Table
 
 K = TypeVar("K")
@@ -428,6 +439,42 @@ class Stream(Generic[K_co, V_co]):
             TopologyError: if the serde of the keys or values cannot be known.
         """
         add_sink(self._declaration, self._node, topic)
+
+    def to_console(
+        self,
+        *,
+        output_mode: Literal["append", "update"] = "append",
+        num_rows: int = 20,
+        truncate: bool = True,
+    ) -> None:
+        """Print the records of each batch to stdout, as a table, once the batch is committed.
+
+        Args:
+            output_mode: "append"; "update" is the same, because records never change.
+            num_rows: how many records of a batch at most.
+            truncate: whether what is longer than 20 characters is cut.
+
+        Raises:
+            TopologyError: if the output mode is another one, or `num_rows` not positive.
+        """
+        check_output_mode(output_mode, "stream", "to_console")
+        node = self._node
+        add_console(self._declaration, node, node.kind, "append", num_rows, truncate=truncate)
+
+    def to_memory(
+        self, *, output_mode: Literal["append", "update"] = "append", max_rows: int = 100_000
+    ) -> "Memory[K_co, V_co]":
+        """Keep the committed records in memory, for a notebook or a test.
+
+        Args:
+            output_mode: "append"; "update" is the same.
+            max_rows: how many to keep, the newest ones.
+
+        Raises:
+            TopologyError: if the output mode is another one, or `max_rows` not positive.
+        """
+        check_output_mode(output_mode, "stream", "to_memory")
+        return add_memory(self._declaration, self._node, "append", max_rows)
 
     def _then(
         self, kind: str, operator: Any, value: DataType, detail: str = ""

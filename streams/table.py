@@ -1,17 +1,21 @@
 """Table: the latest value of each key, as declared. Its changes go to topics or streams."""
 
-from typing import Any, Generic, Literal, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, overload
 
 from typing_extensions import TypeVar
 
 from penstock.aggregations import Declared
-from penstock.errors import TopologyError
+from penstock.operators.deliver import OutputMode
 from penstock.operators.to_stream import ToStream
+from penstock.output_modes import add_console, add_memory, check_output_mode
 from penstock.stream import Stream, add_sink
 from penstock.topics.topic import Topic
 from penstock.topology.declaration import Declaration
 from penstock.topology.node import FINAL, Node
 from penstock.windows import Windowed
+
+if TYPE_CHECKING:
+    from penstock.memory import Memory
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -60,12 +64,57 @@ class Table(Generic[K_co, V_co]):
         Raises:
             TopologyError: if the output mode cannot be written to a topic.
         """
-        if output_mode != "update":
-            raise TopologyError(
-                f"output_mode={output_mode!r} cannot be written to a topic from the table"
-                f" {self.name!r}: a table without windows goes out as 'update'. Leave it out."
-            )
+        check_output_mode(output_mode, "table", "to", self.name)
         add_sink(self._declaration, self._node, topic)
+
+    def to_console(
+        self,
+        *,
+        output_mode: Literal["update", "complete"] = "update",
+        num_rows: int = 20,
+        truncate: bool = True,
+    ) -> None:
+        """Print rows to stdout, as a table, once their batch is committed.
+
+        Nothing that is aborted is shown; what was committed when the process died never is. Above
+        the rows stand the number of the batch, and which partitions of which worker they are of:
+        with several workers each shows its own.
+
+        Args:
+            output_mode: "update" prints the rows that each batch has changed, a deletion with
+                NULL; "complete" the whole table each time, in the order of the keys' bytes, which
+                costs a read of the store's first rows per batch.
+            num_rows: how many rows at most.
+            truncate: whether what is longer than 20 characters is cut.
+
+        Raises:
+            TopologyError: if the table has no such output mode, or `num_rows` is not positive.
+        """
+        check_output_mode(output_mode, "table", "to_console", self.name)
+        self._console(self._node, output_mode, num_rows, truncate=truncate)
+
+    def to_memory(
+        self,
+        *,
+        output_mode: Literal["update", "complete"] = "update",
+        max_rows: int = 100_000,
+    ) -> "Memory[K_co, V_co]":
+        """Keep the committed rows in memory, for a notebook or a test.
+
+        Args:
+            output_mode: "update" keeps the last row of each key that changes from the start on;
+                "complete" the whole table, which costs a read of it per batch.
+            max_rows: how many rows to keep: those that have changed last, or the first ones of
+                the whole table.
+
+        Raises:
+            TopologyError: if the table has no such output mode, or `max_rows` is not positive.
+        """
+        check_output_mode(output_mode, "table", "to_memory", self.name)
+        return add_memory(self._declaration, self._node, output_mode, max_rows)
+
+    def _console(self, node: Node, mode: OutputMode, num_rows: int, *, truncate: bool) -> None:
+        add_console(self._declaration, node, self.name, mode, num_rows, truncate=truncate)
 
 
 class WindowedTable(Table[Windowed[K_co], V_co], Generic[K_co, V_co]):
@@ -98,6 +147,7 @@ class WindowedTable(Table[Windowed[K_co], V_co], Generic[K_co, V_co]):
         Raises:
             TopologyError: if there is no such output mode.
         """
+        check_output_mode(output_mode, "windowed table", "to_stream", self.name)
         node = self._way(output_mode)
         stream = self._declaration.add(
             "to_stream", ToStream(), node, key=node.key, value=node.value
@@ -120,15 +170,45 @@ class WindowedTable(Table[Windowed[K_co], V_co], Generic[K_co, V_co]):
         Raises:
             TopologyError: if there is no such output mode.
         """
+        check_output_mode(output_mode, "windowed table", "to", self.name)
         add_sink(self._declaration, self._way(output_mode), topic)
 
-    def _way(self, output_mode: str) -> Node:
-        if output_mode not in ("append", "update"):
-            raise TopologyError(
-                f"output_mode={output_mode!r} of the table {self.name!r} is unknown. Use 'update'"
-                " or 'append'.",
-                store=self.name,
-            )
+    def to_console(
+        self, *, output_mode: OutputMode = "update", num_rows: int = 20, truncate: bool = True
+    ) -> None:
+        """Print rows to stdout, as a table, once their batch is committed. See `Table.to_console`.
+
+        Args:
+            output_mode: "update" prints the rows that each batch has changed, "append" each row
+                once, when its window has closed, "complete" the windows that are open: a closed
+                one has left the table.
+            num_rows: how many rows at most.
+            truncate: whether what is longer than 20 characters is cut.
+
+        Raises:
+            TopologyError: if there is no such output mode, or `num_rows` is not positive.
+        """
+        check_output_mode(output_mode, "windowed table", "to_console", self.name)
+        self._console(self._way(output_mode), output_mode, num_rows, truncate=truncate)
+
+    def to_memory(
+        self, *, output_mode: OutputMode = "update", max_rows: int = 100_000
+    ) -> "Memory[Windowed[K_co], V_co]":
+        """Keep the committed rows in memory, for a notebook or a test. See `Table.to_memory`.
+
+        Args:
+            output_mode: "update" keeps the last row of each window that changes from the start
+                on, "append" each row whose window has closed, "complete" the open windows.
+            max_rows: how many rows to keep, as there.
+
+        Raises:
+            TopologyError: if there is no such output mode, or `max_rows` is not positive.
+        """
+        check_output_mode(output_mode, "windowed table", "to_memory", self.name)
+        return add_memory(self._declaration, self._way(output_mode), output_mode, max_rows)
+
+    def _way(self, output_mode: OutputMode) -> Node:
+        output_mode = "append" if output_mode == "append" else "update"
         if output_mode not in self._ways:
             node = self._node
             if output_mode == "append":

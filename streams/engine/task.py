@@ -27,9 +27,10 @@ from penstock.engine.late_letters import LateRecords
 from penstock.engine.silence import Silence
 from penstock.operators.chunk import Chunk, LetGo
 from penstock.operators.count import Count
+from penstock.operators.deliver import Deliver, Row
 from penstock.operators.each import NOT_DATA, EachFailed
 from penstock.operators.on_error import DeadLetter
-from penstock.operators.operator import Closing, OpenOperator
+from penstock.operators.operator import Closing, Keeping, OpenOperator
 from penstock.operators.sink import Destinations, Outgoing, Sink, check_size
 from penstock.operators.source import Fetched
 from penstock.operators.time import OperatorTime
@@ -79,6 +80,8 @@ class Task:
         self.failures: list[Failure] = []
         self._unwritten: list[Failure] = []
         self._waiting: list[Outgoing] = []
+        self._gathered: list[tuple[Node, list[Row]]] = []
+        self._delivered: dict[Node, list[Row]] = {}
         self._nulls = self._dropped = 0
         self._late: Counter[str] = Counter()
         self._duplicates: Counter[str] = Counter()
@@ -102,7 +105,8 @@ class Task:
             node: found for node in part.sources if (found := guard(topology, node))
         }
         self._reached = -1
-        self._copies = {node for node in part.stateful if _needs_copies(topology, node)}
+        keeping = [node for node in part.nodes if node.stores or isinstance(node.operator, Deliver)]
+        self._copies = {node for node in keeping if _needs_copies(topology, node)}
         self._sources = {
             topic: [node for node in part.sources if node.source and topic in node.source.topics]
             for topic in part.topics
@@ -318,6 +322,7 @@ class Task:
         for node in self.part.stateful:
             self._open[node].discard()
         self.outputs, self._waiting = [], []
+        self._gathered, self._delivered = [], {}
         self._count_drops()
         self._dropped, self._late, self._duplicates = 0, Counter(), Counter()
         self.failures, self._unwritten = [], []
@@ -327,6 +332,29 @@ class Task:
         """Return the records that the batch has let go, and begin anew."""
         taken, self.failures = self.failures, []
         return taken
+
+    def take_delivered(self) -> dict[Node, list[Row]]:
+        """Return the rows that the committed batch has for outputs here, and begin anew."""
+        delivered, self._delivered = self._delivered, {}
+        return delivered
+
+    def contents(self, node: Node, most: int) -> list[Row]:
+        """Return the first rows of the table that a step delivers, in the order of its store.
+
+        Args:
+            node: the step.
+            most: how many at most.
+        """
+        steps = [node]
+        while not steps[-1].stores:
+            (parent,) = steps[-1].parents
+            steps.append(parent)
+        keeper: Keeping = self._open[steps.pop()]
+        chunk = keeper.contents(most)
+        for step in reversed(steps[1:]):
+            chunk = step.operator.process(chunk)
+        deliver: Deliver = node.operator
+        return deliver.rows(chunk)[:most]
 
     def take_late(self) -> Counter[str]:
         """Return how often records were too late for a window, by store, and begin anew."""
@@ -387,6 +415,9 @@ class Task:
                 self._waiting += operator.encode(chunk, self._destinations)
                 continue
             given = _copied(chunk) if child in self._copies else chunk
+            if isinstance(operator, Deliver):
+                self._gathered.append((child, operator.gather(given)))
+                continue
             if child.stores:
                 result = operator.process(given, self._advance_clock(child, chunk))
             else:
@@ -534,7 +565,9 @@ class Task:
         self.outputs += self._waiting
         if fetched is not None:
             self.outputs += self._late_records.letters(fetched, self._destinations)
-        self._waiting = []
+        for node, rows in self._gathered:
+            self._delivered.setdefault(node, []).extend(rows)
+        self._waiting, self._gathered = [], []
         dropped, late, duplicates = self._count_drops()
         self._dropped += dropped
         self._late += late
@@ -543,7 +576,7 @@ class Task:
             overlay.savepoint()
 
     def _rollback(self, clocks: Mapping[str, int]) -> None:
-        self._waiting = []
+        self._waiting, self._gathered = [], []
         self._count_drops()
         self.clocks = dict(clocks)
         for overlay in self.overlays.values():
@@ -608,7 +641,7 @@ def _cuts(keys: Sequence[bytes | None]) -> Iterator[int]:
 
 def _needs_copies(topology: Topology, node: Node) -> bool:
     """Whether a step may change or keep values in place that others see after it."""
-    looks_only = isinstance(node.operator, Count) or node.keeps_records
+    looks_only = isinstance(node.operator, Count) or (bool(node.stores) and node.keeps_records)
     if looks_only or not topology.shares_values(node):
         return False
     return any(p.value.serde is None or not is_immutable(p.value.serde) for p in node.parents)

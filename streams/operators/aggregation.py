@@ -113,6 +113,10 @@ class Aggregation:
         """Return what a batch has changed in the store, as records."""
         return changed_records(changes, self._overlay.definition)
 
+    def contents(self, most: int) -> Chunk:
+        """Return what is in the store as records."""
+        return stored_records(self._overlay, most)
+
     def discard(self) -> None:
         """Forget the batch: there is nothing beside the store."""
 
@@ -145,6 +149,17 @@ def changed_records(changes: Changes, store: StoreDefinition) -> Chunk:
         key_serde=store.key,
         raw_values=changes.encoded,
         value_serde=store.value,
+    )
+
+
+def stored_records(overlay: Overlay, most: int) -> Chunk:
+    """The first rows of a store as records."""
+    found = overlay.scan(b"", None, most)
+    return Chunk(
+        [value for _, (value, _) in found],
+        [timestamp for _, (_, timestamp) in found],
+        raw_keys=[key for key, _ in found],
+        key_serde=overlay.definition.key,
     )
 
 

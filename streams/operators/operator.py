@@ -71,6 +71,20 @@ class OpenOperator(Protocol):
         ...
 
 
+class Keeping(Protocol):
+    """A table, beside what `OpenOperator` says."""
+
+    def contents(self, most: int) -> Chunk:
+        """Return what is in the store as records, the first ones in the order of its keys.
+
+        What the batch has changed has to be flushed before.
+
+        Args:
+            most: how many keys to look at.
+        """
+        ...
+
+
 class Closing(Protocol):
     """A step with a store that does something as time goes on, beside what `OpenOperator` says.
 

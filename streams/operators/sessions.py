@@ -245,6 +245,17 @@ class OpenSessions:
             ]
         return self._chunk(found)
 
+    def contents(self, most: int) -> Chunk:
+        """Return the open sessions of the first keys as records."""
+        found = self._overlay.scan(KEY, None, most)
+        return self._chunk(
+            [
+                (Windowed(stored[1:], of.start, of.end), of.value, of.end)
+                for stored, (sessions, _) in found
+                for of in sessions
+            ]
+        )
+
     def _gone(self, key: bytes, places: set[Place], at: int) -> list[Update]:
         return [(Windowed(key, *place), None, at) for place in sorted(places)]
 

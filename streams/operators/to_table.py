@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from penstock.operators.aggregation import changed_records
+from penstock.operators.aggregation import changed_records, stored_records
 from penstock.operators.chunk import Chunk
 from penstock.operators.operator import NOTHING
 from penstock.operators.time import START, OperatorTime
@@ -49,6 +49,10 @@ class OpenToTable:
     def updates(self, changes: Changes) -> Chunk:
         """Return what a batch has changed in the store, as records."""
         return changed_records(changes, self._overlay.definition)
+
+    def contents(self, most: int) -> Chunk:
+        """Return what is in the store as records."""
+        return stored_records(self._overlay, most)
 
     def discard(self) -> None:
         """Forget the batch: there is nothing beside the store."""

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 from penstock.engine.batch import Batch, Pace
+from penstock.engine.delivery import deliver
 from penstock.engine.metadata import BatchId, Metadata, decode, short_hash
 from penstock.engine.narrowing import Narrowing
 from penstock.engine.task import FlushFailed
@@ -391,7 +392,11 @@ class Worker:
         self._reporter.committed(
             self._batch, list(self._touched.values()), self._consumer.latest, self._now()
         )
-        self._touched = {}
+        touched, self._touched = self._touched, {}
+        running = [owned.task for owned in self._tasks.values() if owned.task]
+        deliver(
+            self._batch.id.number, [owned.task for owned in touched.values() if owned.task], running
+        )
         return Event.APPLIED
 
     def _apply_stores(self, owned: OwnedTask, now_ms: int) -> None:

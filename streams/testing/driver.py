@@ -19,6 +19,7 @@ from typing_extensions import TypeVar
 
 from penstock.app import App
 from penstock.durations import Duration, milliseconds
+from penstock.engine.delivery import deliver
 from penstock.engine.task import TASK_TIME, FlushFailed, Task
 from penstock.errors import TopologyError
 from penstock.operators.sink import Outgoing
@@ -145,6 +146,7 @@ class TestDriver:
         self._clocks: dict[int, dict[str, int]] = defaultdict(dict)  # by sub-topology
         self._heard: dict[int, int] = {}  # when something came last
         self._schemas: dict[int, Any] = {}
+        self._batches = 0
         self._start()
         self._batching = False
 
@@ -364,6 +366,8 @@ class TestDriver:
             )
         for overlay in task.overlays.values():
             overlay.commit(Position(0, "driver", self.now))
+        deliver(self._batches, [task], self._tasks)
+        self._batches += 1
 
 
 def _topics(topology: Topology) -> set[str]:

@@ -1,0 +1,79 @@
+"""Deliver: hand rows to something in this process, once the batch that made them is committed.
+
+A sink in Kafka is part of the transaction; a console or a list in memory cannot be. So the rows of
+a batch wait in the task. With its commit they are handed over, with its abort they are forgotten: a
+row that is shown is committed, and one that is committed when the process dies is never shown.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
+
+from penstock.operators.chunk import Chunk
+from penstock.operators.operator import NOTHING
+from penstock.serde.types import Serde
+
+OutputMode: TypeAlias = Literal["append", "update", "complete"]
+
+
+class Row(NamedTuple):
+    """A record, or a row of a table; a value of None is a deletion.
+
+    Attributes:
+        identity: the bytes of the key, None where nobody asks for them.
+    """
+
+    identity: bytes | None
+    key: Any
+    value: Any
+
+
+class Output(Protocol):
+    """What takes rows.
+
+    Attributes:
+        most: how many rows of one batch it has use for, per task and chunk; what is beyond them
+            need not be kept.
+    """
+
+    most: int
+
+    def take(self, batch: int, partitions: Sequence[int], rows: Sequence[Row]) -> None:
+        """Take what a batch has committed.
+
+        Args:
+            batch: the number of the batch in this run.
+            partitions: which ones of this worker the rows are of.
+            rows: in the order in which they came; of a whole table in the order of the keys.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Deliver:
+    """Gather rows for an output.
+
+    Attributes:
+        output: what takes them.
+        mode: "complete" hands over the whole table with each batch that has changed it, the
+            others what has come.
+        key: serde of the keys, where the output has to tell them apart.
+    """
+
+    output: Output
+    mode: OutputMode
+    key: Serde[Any] | None = None
+    reads = NOTHING
+
+    def gather(self, chunk: Chunk) -> list[Row]:
+        """Return the rows of a chunk; where the whole table is wanted, the first one as a sign."""
+        most = 1 if self.mode == "complete" else self.output.most
+        return self.rows(chunk)[:most]
+
+    def rows(self, chunk: Chunk) -> list[Row]:
+        """Return a chunk as rows."""
+        keys = chunk.keys
+        identities: Sequence[bytes | None] = [None] * len(chunk)
+        if self.key is not None:
+            identities = chunk.encoded_keys(self.key)
+        return list(map(Row, identities, keys, chunk.values))
