@@ -115,7 +115,8 @@ def _columns(rows: Sequence[Row]) -> dict[str, list[str]]:
         found["key"] = [_cell(row.key.key) for row in rows]
     elif any(row.key is not None for row in rows):
         found["key"] = [_cell(row.key) for row in rows]
-    if not names or any(of is None and row.value is not None for of, row in zip(fields, rows)):  # noqa: B905
+    mixed = any(of is None and row.value is not None for of, row in zip(fields, rows, strict=True))
+    if mixed or not names:
         return found | {"value": [_cell(row.value) for row in rows]}
     for name in names:
         shown = f"value.{name}" if name in found else name
@@ -126,7 +127,8 @@ def _columns(rows: Sequence[Row]) -> dict[str, list[str]]:
 def _fields(value: Any) -> Mapping[str, Any] | None:
     """Return the fields of a value, None where it has none."""
     if isinstance(value, dict):
-        return {str(name): of for name, of in value.items()}
+        found: dict[Any, Any] = value
+        return {str(name): of for name, of in found.items()}
     if isinstance(value, msgspec.Struct):
         return msgspec.structs.asdict(value)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):

@@ -17,6 +17,7 @@ app = ps.App("misuse")
 orders = app.stream("orders", key=str, value=Order)
 grouped = orders.group_by_key()
 counts = grouped.count(name="counts")
+windowed = grouped.window(ps.tumbling("1m")).count(name="per-minute")
 
 # The application
 ps.App()  # E the id is missing
@@ -59,6 +60,14 @@ orders.window("10s")  # E no such step yet
 orders.count(name="c")  # E group first
 
 
+# Deduplication
+orders.drop_duplicates("id", name="d")  # E how long is missing
+orders.drop_duplicates("id", within="1h")  # E the name is missing
+orders.drop_duplicates("id", within=5, name="d")  # E a duration is text or timedelta
+orders.drop_duplicates(5, within="1h", name="d")  # E a path is text
+orders.drop_duplicates(lambda order: order.nope, within="1h", name="d")  # E no such field
+orders.drop_duplicates(within="1h", name="d").map(lambda order: order.nope)  # E no such field
+
 # Aggregations
 grouped.count()  # E the name is missing
 grouped.count("counts")  # E keyword-only
@@ -78,6 +87,18 @@ orders.to(lambda order: order.total)  # E a topic's name is text
 counts.to(ps.Topic("t", key=str, value=str))  # E another value
 counts.to("t", output_mode="append")  # E a table without windows has no append
 counts.to("t", output_mode="complete")  # E a topic takes no complete
+windowed.to("t", output_mode="complete")  # E a topic takes no complete
+windowed.to_stream(output_mode="complete")  # E a stream has no whole
+windowed.to_console(output_mode="all")  # E no such mode
+windowed.to_memory().rows()[0][0].nope  # E a windowed key has no such attribute
+counts.to_console(output_mode="append")  # E a table without windows has no append
+counts.to_memory(output_mode="append")  # E a table without windows has no append
+counts.to_console(20)  # E keyword-only
+counts.to_console(truncate=20)  # E cells are cut or not
+counts.to_memory().rows()[0][1].nope  # E an int has no such attribute
+orders.to_console(output_mode="complete")  # E a stream has no whole
+orders.to_memory(output_mode="complete")  # E a stream has no whole
+orders.to_memory().rows()[0][1].nope  # E an order has no such attribute
 counts.to(lambda count: "t")  # E a table goes to one topic
 counts.map(str)  # E no such step yet
 counts.to_stream().map(lambda count: count + 1)  # E a deletion is None

@@ -315,6 +315,32 @@ def settings() -> ps.App:
     return app
 
 
+def deduplicated() -> ps.App:
+    app = ps.App("deduplicated")
+    orders = app.stream(ORDERS)
+    once = orders.drop_duplicates("id", lambda order: order.total, within="1h", name="seen")
+    assert_type(once, ps.Stream[str, Order])
+    whole = orders.drop_duplicates(within=datetime.timedelta(hours=1), name="whole")
+    assert_type(whole.map(lambda order: order.total), ps.Stream[str, float])
+    return app
+
+
+def output_modes() -> ps.App:
+    app = ps.App("output-modes")
+    orders = app.stream(ORDERS)
+    orders.to_console()
+    orders.to_console(output_mode="update", num_rows=5, truncate=False)
+    assert_type(orders.to_memory(), ps.Memory[str, Order])
+    counts = orders.group_by_key().count(name="counts")
+    counts.to_console(output_mode="complete")
+    assert_type(counts.to_memory(output_mode="complete").rows(), list[tuple[str, int]])
+    windows = orders.group_by_key().window(ps.tumbling("1m")).count(name="windows")
+    windows.to_console(output_mode="append")
+    rows = windows.to_memory(output_mode="append", max_rows=10).rows()
+    assert_type(rows, list[tuple[ps.Windowed[str], int]])
+    return app
+
+
 def run(app: ps.App) -> Iterator[ps.Progress]:
     """How an application is run; checked, never called."""
     app.run()
@@ -349,5 +375,5 @@ def drive() -> None:
 
 APPLICATIONS = (
     words, invoices, invoices_typed, selected, mapped, raw, many_topics, unions, branches,
-    aggregations, records, covariance, serdes, settings,
+    aggregations, records, covariance, serdes, settings, deduplicated, output_modes,
 )  # fmt: skip
