@@ -99,6 +99,8 @@ def run(program: Path, *, workers: int = 1, brokers: str | None = None) -> None:
             _show(f"{source} has {len(events)} records:", [_event(event) for event in events])
             with waiting(f"The application {topology.application} works ..."):
                 _await_end(topology, servers, worker)
+        if shown := worker.shown():
+            typer.echo(f"\nThe console shows:\n{shown.rstrip()}")
         for output in _outputs(topology):
             output.show(servers)
 
@@ -171,17 +173,17 @@ def _send(servers: str, topic: str, events: Sequence[Event]) -> None:
 
 
 class _Worker:
-    """A worker of the example, or a supervisor of several, with its log in a file."""
+    """A worker of the example, or a supervisor of several, with log and console in files."""
 
     def __init__(self, program: Path, servers: str, folder: Path, workers: int) -> None:
         several = ["--workers", str(workers)] if workers > 1 else []
         command = [sys.executable, "-m", "penstock.cli", "run", str(program), "--leave", *several]
-        self._log = folder / "worker.log"
-        with self._log.open("wb") as log:
+        self._log, self._console = folder / "worker.log", folder / "console.txt"
+        with self._log.open("wb") as log, self._console.open("wb") as console:
             self._process = subprocess.Popen(
                 [*command, "--brokers", servers],
-                env={**os.environ, "XDG_STATE_HOME": str(folder)},
-                stdout=log,
+                env={**os.environ, "XDG_STATE_HOME": str(folder), "PYTHONIOENCODING": "utf-8"},
+                stdout=console,
                 stderr=log,
             )
 
@@ -195,6 +197,10 @@ class _Worker:
         """Return what it said last."""
         lines = self._log.read_text(errors="replace").strip().splitlines()
         return lines[-1] if lines else "its log is empty."
+
+    def shown(self) -> str:
+        """Return what the application has printed."""
+        return self._console.read_text(errors="replace")
 
     def stop(self) -> None:
         """Let it commit and end."""

@@ -31,6 +31,19 @@ def words() -> dict[str, int]:
     return Counter("".join(c if c.isalpha() or c == "'" else " " for c in text).split())
 
 
+def modes() -> tuple[dict[str, int], dict[tuple[str, int], int]]:
+    """Count by word; and by book and minute, of the minutes that a later line has closed."""
+    words, minutes, newest = Counter[str](), Counter[tuple[str, int]](), Counter[str]()
+    for book, value in events("output-modes"):
+        line = json.loads(value)
+        found = "".join(c if c.isalpha() else " " for c in line["text"].lower()).split()
+        minute = line["at"] // 60_000
+        words.update(found)
+        minutes[str(book), minute] += len(found)
+        newest[str(book)] = max(newest[str(book)], minute)
+    return words, {at: n for at, n in minutes.items() if at[1] < newest[at[0]]}
+
+
 def station_totals() -> dict[str, dict[str, Any]]:
     durations: dict[str, list[int]] = defaultdict(list)
     for _, value in events("several-workers"):

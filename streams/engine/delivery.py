@@ -23,7 +23,7 @@ def deliver(batch: int, touched: Iterable[Task], running: Iterable[Task]) -> Non
     for task in touched:
         for node, rows in task.take_delivered().items():
             found.setdefault(node, []).append((task, rows))
-    tasks = sorted(running, key=lambda task: task.partition) if found else []
+    tasks = list(running)
     for node, parts in found.items():
         operator: Deliver = node.operator
         if operator.mode == "complete":

@@ -69,6 +69,32 @@ def test_word_count(kafka: KafkaServer) -> None:
     assert {word: expected[word] for word in found} == found
 
 
+def test_output_modes(kafka: KafkaServer) -> None:
+    """Each mode on the console, batch by batch, and nothing of the log among it."""
+    done = CliRunner().invoke(
+        commands, ["example", "output-modes", "--brokers", kafka.bootstrap_servers]
+    )
+    assert done.exit_code == 0, (done.output, done.exception)
+    counts, minutes = example_outputs.modes()
+    latest: dict[str, int] = {}
+    closed: list[tuple[str, int]] = []
+    wholes: list[list[str]] = []
+    console = done.stdout.split("The console shows:")[1]
+    for batch in console.split("Batch: ")[1:]:
+        title, cells = batch.splitlines()[1], re.findall(r"^\|(.*)\|$", batch, re.M)[1:]
+        if " update: " in title:
+            latest |= {word.strip(): int(n) for word, n in (row.split("|") for row in cells)}
+        elif " append: " in title:
+            closed += [(row.split("|")[1].strip(), int(row.split("|")[2])) for row in cells]
+        else:
+            wholes.append([row.split("|")[0].strip() for row in cells])
+    assert latest == counts
+    assert sorted(closed) == sorted((book, n) for (book, _), n in minutes.items())
+    assert len(wholes) > 2
+    assert all(len(whole) <= 10 for whole in wholes)
+    assert "INFO" not in console
+
+
 def test_enrichment(kafka: KafkaServer) -> None:
     shown = run(kafka, "enrichment")
     assert len(shown["flights-enriched"]) == 9

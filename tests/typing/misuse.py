@@ -90,15 +90,15 @@ counts.to("t", output_mode="complete")  # E a topic takes no complete
 windowed.to("t", output_mode="complete")  # E a topic takes no complete
 windowed.to_stream(output_mode="complete")  # E a stream has no whole
 windowed.to_console(output_mode="all")  # E no such mode
-windowed.to_memory().rows()[0][0].nope  # E a windowed key has no such attribute
+print(windowed.to_memory().rows()[0][0].nope)  # E a windowed key has no such attribute
 counts.to_console(output_mode="append")  # E a table without windows has no append
 counts.to_memory(output_mode="append")  # E a table without windows has no append
 counts.to_console(20)  # E keyword-only
 counts.to_console(truncate=20)  # E cells are cut or not
-counts.to_memory().rows()[0][1].nope  # E an int has no such attribute
+print(counts.to_memory().rows()[0][1].nope)  # E an int has no such attribute
 orders.to_console(output_mode="complete")  # E a stream has no whole
 orders.to_memory(output_mode="complete")  # E a stream has no whole
-orders.to_memory().rows()[0][1].nope  # E an order has no such attribute
+print(orders.to_memory().rows()[0][1].nope)  # E an order has no such attribute
 counts.to(lambda count: "t")  # E a table goes to one topic
 counts.map(str)  # E no such step yet
 counts.to_stream().map(lambda count: count + 1)  # E a deletion is None

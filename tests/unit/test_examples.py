@@ -38,6 +38,7 @@ def test_the_examples_are_those_that_are_promised() -> None:
     assert set(FILES) == {
         "dead-letters",
         "enrichment",
+        "output-modes",
         "quickstart",
         "several-workers",
         "unit-test",
@@ -65,6 +66,27 @@ def test_word_count() -> None:
         found = dict(driver.topic("words").read())
     assert found == example_outputs.words()
     assert (found["rabbit"], found["alice"], found["oh"]) == (2, 3, 2)
+
+
+def test_output_modes(capsys: pytest.CaptureFixture[str]) -> None:
+    """In one partition all books share one time, which closes the same minutes or more."""
+    with driven("output-modes") as driver:
+        del driver
+    batches = capsys.readouterr().out.split("Batch: ")[1:]
+    counts, minutes = example_outputs.modes()
+    found = {mode: rows(b) for b in batches for mode in MODES if f" {mode}: " in b}
+    assert {word: int(n) for word, n in found["update"]} == counts
+    assert {word: int(n) for word, n in found["complete"]} == dict(sorted(counts.items())[:10])
+    assert set(minutes.values()) <= {int(n) for _, _, n in found["append"]}
+
+
+MODES = ("update", "complete", "append")
+
+
+def rows(batch: str) -> list[list[str]]:
+    """The cells of a printed table."""
+    lines = [line for line in batch.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[1:]]
 
 
 def test_enrichment() -> None:

@@ -264,6 +264,33 @@ def test_complete_has_all_partitions_of_a_worker_also_where_nothing_came() -> No
     assert changed.partitions == [[2], [0], [2]]
 
 
+def test_complete_has_results_and_not_what_a_store_holds() -> None:
+    """Also behind a repartition topic, where other tasks know nothing of the table."""
+    app = ps.App("app")
+    grouped = app.stream("in", value=int).group_by(
+        lambda value: value % 2, key=int, name="by-parity"
+    )
+    table = grouped.agg(Stats, name="stats", n=ps.count(), mean=ps.mean(lambda value: value))
+    memory = table.to_memory(output_mode="complete")
+    first = table.to_memory(output_mode="complete", max_rows=1)
+    with TestDriver(app) as driver:
+        for value in (1, 2, 3, 5):
+            driver.topic("in").send(value)
+    assert memory.rows() == [(0, Stats(1, 2.0)), (1, Stats(3, 3.0))]
+    assert first.rows() == [(0, Stats(1, 2.0))]
+
+
+def test_complete_has_the_first_sessions() -> None:
+    app = ps.App("app")
+    sessions = app.stream("in", key=str, value=int).group_by_key()
+    table = sessions.window(ps.session("5ms"), grace="1h").count(name="sessions")
+    first = table.to_memory(output_mode="complete", max_rows=2)
+    with TestDriver(app) as driver:
+        for key, at in (("a", 0), ("b", 9), ("a", 20), ("a", 21), ("c", 30)):
+            driver.topic("in").send(1, key=key, at=at)
+    assert first.rows() == [(Windowed("a", 0, 0), 1), (Windowed("a", 20, 21), 2)]
+
+
 class Stats(msgspec.Struct):
     n: int
     mean: float | None
