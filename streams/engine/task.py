@@ -94,6 +94,7 @@ class Task:
         self._closing = [node for node in part.stateful if getattr(node.operator, "timed", False)]
         self._by_records = {node for node in part.stateful if topology.goes_by_records(node)}
         self._fed = {node for node in part.stateful if topology.is_fed(node)}
+        self._wholes = [node for node in part.nodes if _is_whole(node)]
         self._windows = {node for node in part.stateful if hasattr(node.operator, "windows")}
         self._is_fed = any(map(topology.is_fed, part.sources))
         self._reshuffles = [node for node in part.nodes if node.sink and node.sink.internal]
@@ -310,6 +311,7 @@ class Task:
             changes = self.overlays[store.name].flush()
             if changes.keys:
                 self._write_changelog(store, changes)
+        self._gathered += [(whole, []) for whole in self._wholes if whole.from_store[0] is node]
 
     def _closer(self, node: Node) -> Closing:
         closer: Closing = self._open[node]
@@ -345,15 +347,12 @@ class Task:
             node: the step.
             most: how many at most.
         """
-        steps = [node]
-        while not steps[-1].stores:
-            (parent,) = steps[-1].parents
-            steps.append(parent)
-        keeper: Keeping = self._open[steps.pop()]
+        first, *between, last = node.from_store
+        keeper: Keeping = self._open[first]
         chunk = keeper.contents(most)
-        for step in reversed(steps[1:]):
+        for step in between:
             chunk = step.operator.process(chunk)
-        deliver: Deliver = node.operator
+        deliver: Deliver = last.operator
         return deliver.rows(chunk)[:most]
 
     def take_late(self) -> Counter[str]:
@@ -613,6 +612,10 @@ class Task:
             coalesce=self._topology.coalesces(node),
         )
         return opened
+
+
+def _is_whole(node: Node) -> bool:
+    return isinstance(node.operator, Deliver) and node.operator.mode == "complete"
 
 
 def _index(fetched: Fetched, offset: int) -> int | None:

@@ -66,9 +66,8 @@ class Deliver:
     reads = NOTHING
 
     def gather(self, chunk: Chunk) -> list[Row]:
-        """Return the rows of a chunk; where the whole table is wanted, the first one as a sign."""
-        most = 1 if self.mode == "complete" else self.output.most
-        return self.rows(chunk)[:most]
+        """Return the rows of a chunk; none where the whole table is read after the commit."""
+        return [] if self.mode == "complete" else self.rows(chunk)[: self.output.most]
 
     def rows(self, chunk: Chunk) -> list[Row]:
         """Return a chunk as rows."""

@@ -163,6 +163,10 @@ class OpenDropDuplicates:
             self._earliest = unpack_span(first[0][0]) if first else _NEVER
         return self._earliest < self._stop(clock)
 
+    def held_ms(self) -> int | None:
+        """Nothing: what comes in time is handed on at once."""
+        return None
+
     def close(self, clock: int, now_ms: int, limit: int) -> tuple[Chunk | None, bool]:
         """Forget what no record in time can be a duplicate of."""
         if not self.is_due(clock):

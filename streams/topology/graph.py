@@ -366,8 +366,8 @@ def _origins(node: Node) -> set[str]:
 
 # What reads a topic of the application hands each change on as it is.
 _ONE_TO_ONE = frozenset(
-    ["to_stream", "map", "select", "repartition", "stream", "to_table", "agg", "with_watermark", "to_console", "to_memory"]
-) | {FINAL}
+    ("to_stream", "map", "select", "repartition", "stream", "to_table", "agg", "with_watermark")
+) | {"to_console", "to_memory", FINAL}
 
 
 def _one_to_one(node: Node) -> bool:

@@ -74,6 +74,13 @@ class Node:
         return (store,) if store else ()
 
     @property
+    def from_store(self) -> tuple["Node", ...]:
+        """The steps from the nearest one with a store to this one, each the only parent of one."""
+        if self.stores or not self.parents:
+            return (self,)
+        return (*self.parents[0].from_store, self)
+
+    @property
     def keeps_records(self) -> bool:
         """Whether what it hands on are records that it got, though it may own a store."""
         return not self.stores or getattr(self.operator, "keeps_records", False)

@@ -280,6 +280,22 @@ def test_complete_has_results_and_not_what_a_store_holds() -> None:
     assert first.rows() == [(0, Stats(1, 2.0))]
 
 
+@pytest.mark.parametrize("kind", ["windows", "sessions"])
+def test_complete_loses_what_has_closed(kind: str) -> None:
+    """Also where no record of the table comes with it."""
+    app = ps.App("app")
+    grouped = app.stream("in", key=str, value=int).filter(lambda of: of > 0).rekey(
+        lambda of: of, key=int, name="by-value"
+    ).group_by_key()  # fmt: skip
+    window: Any = ps.tumbling("10ms") if kind == "windows" else ps.session("5ms")
+    memory = grouped.window(window).agg(name="n", n=ps.count()).to_memory(output_mode="complete")
+    with TestDriver(app) as driver:
+        driver.topic("in").send(1, key="a", at=5)
+        assert len(memory.rows()) == 1
+        driver.topic("in").send(0, key="a", at=1_000)
+        assert memory.rows() == []
+
+
 def test_complete_has_the_first_sessions() -> None:
     app = ps.App("app")
     sessions = app.stream("in", key=str, value=int).group_by_key()
