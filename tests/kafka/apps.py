@@ -341,7 +341,16 @@ def once(app: ps.App, inputs: Inputs, out: list[str], args: argparse.Namespace) 
     distinct.group_by_key().count(name="counts").to(out[1])
 
 
+def console(app: ps.App, inputs: Inputs, out: list[str], args: argparse.Namespace) -> None:
+    words = app.stream(inputs, key=str, value=str, start=args.start).group_by_key()
+    counts = words.count(name="counts")
+    counts.to(out[0])
+    counts.to_console(num_rows=1_000)
+    counts.to_console(output_mode="complete", num_rows=1_000)
+
+
 APPS: dict[str, Build] = {
+    "console": console,
     "once": once,
     "windows": windows,
     "windows-regrouped": windows_regrouped,

@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 import penstock as ps
 from penstock.engine import task
 from penstock.errors import DataError, TopologyError
+from penstock.operators import drop_duplicates
+from penstock.operators.drop_duplicates import KNOWN
 from penstock.operators.source import Fetched
 from penstock.serde.seen import SeenKeySerde
 from penstock.serde.types import data_type
@@ -85,16 +87,17 @@ def in_store(definition: StoreDefinition, store: Store) -> list[Row]:
     return [(key, *of, at) for ((_, key, of), _), at in zip(rows, values, strict=True)]
 
 
-@pytest.mark.parametrize("slice_size", [task.CLOSED_AT_ONCE, 1])
+@pytest.mark.parametrize(("slice_size", "known"), [(task.CLOSED_AT_ONCE, KNOWN), (1, 3)])
 @settings(max_examples=200)
 @given(rows=ROWS, data=st.data())
 def test_records_are_those_of_the_naive_interpreter(
-    slice_size: int, rows: list[Row], data: st.DataObject
+    slice_size: int, known: int, rows: list[Row], data: st.DataObject
 ) -> None:
     """The same records whatever the batches and crashes, all others counted, no more on disk."""
     naive, late, duplicates = Naive(), 0, 0
     with pytest.MonkeyPatch.context() as patch, TestDriver(app_of()) as driver:
         patch.setattr(task, "CLOSED_AT_ONCE", slice_size)
+        patch.setattr(drop_duplicates, "KNOWN", known)
         for part, crashes in cut(rows, data):  # type: ignore[arg-type]
             with driver.batch():
                 for row in part:
@@ -323,6 +326,34 @@ def test_what_an_aborted_batch_has_forgotten_is_forgotten_again() -> None:
         driver.topic("in").send(0, key="a", at=11)
         driver.topic("in").send(0, key="a", at=1_000)
         assert remembered(driver) == [("a", 0, 1_000)]
+
+
+def test_what_an_aborted_batch_has_forgotten_is_known_again() -> None:
+    with TestDriver(app_of()) as driver:
+        driver.topic("in").send(1, key="a", at=3)
+        (running,) = driver._tasks
+        clocks = dict(running.clocks)
+        running.process(Fetched("in", 0, [b"b"], [bytes(8)], [1_000], [1], None, 2))
+        running.flush()
+        running.discard(clocks)
+        driver.topic("in").send(1, key="a", at=8)
+        assert driver.topic("out").read_timestamps() == [3]
+
+
+def test_the_store_is_asked_only_for_what_may_be_there() -> None:
+    """Else each record costs two looks in vain."""
+    with TestDriver(app_of()) as driver:
+        overlay = driver._tasks[0].overlays["seen"]
+        asked: list[int] = []
+        touch = overlay.touch
+        overlay.touch = lambda keys: asked.append(len(keys)) or touch(keys)  # type: ignore
+        with driver.batch():
+            for at in range(100):
+                driver.topic("in").send(at, key="a", at=at)
+        with driver.batch():
+            driver.topic("in").send(99, key="a", at=99)
+            driver.topic("in").send(100, key="a", at=99)
+        assert asked == [0, 1]
 
 
 def test_a_record_beside_what_was_forgotten_is_no_duplicate() -> None:
