@@ -85,7 +85,7 @@ def returned(function: Callable[..., Any], *, key: bool = False) -> DataType:
         hint = typing.get_type_hints(function).get("return")
     except (NameError, TypeError):  # a name of a scope that is gone, a callable without hints
         return UNKNOWN
-    return _of_hint(hint, key=key)
+    return hinted(hint, key=key)
 
 
 def element(function: Callable[..., Any]) -> DataType:
@@ -95,10 +95,11 @@ def element(function: Callable[..., Any]) -> DataType:
     except (NameError, TypeError):
         return UNKNOWN
     arguments = typing.get_args(hint)
-    return _of_hint(arguments[0]) if arguments else UNKNOWN
+    return hinted(arguments[0]) if arguments else UNKNOWN
 
 
-def _of_hint(hint: Any, *, key: bool = False) -> DataType:
+def hinted(hint: Any, *, key: bool = False) -> DataType:
+    """Resolve an annotation, to nothing where it says nothing."""
     if hint in (None, type(None), Any) or isinstance(hint, TypeVar):
         return UNKNOWN
     try:

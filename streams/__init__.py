@@ -45,7 +45,13 @@ if TYPE_CHECKING:
     from penstock.memory import Memory as Memory
     from penstock.operators.on_error import DeadLetter as DeadLetter
     from penstock.operators.on_error import dead_letter as dead_letter
+    from penstock.operators.processor import Context as Context
+    from penstock.operators.processor import Processor as Processor
+    from penstock.operators.processor import Timer as Timer
     from penstock.operators.record import Record as Record
+    from penstock.operators.states import ListState as ListState
+    from penstock.operators.states import MapState as MapState
+    from penstock.operators.states import ValueState as ValueState
     from penstock.query.progress import Progress as Progress
     from penstock.query.query import Query as Query
     from penstock.query.store import Store as Store
@@ -71,13 +77,17 @@ _HOMES = {
     "BrokerError": "penstock.errors",
     "BugError": "penstock.errors",
     "CommitSettings": "penstock.runtime.settings",
+    "Context": "penstock.operators.processor",
     "DataError": "penstock.errors",
     "DeadLetter": "penstock.operators.on_error",
     "Duration": "penstock.durations",
     "Grouped": "penstock.grouped",
     "KafkaSettings": "penstock.runtime.settings",
+    "ListState": "penstock.operators.states",
+    "MapState": "penstock.operators.states",
     "Memory": "penstock.memory",
     "PenstockError": "penstock.errors",
+    "Processor": "penstock.operators.processor",
     "Progress": "penstock.query.progress",
     "Query": "penstock.query.query",
     "Record": "penstock.operators.record",
@@ -88,8 +98,10 @@ _HOMES = {
     "Store": "penstock.query.store",
     "Stream": "penstock.stream",
     "Table": "penstock.table",
+    "Timer": "penstock.operators.processor",
     "Topic": "penstock.topics.topic",
     "TopologyError": "penstock.errors",
+    "ValueState": "penstock.operators.states",
     "Windowed": "penstock.windows",
     "WindowedGrouped": "penstock.grouped",
     "WindowedTable": "penstock.table",

@@ -22,6 +22,7 @@ from penstock.duplicates import declare_drop_duplicates
 from penstock.durations import Duration, milliseconds
 from penstock.errors import TopologyError
 from penstock.operators.branch import Port, Route
+from penstock.operators.declared_process import declare_process
 from penstock.operators.explode import Explode
 from penstock.operators.fields import compile_path, compile_selector, fields_of, type_name
 from penstock.operators.filter import Filter
@@ -30,6 +31,8 @@ from penstock.operators.map import Map
 from penstock.operators.map_record import MapRecord
 from penstock.operators.merge import Merge
 from penstock.operators.peek import Peek
+from penstock.operators.processing import Process
+from penstock.operators.processor import Processor
 from penstock.operators.record import Record
 from penstock.operators.rekey import Rekey
 from penstock.operators.select import Select
@@ -47,7 +50,7 @@ from penstock.serde.types import (
     returned,
     where,
 )
-from penstock.state.definition import StoreDefinition, check_name
+from penstock.state.definition import StoreDefinition, check_name, same_place
 from penstock.topics.topic import Topic
 from penstock.topology.declaration import Declaration
 from penstock.topology.node import Node, Reshuffle
@@ -428,6 +431,28 @@ class Stream(Generic[K_co, V_co]):
         operator = Watermark(milliseconds(delay), idle_ms, future_ms)
         return self._then("with_watermark", operator, self._node.value, str(delay))
 
+    def process(
+        self,
+        processor: Callable[[], Processor[K_co, V_co, R]],
+        *,
+        name: str,
+        value: Spec[R] | None = None,
+    ) -> "Stream[K_co, R]":
+        """Call a processor for each record: with state and timers of its key.
+
+        Keys stay as they are. What is handed on for a record has its timestamp and headers.
+
+        Args:
+            processor: a class derived from Processor, or a function that makes an instance.
+            name: begins the names of its stores, `<name>-<attribute>`.
+            value: type or serde of what it hands on, where the class does not say it.
+
+        Raises:
+            TopologyError: if this is no processor, its state cannot be kept, or the key was
+                changed without a name.
+        """
+        return add_process(self._declaration, self._node, processor, name, value)
+
     def to(self, topic: "str | Topic[K_co, V_co] | Callable[[V_co], str]") -> None:
         """Write the records to a topic, in the transaction of their batch.
 
@@ -488,6 +513,30 @@ class Stream(Generic[K_co, V_co]):
             detail=detail,
         )
         return Stream(self._declaration, node)
+
+
+def add_process(
+    declaration: Declaration, parent: Node, processor: Any, name: str, value: Any
+) -> "Stream[Any, Any]":
+    """Declare a processor behind a step.
+
+    Raises:
+        TopologyError: if it cannot work, or another one has its name.
+    """
+    operator, found = declare_process(processor, name, parent.key, value)
+    if operator.stores:
+        check_partitioned(parent, "process")
+    for other in declaration.nodes:
+        if isinstance(other.operator, Process) and same_place(other.detail) == same_place(name):
+            raise TopologyError(
+                f"Two processes are called {name!r}. Names are the identity of state: give each"
+                " its own name=.",
+                operator="process",
+            )
+    node = declaration.add(
+        "process", operator, parent, key=parent.key, value=found, detail=name, emit="every_update"
+    )
+    return Stream(declaration, node)
 
 
 def add_sink(

@@ -67,7 +67,7 @@ class Silence:
         for node, wait_ms in self._idle:
             clock = _clock(node, self._since, quiet_ms)
             if quiet_ms >= wait_ms and clock is not None:
-                found[node.stores[0].name] = clock
+                found[node.clock] = clock
         seen = -1 if self._seen is None else self._since.get(self._seen, -1)
         if (
             self._tell_ms is not None
@@ -88,7 +88,7 @@ def _clock(node: Node, since: Mapping[str, int], quiet_ms: int) -> int | None:
     """Return where the time of a step is after a silence, None where nothing has come to it."""
     before = windows_before(node)
     if not before:
-        clock = since.get(node.stores[0].name, -1)
+        clock = since.get(node.clock, -1)
         return None if clock < 0 else clock + quiet_ms
     found: list[int] = []
     for window in before:

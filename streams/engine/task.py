@@ -18,7 +18,7 @@ Not here: offsets, transactions and restoring. The task sees chunks and stores o
 import copy
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -28,7 +28,7 @@ from penstock.engine.silence import Silence
 from penstock.operators.chunk import Chunk, LetGo
 from penstock.operators.count import Count
 from penstock.operators.deliver import Deliver, Row
-from penstock.operators.each import NOT_DATA, EachFailed
+from penstock.operators.each import NOT_DATA, EachFailed, TimerFailed
 from penstock.operators.on_error import DeadLetter
 from penstock.operators.operator import Closing, Keeping, OpenOperator
 from penstock.operators.sink import Destinations, Outgoing, Sink, check_size
@@ -55,9 +55,9 @@ class Task:
 
     Attributes:
         outputs: encoded records of the finished chunks, to be produced and cleared.
-        clocks: operator time by the name of the step's store, in milliseconds. Where others go
-            by it, also the time of all inputs together: `SEEN_TIME`, and `TASK_TIME`, which
-            waits for windows whose results are still to be written.
+        clocks: operator time by the step's `clock`, its store's name, in milliseconds. Where
+            others go by it, also the time of all inputs together: `SEEN_TIME`, and `TASK_TIME`,
+            which waits for windows whose results are still to be written.
         overlays: the stores of the task by name.
         failures: records that the batch has let go.
     """
@@ -69,6 +69,7 @@ class Task:
         partition: int,
         overlays: Mapping[str, Overlay],
         destinations: Destinations,
+        now_ms: Callable[[], int] = int,
     ) -> None:
         self.part = part
         self.partition = partition
@@ -77,6 +78,8 @@ class Task:
         self.clocks: dict[str, int] = {}
         self._topology = topology
         self._destinations = destinations
+        self._now_ms = now_ms
+        self._careful = False
         self.failures: list[Failure] = []
         self._unwritten: list[Failure] = []
         self._waiting: list[Outgoing] = []
@@ -91,6 +94,7 @@ class Task:
         self._in_slices = topology.interleaves(part)
         self._keeps_keys = all(map(_keeps_keys, part.nodes))
         self._open = {node: self._open_operator(node) for node in part.nodes}
+        self._undoing = [of for of in self._open.values() if hasattr(of, "rollback")]
         self._closing = [node for node in part.stateful if getattr(node.operator, "timed", False)]
         self._by_records = {node for node in part.stateful if topology.goes_by_records(node)}
         self._fed = {node for node in part.stateful if topology.is_fed(node)}
@@ -180,7 +184,7 @@ class Task:
         reached = self._silence.after(self.clocks, quiet_ms)
         told = self.clocks.get(SEEN_TIME, -1)
         return self._silence.tells(told, reached.get(SEEN_TIME, -1)) or any(
-            self._closer(node).is_due(reached.get(_clock_name(node), -1)) for node in self._closing
+            self._closer(node).is_due(reached.get(node.clock, -1)) for node in self._closing
         )
 
     def pass_time(self, quiet_ms: int) -> None:
@@ -208,10 +212,10 @@ class Task:
         return any(self._is_due(node, now_ms) for node in self._closing)
 
     def _is_due(self, node: Node, now_ms: int) -> bool:
-        closer, clock = self._closer(node), self.clocks.get(_clock_name(node), -1)
+        closer, clock = self._closer(node), self.clocks.get(node.clock, -1)
         if node in self._fed:
             clock = max(clock, self._reached - self._topology.delay_ms(node))
-        clock = max(clock, self._silence.reached.get(_clock_name(node), -1))
+        clock = max(clock, self._silence.reached.get(node.clock, -1))
         return closer.is_due(clock) or (closer.wake_ms is not None and closer.wake_ms <= now_ms)
 
     def flush(self, now_ms: int = 0, tasks: int = 1) -> None:
@@ -266,18 +270,19 @@ class Task:
             self._flush_store(node)
             if node not in self._closing:
                 continue
-            clock = self._move_clock(_clock_name(node), self._time_at(node))
+            clock = self._move_clock(node.clock, self._time_at(node))
             self._at = node
             found, _ = self._closer(node).close(clock, now_ms, most)
+            self._write_closed(node)
             if found is not None:
-                self._write_closed(node)
+                found.partition = self.partition
                 self._push(node, found, final=True)
         if self._feeds:
             self._move_clock(TASK_TIME, self._time_behind())
 
     def _time_at(self, node: Node) -> int:
         """Return how far time has come for a step beside what its own records move it to."""
-        reached = self._silence.reached.get(_clock_name(node), -1)
+        reached = self._silence.reached.get(node.clock, -1)
         if node not in self._by_records:
             seen = self._reached if node in self._fed else self.clocks.get(SEEN_TIME, -1)
             reached = max(reached, seen - self._topology.delay_ms(node))
@@ -417,12 +422,34 @@ class Task:
             if isinstance(operator, Deliver):
                 self._gathered.append((child, operator.gather(given)))
                 continue
-            if child.stores:
-                result = operator.process(given, self._advance_clock(child, chunk))
+            if child.per_task:
+                time = self._advance_clock(child, chunk)
+                if self._careful and hasattr(operator, "fire"):
+                    self._fire(child, time.after(chunk.timestamps[:1]))
+                    self._at, self._chunk = child, chunk
+                result = operator.process(given, time)
             else:
                 result = operator.process(given)
             if result is not None:
                 self._push(child, result)
+
+    def _fire(self, node: Node, clock: int) -> None:
+        """Fire the timers in front of a record by themselves: what fails then is not the record."""
+        fired: Chunk | None = self._open[node].fire(clock)
+        if fired is None:
+            return
+        try:
+            self._push(node, fired)
+        except NOT_DATA:
+            raise
+        except Exception as error:
+            cause, step = _first(error), self._topology.labels[self._at]
+            raise TimerFailed(
+                f"What on_timer of {node!r} has handed on failed in {step}"
+                f" {self._at.detail}: {type(cause).__name__}: {cause}. Nothing of this batch is"
+                " committed. Correct it and start again: the timer fires again.",
+                operator=node.kind,
+            ) from error
 
     def _write_changelog(self, store: StoreDefinition, changes: Changes) -> None:
         changelog = store.changelog(self._topology.application)
@@ -480,6 +507,7 @@ class Task:
         failures: list[Failure] = []
         for index in range(len(fetched.offsets)):
             clocks, record = dict(self.clocks), fetched.part(index, index + 1)
+            self._careful = True
             try:
                 self._run(record)
                 # Windows close with the batch: their results are not this record's.
@@ -492,6 +520,8 @@ class Task:
                 self._check_policy(failures)
             else:
                 self._accept(record)
+            finally:
+                self._careful = False
         return failures
 
     def _found(self, failed: EachFailed, fetched: Fetched) -> list[Failure]:
@@ -580,6 +610,8 @@ class Task:
         self.clocks = dict(clocks)
         for overlay in self.overlays.values():
             overlay.rollback()
+        for operator in self._undoing:
+            operator.rollback()
 
     def _count_drops(self) -> tuple[int, Counter[str], Counter[str]]:
         """Return what was dropped since the last call: without key or value, late, duplicates."""
@@ -589,9 +621,9 @@ class Task:
             operator: OpenOperator = self._open[node]
             dropped += operator.dropped
             if operator.late:
-                late[_clock_name(node)] = operator.late
+                late[node.clock] = operator.late
             if getattr(operator, "duplicates", 0):
-                duplicates[_clock_name(node)] = self._open[node].duplicates
+                duplicates[node.clock] = self._open[node].duplicates
                 self._open[node].duplicates = 0
             operator.dropped = operator.late = 0
         self._late_records.forget()
@@ -599,18 +631,20 @@ class Task:
 
     def _advance_clock(self, node: Node, chunk: Chunk) -> OperatorTime:
         """Move operator time on as far as a chunk does; return it as it was before."""
-        name = _clock_name(node)
+        name = node.clock
         time = OperatorTime(self.clocks.get(name, -1), node in self._by_records)
         self._move_clock(name, time.after(chunk.timestamps))
         return time
 
     def _open_operator(self, node: Node) -> Any:
-        if not node.stores:
+        if not node.per_task:
             return node.operator
         opened: OpenOperator = node.operator.open(
             *[self.overlays[store.name] for store in node.stores],
             coalesce=self._topology.coalesces(node),
         )
+        if hasattr(opened, "tell_time_by"):
+            opened.tell_time_by(self._now_ms)
         return opened
 
 
@@ -628,7 +662,8 @@ def _keeps_keys(node: Node) -> bool:
     """Whether records leave a step under the key, to the byte, that they came with."""
     if node.source:
         return node.key.serde is not None and is_canonical(node.key.serde)
-    return node.reshuffle is None
+    # A record fires timers of other keys.
+    return node.reshuffle is None and not getattr(node.operator, "has_timers", False)
 
 
 def _cuts(keys: Sequence[bytes | None]) -> Iterator[int]:
@@ -653,11 +688,6 @@ def _needs_copies(topology: Topology, node: Node) -> bool:
 def _copied(chunk: Chunk) -> Chunk:
     """The same records with values of their own: 3 to 5 us each, rarely needed."""
     return chunk.with_values([copy.deepcopy(value) for value in chunk.values])
-
-
-def _clock_name(node: Node) -> str:
-    """The name of a step's operator time: that of its store."""
-    return node.stores[0].name
 
 
 def _first(error: Exception) -> Exception:

@@ -8,13 +8,19 @@ costs nothing.
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from penstock.errors import BrokerError, BugError, StateError, TopologyError
+from penstock.errors import BrokerError, BugError, DataError, StateError, TopologyError
 from penstock.serde.columns import decode_column, encode_column
 from penstock.serde.types import Serde
 
 T = TypeVar("T")
+
+
+class TimerFailed(DataError):
+    """A timer of a processor has failed: no policy lets it go, it would fire again."""
+
+
 # What is not a record's fault, whatever record it shows at.
-NOT_DATA = (BrokerError, BugError, StateError, TopologyError)
+NOT_DATA = (BrokerError, BugError, StateError, TimerFailed, TopologyError)
 R = TypeVar("R")
 
 

@@ -108,7 +108,8 @@ class OwnedTask:
         """The clocks of the last commit."""
         if self.metadata is None:
             return {}
-        return {name: self.metadata.clock(name) for name in (*self.stores, TASK_TIME, SEEN_TIME)}
+        own = [node.clock for node in self.lead.part.stateful]
+        return {name: self.metadata.clock(name) for name in (*own, TASK_TIME, SEEN_TIME)}
 
     def __str__(self) -> str:
         return f"{self.lead.topic}/{self.partition}"
@@ -414,7 +415,12 @@ class TaskStarter:
             for name, opened in owned.stores.items()
         }
         owned.task = Task(
-            self._prepared.topology, owned.lead.part, owned.partition, overlays, self._destinations
+            self._prepared.topology,
+            owned.lead.part,
+            owned.partition,
+            overlays,
+            self._destinations,
+            self._now_ms,
         )
         owned.task.clocks = owned.clocks
         owned.order = self._order(owned, owned.task)

@@ -279,7 +279,7 @@ class TestDriver:
             )
             store.write(items.items(), Position(len(rows), "driver", self.now))
             overlays[definition.name] = Overlay(definition, store)
-        task = Task(self._topology, part, 0, overlays, self)
+        task = Task(self._topology, part, 0, overlays, self, lambda: self.now)
         task.clocks = dict(self._clocks[part.number])
         return task
 

@@ -39,8 +39,8 @@ class SubTopology:
 
     @cached_property
     def stateful(self) -> tuple[Node, ...]:
-        """The steps that own a store."""
-        return tuple(node for node in self.nodes if node.stores)
+        """The steps that own a store, or something else in each task."""
+        return tuple(node for node in self.nodes if node.per_task)
 
     @cached_property
     def stores(self) -> tuple[StoreDefinition, ...]:

@@ -86,6 +86,17 @@ class Node:
         return not self.stores or getattr(self.operator, "keeps_records", False)
 
     @property
+    def per_task(self) -> bool:
+        """Whether each task opens one of its own, as it does where there is a store."""
+        return hasattr(self.operator, "open")
+
+    @property
+    def clock(self) -> str:
+        """The name of its operator time: its own, or that of its store."""
+        own: str | None = getattr(self.operator, "clock", None)
+        return own or self.stores[0].name
+
+    @property
     def source(self) -> Source | None:
         """The source, if it is one."""
         return self.operator if isinstance(self.operator, Source) else None
