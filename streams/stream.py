@@ -39,6 +39,7 @@ from penstock.operators.select import Select
 from penstock.operators.sink import Sink
 from penstock.operators.to_stream import ToStream
 from penstock.operators.to_table import ToTable
+from penstock.operators.update_state import processor_of
 from penstock.operators.watermark import Watermark
 from penstock.output_modes import add_console, add_memory, check_output_mode
 from penstock.serde.types import (
@@ -65,6 +66,7 @@ if TYPE_CHECKING:
 K = TypeVar("K")
 V = TypeVar("V")
 R = TypeVar("R")
+S = TypeVar("S")
 K2 = TypeVar("K2")
 V2 = TypeVar("V2")
 K_co = TypeVar("K_co", covariant=True)
@@ -452,6 +454,37 @@ class Stream(Generic[K_co, V_co]):
                 changed without a name.
         """
         return add_process(self._declaration, self._node, processor, name, value)
+
+    def update_state(
+        self,
+        f: Callable[[V_co, S | None], tuple[S | None, R | None]],
+        *,
+        name: str,
+        state: Spec[S] | None = None,
+        value: Spec[R] | None = None,
+        ttl: Duration | None = None,
+    ) -> "Stream[K_co, R]":
+        """Keep state by key with a function: of a value and the state, to the next and a result.
+
+        >>> import penstock as ps
+        >>> def total(amount: int, so_far: int | None) -> tuple[int, int]:
+        ...     return (so_far or 0) + amount, (so_far or 0) + amount
+        >>> app = ps.App("totals")
+        >>> app.stream("in", key=str, value=int).update_state(total, name="total").to("out")
+
+        Args:
+            f: takes the value and the state of its key, None where there is none; returns the
+                next state, None to forget it, and what is handed on, None for nothing.
+            name: the store is called `<name>-state`.
+            state: type or serde of the state, where the function has no annotation.
+            value: type or serde of what is handed on, likewise.
+            ttl: how long state is kept without being written, by event time.
+
+        Raises:
+            TopologyError: if the type of the state cannot be known, or as `process` does.
+        """
+        made, found = processor_of(f, name, state, value, ttl)
+        return add_process(self._declaration, self._node, made, name, found)
 
     def to(self, topic: "str | Topic[K_co, V_co] | Callable[[V_co], str]") -> None:
         """Write the records to a topic, in the transaction of their batch.

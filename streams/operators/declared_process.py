@@ -40,8 +40,9 @@ def declare_process(
     states = _states(sample, name)
     has_timers = kind.on_timer is not Processor.on_timer
     stores = _stores(name, states, key.serde, has_timers=has_timers)
-    found = _result(kind) if value is None else data_type(value)
-    return Process(name, make, states, stores, has_timers, key.serde), found
+    if not isinstance(value, DataType):
+        value = _result(kind) if value is None else data_type(value)
+    return Process(name, make, states, stores, has_timers, key.serde), value
 
 
 def _sample(make: Any, name: str) -> Processor[Any, Any, Any]:

@@ -212,6 +212,7 @@ class OpenProcess:
         assert self._timers is not None
         while (due := self._timers.take("event", time)) is not None:
             self._fire(due, time, results)
+        self._timers.settled()
 
     def _fire_all(
         self, timers: Timers, clock: int, now_ms: int, limit: int, results: Results
@@ -221,6 +222,7 @@ class OpenProcess:
             for _ in range(limit):
                 due = timers.take("event", clock) or timers.take("wall", now_ms)
                 if due is None:
+                    timers.settled()
                     return True
                 self._fire(due, clock, results)
         finally:

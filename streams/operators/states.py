@@ -33,7 +33,7 @@ class State:
     kind = ""
 
     def __init__(self, type: Any, ttl: Duration | None, name: str | None) -> None:
-        self.value: DataType = data_type(type)
+        self.value: DataType = type if isinstance(type, DataType) else data_type(type)
         self.ttl_ms = 0 if ttl is None else milliseconds(ttl)
         self.name = name
         self.owner: tuple[str, str] | None = None

@@ -191,8 +191,11 @@ class Timers:
                 continue
             self._overlay.put({key: (None, entry[1]), named: (None, entry[1])})
             return Due(rest, filed, entry[1], self._depths.pop(named, 0))
-        self._depths.clear()
         return None
+
+    def settled(self) -> None:
+        """Note that none is due any more: those that are set wait for time to go on."""
+        self._depths.clear()
 
     def firing(self, due: Due | None) -> None:
         """Note which timer is being fired, None for none."""
