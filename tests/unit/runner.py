@@ -16,7 +16,7 @@ from penstock.state.changelog import stored
 from penstock.state.memory import MemoryStore
 from penstock.state.overlay import Overlay
 from penstock.state.store import Position
-from penstock.topology.graph import Topology
+from penstock.topology.graph import SubTopology, Topology
 from tests.unit.programs import Sent
 
 Then = Literal["go", "commit", "abort", "restart", "restore"]
@@ -140,12 +140,16 @@ class Runner:
         self._outputs = []
         if how == "abort":
             for task in self._tasks:
-                task.discard({n: c for n, c in self.clocks.items() if n in task.overlays})
+                task.discard(self._clocks_of(task.part))
             return
         if how == "restore":
             for store in self.topology.stores:
                 self.stores[store.name] = self._restored(store.changelog("cuts"))
         self._open()
+
+    def _clocks_of(self, part: SubTopology) -> dict[str, int]:
+        names = {node.clock for node in part.stateful}
+        return {name: clock for name, clock in self.clocks.items() if name in names}
 
     def _restored(self, changelog: str) -> MemoryStore:
         rows = [row for batch in self.batches for row in batch.outputs[changelog]]
@@ -166,7 +170,7 @@ class Runner:
                 for store in part.stores
             }
             task = Task(self.topology, part, 0, overlays, AnyCluster())
-            task.clocks = {n: c for n, c in self.clocks.items() if n in overlays}
+            task.clocks = self._clocks_of(part)
             self._tasks.append(task)
             self._by_topic.update(dict.fromkeys(part.topics, task))
 
