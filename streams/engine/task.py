@@ -443,11 +443,11 @@ class Task:
         except NOT_DATA:
             raise
         except Exception as error:
-            cause, step = _first(error), self._topology.labels[self._at]
+            cause, at = _first(error), self._topology.labels[self._at]
             raise TimerFailed(
-                f"What on_timer of {node!r} has handed on failed in {step}"
-                f" {self._at.detail}: {type(cause).__name__}: {cause}. Nothing of this batch is"
-                " committed. Correct it and start again: the timer fires again.",
+                f"What on_timer of {node!r} has handed on failed in {at} {self._at.detail}:"
+                f" {type(cause).__name__}: {cause}. Nothing of this batch is committed. Correct it"
+                " and start again: the timer fires again.",
                 operator=node.kind,
             ) from error
 

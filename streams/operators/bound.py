@@ -13,11 +13,11 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from penstock.operators.expiry import Expiry
-from penstock.operators.moment import Moment
+from penstock.operators.moment import Moment, outside
 from penstock.operators.states import ListState, MapState, State, ValueState
 from penstock.serde.primitives import BYTES
 from penstock.serde.timers import sized, split
-from penstock.serde.types import is_immutable
+from penstock.serde.types import Serde, is_immutable
 from penstock.state.overlay import Entry, Overlay
 
 _NUMBER = struct.Struct(">q")
@@ -35,19 +35,13 @@ def bind(name: str, state: State, moment: Moment, overlay: Overlay, expiry: Expi
         expiry: deletes what has expired; None where nothing of the process does.
     """
     cell = Cell(name, state, moment, overlay, expiry)
-    bound: State
-    if isinstance(state, ValueState):
-        bound, expire = BoundValue(cell), cell.expire
-    elif isinstance(state, ListState):
-        bound = BoundList(cell)
-        expire = bound.expire
-    elif isinstance(state, MapState):
+    bound: BoundValue | BoundList | BoundMap
+    if isinstance(state, MapState):
         bound = BoundMap(cell, state.key.serde or BYTES)
-        expire = bound.expire
     else:
-        raise NotImplementedError(state.kind)
+        bound = BoundList(cell) if isinstance(state, ListState) else BoundValue(cell)
     if expiry is not None and state.ttl_ms:
-        expiry.add(name, expire)
+        expiry.add(name, bound.expire)
     return bound
 
 
@@ -70,7 +64,7 @@ class Cell:
         """Return the key that the processor is called for."""
         raw: bytes | None = self.moment.raw
         if raw is None:
-            self.declared._refuse()  # pyright: ignore[reportPrivateUsage]
+            raise outside(self.declared.shown)
         return raw
 
     def get(self, key: bytes) -> Any:
@@ -84,8 +78,7 @@ class Cell:
 
     def put(self, key: bytes, value: Any) -> None:
         """Write an entry; None deletes it."""
-        now = self.moment.written
-        self.overlay.put({key: (value, now)})
+        self.overlay.put({key: (value, self.moment.written)})
 
     def put_expiring(self, key: bytes, value: Any) -> None:
         """Write an entry that expires by itself."""
@@ -102,14 +95,6 @@ class Cell:
         if entry is None or entry[0] is None:
             return None
         return entry if entry[1] + self.ttl_ms <= clock else entry[1]
-
-    def expire(self, key: bytes, clock: int) -> int | None:
-        """Delete an entry if it has expired; else return when it was written."""
-        found = self.expired(key, clock)
-        if isinstance(found, tuple):
-            self.overlay.put({key: (None, found[1])})
-            return None
-        return found
 
 
 class BoundValue(ValueState[Any]):
@@ -157,6 +142,14 @@ class BoundValue(ValueState[Any]):
         """Forget the value."""
         if self._get(self._cell.raw()) is not None:
             self.set(None)
+
+    def expire(self, key: bytes, clock: int) -> int | None:
+        """Delete a value if it has expired; else return when it was written."""
+        found = self._cell.expired(key, clock)
+        if isinstance(found, tuple):
+            self._put({key: (None, found[1])})
+            return None
+        return found
 
 
 class BoundList(ListState[Any]):
@@ -214,7 +207,7 @@ class BoundList(ListState[Any]):
 class BoundMap(MapState[Any, Any]):
     """A map: how many there are under the key, each by the map's key and by its number."""
 
-    def __init__(self, cell: Cell, serde: Any) -> None:
+    def __init__(self, cell: Cell, serde: Serde[Any]) -> None:
         self._cell = cell
         self._encode_key, self._decode_key = serde.encode, serde.decode
 
@@ -278,16 +271,17 @@ class BoundMap(MapState[Any, Any]):
             return len(self._entries())
         return self._count(sized(self._cell.raw()))
 
-    def expire(self, at: bytes, clock: int) -> int | None:
+    def expire(self, key: bytes, clock: int) -> int | None:
         """Delete an entry if it has expired; else return when it was written."""
-        found = self._cell.expired(at, clock)
+        found = self._cell.expired(key, clock)
         if isinstance(found, tuple):
-            self._remove(at, found[1])
+            self._remove(key, found[1])
             return None
         return found
 
     def _entry(self, key: Any) -> bytes:
-        return sized(self._cell.raw()) + _KEY + self._encode_key(key)
+        own: bytes = self._encode_key(key)
+        return sized(self._cell.raw()) + _KEY + own
 
     def _count(self, prefix: bytes) -> int:
         entry = self._cell.overlay.get(prefix)

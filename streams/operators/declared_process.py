@@ -150,7 +150,7 @@ def _result(kind: type) -> DataType:
 
 def _arguments(kind: Any) -> tuple[Any, ...] | None:
     """Return the types that stand for those of Processor in a class, however it derives."""
-    for base in getattr(kind, "__orig_bases__", kind.__bases__):
+    for base in vars(kind).get("__orig_bases__", kind.__bases__):
         origin = typing.get_origin(base) or base
         if not isinstance(origin, type) or not issubclass(origin, Processor):
             continue

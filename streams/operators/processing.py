@@ -119,7 +119,6 @@ class OpenProcess:
         self._processor = declared.make()
         for (attribute, name, state), overlay in zip(declared.states, overlays, strict=False):
             bound = bind(name, state, self._moment, overlay, self._expiry)
-            bound.owner = state.owner
             vars(self._processor)[attribute] = bound
         self.dropped = self.late = 0
 

@@ -60,8 +60,13 @@ class State:
         """Return the store that keeps it."""
         raise NotImplementedError
 
+    @property
+    def shown(self) -> str:
+        """What messages call it."""
+        return f"self.{self.owner[1] if self.owner else 'state'}"
+
     def _refuse(self) -> NoReturn:
-        raise outside(f"self.{self.owner[1] if self.owner else 'state'}")
+        raise outside(self.shown)
 
 
 class ValueState(State, Generic[T]):

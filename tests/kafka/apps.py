@@ -17,7 +17,7 @@ import re
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,8 @@ STALL = "stall"  # `stalling` and `stalling_flush` stop here for good
 STALLED = "stalled for good"  # and say so
 NAP = "nap:"  # `napping` sleeps for the seconds that stand behind it
 PAUSE = "pause"  # `pausing` stops here once, until it is let go on
+SILENCE_MS = 60  # `processors` joins the words of a key after it
+ECHO_MS = 1_500  # `echo` says a word again after it
 PAUSES, GOES_ON = "pauses", "goes on again"
 
 Inputs = Any
@@ -349,9 +351,61 @@ def console(app: ps.App, inputs: Inputs, out: list[str], args: argparse.Namespac
     counts.to_console(output_mode="complete", num_rows=1_000)
 
 
+class Visits(ps.Processor[str, str, str]):
+    """Numbers the words of a key, and joins those of a visit when it has been silent for long."""
+
+    number = ps.ValueState(int)
+    words = ps.ListState(str)
+
+    def process(self, ctx: ps.Context[str], value: str) -> Iterable[str]:
+        number = (self.number.get() or 0) + 1
+        self.number.set(number)
+        self.words.append(value)
+        ctx.set_timer("silent", at=ctx.timestamp + SILENCE_MS)
+        return [f"{number} {value}"]
+
+    def on_timer(self, ctx: ps.Context[str], timer: ps.Timer) -> Iterable[str]:
+        visit = "+".join(self.words)
+        self.words.clear()
+        return [visit]
+
+
+class Echo(ps.Processor[str, str, str]):
+    """Says a word again, by the wall clock."""
+
+    word = ps.ValueState(str, ttl="1h")
+
+    def process(self, ctx: ps.Context[str], value: str) -> Iterable[str]:
+        self.word.set(value)
+        ctx.set_timer("echo", at=ctx.now + ECHO_MS, clock="wall")
+        return []
+
+    def on_timer(self, ctx: ps.Context[str], timer: ps.Timer) -> Iterable[str]:
+        return [self.word.get() or "nothing"]
+
+
+def processors(app: ps.App, inputs: Inputs, out: list[str], args: argparse.Namespace) -> None:
+    words = app.stream(inputs, key=str, value=str, start=args.start)
+    words.process(Visits, name="visits").to(out[0])
+
+
+def processors_regrouped(
+    app: ps.App, inputs: Inputs, out: list[str], args: argparse.Namespace
+) -> None:
+    words = app.stream(inputs, key=str, value=str, start=args.start)
+    words.rekey(ending, key=str, name="by-ending").process(Visits, name="visits").to(out[0])
+
+
+def echo(app: ps.App, inputs: Inputs, out: list[str], args: argparse.Namespace) -> None:
+    app.stream(inputs, key=str, value=str).process(Echo, name="echo").to(out[0])
+
+
 APPS: dict[str, Build] = {
     "console": console,
     "once": once,
+    "processors": processors,
+    "processors-regrouped": processors_regrouped,
+    "echo": echo,
     "windows": windows,
     "windows-regrouped": windows_regrouped,
     "map": map_,

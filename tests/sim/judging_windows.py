@@ -86,9 +86,7 @@ class Sessions(Seconds):
         near = [
             of
             for of in self.counts
-            if of[0] == key
-            and not self._is_closed(of)
-            and of[1] - GAP_MS <= at <= of[2] + GAP_MS
+            if of[0] == key and not self._is_closed(of) and of[1] - GAP_MS <= at <= of[2] + GAP_MS
         ]
         merged = (key, min([at, *[of[1] for of in near]]), max([at, *[of[2] for of in near]]))
         if self._is_closed(merged):

@@ -11,7 +11,7 @@ from typing_extensions import TypeIs
 import penstock as ps
 from penstock.testing import TestDriver
 
-from programs import Customer, Line, Order, PageView, Refund, Rush  # isort: skip
+from programs import Customer, Fraud, Line, OnOrder, Order, PageView, Payment, Refund, Rush  # isort: skip
 
 app = ps.App("misuse")
 orders = app.stream("orders", key=str, value=Order)
@@ -78,6 +78,36 @@ grouped.aggregate(float, lambda total, order: total + order.nope, name="a")  # E
 grouped.aggregate(float, lambda total, order: order.id, name="a")  # E pyright another type
 grouped.aggregate(0.0, lambda total, order: total + order.total, name="a")  # E init is a function
 grouped.to("t")  # E a group is no table
+
+# Processors
+orders.process(Fraud, name="p")  # E it takes a Payment, these are orders
+orders.process(OnOrder)  # E the name is missing
+orders.process(OnOrder(), name="p")  # E an instance is no class
+orders.process(OnOrder, name="p", value=int)  # E mypy it hands on text
+orders.process(OnOrder, name="p").to(ps.Topic("t", key=str, value=Order))  # E it hands on text
+app.stream("q", key=str, value=Rush).process(OnOrder, name="q").to("t")
+app.stream("q", key=int, value=Payment).process(Fraud, name="r")  # E it takes keys of text
+orders.update_state(lambda order, state: order, name="u", state=int)  # E no pair
+orders.update_state(lambda order, n: (order.nope, n), name="u", state=int)  # E no such field
+ps.ValueState(0)  # E a value is no type
+ps.ValueState(int, "1h")  # E keyword-only
+ps.MapState(str)  # E what are its values
+ps.ValueState(int).set("a")  # E another type
+ps.ListState(str).append(1)  # E another type
+ps.MapState(str, int)["a"] = "b"  # E another type
+ps.MapState(str, int).get(1)  # E another key
+
+
+class Misused(ps.Processor[str, Order, str]):
+    seen = ps.ValueState(int)
+
+    def process(self, ctx: ps.Context[str], value: Order) -> list[str]:
+        self.seen = 1  # E state is set by set()
+        ctx.set_timer("t", 5)  # E keyword-only
+        ctx.set_timer("t", at="5s")  # E a time is int
+        ctx.set_timer("t", at=5, clock="sun")  # E no such clock
+        return [self.seen.get() + 1, ctx.key]  # E there may be none
+
 
 # Sinks
 orders.to(ps.Topic("t", key=str, value=Customer))  # E another value

@@ -6,7 +6,7 @@ them once. Types that a checker has to infer stand in `assert_type`.
 
 import datetime
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypedDict, assert_type
 
@@ -258,6 +258,80 @@ def records() -> ps.App:
     return app
 
 
+class Payment(msgspec.Struct):
+    card: str
+    amount: float
+
+
+class Alert(msgspec.Struct):
+    card: str
+    reason: str
+
+
+class Fraud(ps.Processor[str, Payment, Alert]):
+    """Three small payments on a card, then a large one."""
+
+    small = ps.ValueState(int)
+
+    def process(self, ctx: ps.Context[str], value: Payment) -> Iterator[Alert]:
+        seen = self.small.get() or 0
+        if value.amount < 1:
+            self.small.set(seen + 1)
+            ctx.set_timer("forget", at=ctx.timestamp + 600_000)
+        elif seen >= 3 and value.amount > 500:
+            yield Alert(ctx.key, f"{value.amount} after {seen} probes")
+
+    def on_timer(self, ctx: ps.Context[str], timer: ps.Timer) -> Iterator[Alert]:
+        self.small.clear()
+        return iter(())
+
+
+class OnOrder(ps.Processor[object, Order, str]):
+    """Takes any key, and all that is an Order."""
+
+    last = ps.ListState(Order, ttl="1h", name="latest")
+    totals = ps.MapState(int, float)
+
+    def __init__(self, limit: int = 3) -> None:
+        self.limit = limit
+
+    def process(self, ctx: ps.Context[object], value: Order) -> list[str]:
+        self.last.append(value)
+        self.totals[value.customer_id] = self.totals.get(value.customer_id) or value.total
+        assert_type(self.totals.items(), list[tuple[int, float]])
+        assert_type(ctx.headers, Sequence[tuple[str, bytes | None]])
+        ids = [order.id for order in self.last][: self.limit]
+        return ids if ctx.random.random() < ctx.now + ctx.stream_time else []
+
+
+def processors() -> ps.App:
+    app = ps.App("processors")
+    alerts = app.stream("payments", key=str, value=Payment).process(Fraud, name="fraud")
+    assert_type(alerts, ps.Stream[str, Alert])
+    alerts.to(ps.Topic("alerts", key=str, value=Alert))
+    rush = app.stream("rush", key=str, value=Rush).process(OnOrder, name="rush")
+    assert_type(rush, ps.Stream[str, str])
+    orders = app.stream(ORDERS)
+    limited = orders.process(lambda: OnOrder(5), name="limited", value=str)
+    assert_type(limited, ps.Stream[str, str])
+    return app
+
+
+def spent(order: Order, total: float | None) -> tuple[float | None, str]:
+    return (total or 0.0) + order.total, order.id
+
+
+def states() -> ps.App:
+    app = ps.App("states")
+    orders = app.stream(ORDERS)
+    assert_type(orders.update_state(spent, name="spent"), ps.Stream[str, str])
+    counted = orders.update_state(
+        lambda order, n: ((n or 0) + 1, order.id), name="counted", state=int, value=str, ttl="1d"
+    )
+    assert_type(counted, ps.Stream[str, str])
+    return app
+
+
 def takes(stream: ps.Stream[str | None, Order | Refund]) -> None:
     """Take any stream of narrower types: streams are covariant."""
     stream.peek(print)
@@ -375,5 +449,6 @@ def drive() -> None:
 
 APPLICATIONS = (
     words, invoices, invoices_typed, selected, mapped, raw, many_topics, unions, branches,
-    aggregations, records, covariance, serdes, settings, deduplicated, output_modes,
+    aggregations, records, covariance, serdes, settings, deduplicated, output_modes, processors,
+    states,
 )  # fmt: skip
