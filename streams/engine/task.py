@@ -639,7 +639,7 @@ class Task:
     def _open_operator(self, node: Node) -> Any:
         if not node.per_task:
             return node.operator
-        opened: OpenOperator = node.operator.open(
+        opened: Any = node.operator.open(
             *[self.overlays[store.name] for store in node.stores],
             coalesce=self._topology.coalesces(node),
         )

@@ -111,9 +111,9 @@ class BoundValue(ValueState[Any]):
 
     def get(self) -> Any:
         """Return the value: 0.2 us where it is in memory."""
-        raw = self._moment.raw
+        raw: bytes | None = self._moment.raw
         if raw is None:
-            self._cell.raw()
+            raise outside(self._cell.declared.shown)
         entry = self._get(raw)
         if entry is None:
             return None
@@ -124,9 +124,9 @@ class BoundValue(ValueState[Any]):
 
     def set(self, value: Any) -> None:
         """Keep a value: 0.8 us."""
-        raw = self._moment.raw
+        raw: bytes | None = self._moment.raw
         if raw is None:
-            self._cell.raw()
+            raise outside(self._cell.declared.shown)
         if value is not None:
             encoded = self._encode(value)
             if not self._plain:

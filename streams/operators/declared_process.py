@@ -4,7 +4,7 @@ What cannot work is refused here, before a record is read.
 """
 
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from typing_extensions import TypeVar
@@ -36,22 +36,23 @@ def declare_process(
     """
     check_name(name, "a process")
     sample = _sample(make, name)
-    kind = type(sample)
-    states = _states(sample, name)
-    has_timers = kind.on_timer is not Processor.on_timer
+    kind: type[Any] = sample.__class__
+    own: dict[str, Any] = sample.__dict__
+    states = _states(kind, own, name)
+    has_timers = _defines(kind, "on_timer")
     stores = _stores(name, states, key.serde, has_timers=has_timers)
     if not isinstance(value, DataType):
         value = _result(kind) if value is None else data_type(value)
     return Process(name, make, states, stores, has_timers, key.serde), value
 
 
-def _sample(make: Any, name: str) -> Processor[Any, Any, Any]:
+def _sample(make: Any, name: str) -> Any:
     shown = getattr(make, "__name__", repr(make))
     if isinstance(make, Processor):
         raise _wrong(
             name,
-            f"was given an instance of {type(make).__name__}. Each task makes one of its own: pass"  # pyright: ignore[reportUnknownArgumentType]
-            " the class, or a function that makes it.",
+            "was given an instance. Each task makes one of its own: pass the class, or a function"
+            " that makes it.",
         )
     try:
         sample: Any = make()
@@ -61,19 +62,29 @@ def _sample(make: Any, name: str) -> Processor[Any, Any, Any]:
             f"cannot make a {shown}: {error}. Pass a function that makes it:"
             f" process(lambda: {shown}(...), name={name!r}).",
         ) from error
-    if not isinstance(sample, Processor):
+    kind: Any = sample.__class__
+    if not _derives(kind):
         raise _wrong(name, f"was given {shown}, which makes no ps.Processor. Derive it from that.")
-    if type(sample).process is Processor.process:  # pyright: ignore[reportUnknownMemberType]
+    if not _defines(kind, "process"):
         raise _wrong(
             name, f"was given {shown}, which does nothing. Define process(self, ctx, value) in it."
         )
-    return sample  # pyright: ignore[reportUnknownVariableType]
+    return sample
 
 
-def _states(sample: Any, name: str) -> tuple[tuple[str, str, State], ...]:
+def _derives(kind: object) -> bool:
+    return isinstance(kind, type) and issubclass(kind, Processor)
+
+
+def _defines(kind: type[Any], method: str) -> bool:
+    return getattr(kind, method) is not getattr(Processor, method)
+
+
+def _states(
+    kind: type[Any], own: Mapping[str, Any], name: str
+) -> tuple[tuple[str, str, State], ...]:
     """Return the state of a class by attribute, with the end of its store's name."""
-    kind = type(sample)
-    for attribute, value in vars(sample).items():
+    for attribute, value in own.items():
         if isinstance(value, State):
             raise _wrong(
                 name,
@@ -150,12 +161,13 @@ def _result(kind: type) -> DataType:
 
 def _arguments(kind: Any) -> tuple[Any, ...] | None:
     """Return the types that stand for those of Processor in a class, however it derives."""
-    for base in vars(kind).get("__orig_bases__", kind.__bases__):
-        origin = typing.get_origin(base) or base
-        if not isinstance(origin, type) or not issubclass(origin, Processor):
+    bases: Any = kind.__dict__.get("__orig_bases__", kind.__bases__)
+    for base in bases:
+        origin: Any = typing.get_origin(base) or base
+        if not _derives(origin):
             continue
         given = typing.get_args(base)
-        if origin is Processor:  # pyright: ignore[reportUnknownMemberType]
+        if origin is Processor:
             return given
         arguments = _arguments(origin)
         known: Any = dict(zip(getattr(origin, "__parameters__", ()), given, strict=False))

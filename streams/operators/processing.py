@@ -135,7 +135,8 @@ class OpenProcess:
     def process(self, chunk: Chunk, time: OperatorTime = START) -> Chunk | None:
         """Call the processor for each record, and for the timers in between: 1.5 us each."""
         raws: Sequence[Any] = chunk.encoded_keys(self._serde)
-        moment, events, call = self._moment, self._events, self._processor.process
+        moment, events = self._moment, self._events
+        call: Callable[..., Any] = self._processor.process
         moment.chunk = chunk
         results = Results(self._serde)
         headers = chunk.headers or [None] * len(chunk)
@@ -152,8 +153,8 @@ class OpenProcess:
                     continue
                 moment.index = index
                 moment.move(raw, key, at, reached)
-                found = call(moment, value)
-                if found is not None:
+                found: Iterable[Any] | None = call(moment, value)
+                if found is not None:  # a function that returns nothing hands on nothing
                     results.add(found, raw, at, header)
                 if events is not None and events.next_at <= reached:
                     self._fire_events(reached, results)
@@ -235,6 +236,7 @@ class OpenProcess:
             TimerFailed: if it raises, or timers set each other for ever.
         """
         moment, serde = self._moment, self._serde
+        call: Callable[..., Any] = self._processor.on_timer
         timer = Timer(due.name, due.at, due.clock)
         at = due.at if due.clock == "event" else max(time, due.set_at)
         key = due.raw if serde is None else serde.decode(due.raw)
@@ -248,8 +250,8 @@ class OpenProcess:
                     f"{DEEPEST} timers in a row have set each other for a time that had passed,"
                     " which never ends: set them for later than timer.at or ctx.stream_time"
                 )
-            found = self._processor.on_timer(moment, timer)
-            if found is not None:  # pyright: ignore[reportUnnecessaryComparison]
+            found: Iterable[Any] | None = call(moment, timer)
+            if found is not None:
                 results.add(found, due.raw, at, None)
         except NOT_DATA:
             raise

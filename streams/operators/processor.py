@@ -11,9 +11,11 @@ Nothing here runs: `processing` calls it, `states` holds what it declares.
 
 import random
 from collections.abc import Iterable, Sequence
-from typing import Generic, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple
 
 from typing_extensions import TypeVar
+
+from penstock.errors import TopologyError
 
 K_co = TypeVar("K_co", covariant=True)
 K_in = TypeVar("K_in", contravariant=True)
@@ -108,6 +110,10 @@ class Context(Generic[K_co]):
         raise NotImplementedError
 
 
+class Kept:
+    """State that a class declares: it is written by its own methods, and never assigned."""
+
+
 class Processor(Generic[K_in, V_in, R_co]):
     """What is done with each record of a key, with state and timers of that key.
 
@@ -152,3 +158,14 @@ class Processor(Generic[K_in, V_in, R_co]):
             timer: its name and time.
         """
         return ()
+
+    if not TYPE_CHECKING:  # checkers would take any attribute for one that may be set
+
+        def __setattr__(self, name: str, value: Any) -> None:
+            if isinstance(getattr(type(self), name, None), Kept):
+                raise TopologyError(
+                    f"self.{name} is state, and was assigned: it would be no state any more."
+                    f" Write it by its methods, such as self.{name}.set(value).",
+                    operator="process",
+                )
+            object.__setattr__(self, name, value)

@@ -12,6 +12,7 @@ from typing_extensions import TypeVar
 from penstock.durations import Duration, milliseconds
 from penstock.errors import TopologyError
 from penstock.operators.moment import outside
+from penstock.operators.processor import Kept
 from penstock.serde.primitives import BYTES
 from penstock.serde.timers import packed
 from penstock.serde.types import DataType, Serde, Spec, data_type, is_immutable
@@ -21,7 +22,7 @@ T = TypeVar("T")
 MK = TypeVar("MK")
 
 
-class State:
+class State(Kept):
     """What all of them have.
 
     Attributes:

@@ -45,7 +45,8 @@ class Due:
     def __init__(self, rest: bytes, filed: Filed, set_at: int, depth: int) -> None:
         self.raw, name = split(rest)
         self.name = name.decode()
-        self.at, self.clock = filed.at, filed.clock
+        self.at = filed.at
+        self.clock: Clock = filed.clock
         self.set_at = set_at
         self.depth = depth
 

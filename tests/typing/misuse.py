@@ -102,7 +102,7 @@ class Misused(ps.Processor[str, Order, str]):
     seen = ps.ValueState(int)
 
     def process(self, ctx: ps.Context[str], value: Order) -> list[str]:
-        self.seen = 1  # E state is set by set()
+        self.seen = 1  # E mypy state is set by set()
         ctx.set_timer("t", 5)  # E keyword-only
         ctx.set_timer("t", at="5s")  # E a time is int
         ctx.set_timer("t", at=5, clock="sun")  # E no such clock

@@ -9,6 +9,7 @@ import pytest
 
 import penstock as ps
 from penstock.errors import DataError, TopologyError
+from penstock.operators.processing import OpenProcess
 from penstock.testing import TestDriver
 
 V = TypeVar("V")
@@ -283,6 +284,23 @@ def test_many_timers_fire_in_several_flushes(monkeypatch: pytest.MonkeyPatch) ->
         assert [int(value.split()[1]) for _, value in out.read()] == list(range(51, 101))
 
 
+def test_timers_on_disk_fire_before_later_ones_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("penstock.operators.timers.PAGE", 5)
+    monkeypatch.setattr("penstock.operators.timers.MOST", 10)
+    with TestDriver(app_of(Steps)) as driver:
+        inputs = driver.topic("in")
+        with driver.batch():
+            for n in range(30):
+                inputs.send(f"set {100 + 2 * n} t{n:02}", key="a", at=1)
+        (process,) = [of for of in driver._tasks[0]._open.values() if isinstance(of, OpenProcess)]
+        assert process._timers
+        assert len(process._timers.queues["event"]._heap) <= 5
+        inputs.send("set 151 u;set 103 v;set 200 w", key="b", at=2)
+        inputs.send("", key="b", at=170)
+        times = [int(value.split()[1]) for _, value in driver.topic("out").read()]
+        assert times == sorted([*range(100, 160, 2), 103, 151])
+
+
 # Failures
 
 
@@ -373,6 +391,96 @@ def test_a_timer_may_set_itself_again_for_later() -> None:
     assert [at for key, at in said if key == "a"] == list(range(1, 3_001))
 
 
+# State that expires
+
+
+class Forgetful(ps.Processor[str, str, str]):
+    last = ps.ValueState(str)
+
+    def process(self, ctx: ps.Context[str], value: str) -> Iterable[str]:
+        found = self.last.get()
+        if value:
+            self.last.set(value)
+        return [f"{found}"]
+
+
+def forgetful(ttl: str | None) -> ps.App:
+    return app_of(type("Made", (Forgetful,), {"last": ps.ValueState(str, ttl=ttl)}))
+
+
+def deployed_again(app: ps.App, before: TestDriver) -> TestDriver:
+    """Another version of an application, on the topics of the one before."""
+    driver = TestDriver(app)
+    driver._logs, driver._positions = before._logs, before._positions
+    driver._clocks = before._clocks
+    driver.crash()
+    return driver
+
+
+def test_state_that_is_not_written_reads_as_absent_when_its_time_is_over() -> None:
+    said = play(
+        forgetful("10ms"),
+        ("a", "x", 0), ("a", "", 9), ("b", "", 10), ("a", "y", 10), ("a", "", 19), ("a", "", 20),
+    )  # fmt: skip
+    assert [value for _, value in said] == ["None", "x", "None", "None", "y", "None"]
+
+
+def test_state_that_has_expired_leaves_the_disk_though_its_key_is_gone() -> None:
+    with TestDriver(forgetful("1h")) as driver:
+        for n in range(100):
+            driver.topic("in").send("x", key=f"k{n}", at=n)
+        driver.topic("in").send("", key="z", at=3_600_000 + 225_000)
+        assert rows(driver) == {"p-last": 0, "p-timers": 0}
+
+
+def test_state_that_is_always_written_has_few_notes_of_when_it_expires() -> None:
+    with TestDriver(forgetful("16s")) as driver:
+        for second in range(100):
+            driver.topic("in").send("x", key="k", at=second * 1_000)
+            driver.topic("in").send("x", key="k", at=second * 1_000 + 500)
+        found = rows(driver)
+        assert found["p-last"] == 1
+        assert found["p-timers"] <= 18
+
+
+def test_state_that_is_to_expire_from_now_on_does_so_once_it_is_written() -> None:
+    with TestDriver(forgetful(None)) as before:
+        before.topic("in").send("x", key="k", at=1)
+        with deployed_again(forgetful("16ms"), before) as driver:
+            driver.topic("in").send("y", key="k", at=10)
+            driver.topic("in").send("", key="k", at=20)
+            driver.topic("in").send("", key="z", at=40)
+            assert [v for _, v in driver.topic("out").read()] == ["None", "x", "y", "None"]
+            assert rows(driver) == {"p-last": 0, "p-timers": 0}
+
+
+@pytest.mark.parametrize(("first", "then"), [("16ms", "90ms"), ("90ms", "16ms")])
+def test_how_long_state_is_kept_may_be_changed(first: str, then: str) -> None:
+    with TestDriver(forgetful(first)) as before:
+        before.topic("in").send("x", key="k", at=1)
+        with deployed_again(forgetful(then), before) as driver:
+            driver.topic("in").send("", key="z", at=16)
+            driver.topic("in").send("", key="k", at=30)
+            expected = "x" if then == "90ms" else "None"
+            assert driver.topic("out").read()[-1] == ("k", expected)
+            driver.topic("in").send("", key="z", at=200)
+            assert rows(driver) == {"p-last": 0, "p-timers": 0}
+
+
+def test_what_has_expired_in_a_batch_that_is_aborted_expires_again() -> None:
+    with TestDriver(forgetful("16ms")) as driver:
+        for key, at in (("a", 1), ("b", 9)):
+            driver.topic("in").send("x", key=key, at=at)
+        (task,) = driver._tasks
+        clocks = dict(task.clocks)
+        for clock in (18, 19):
+            task.clocks["(p)"] = clock
+            task.flush()
+        task.discard(clocks)
+        driver.topic("in").send("", key="z", at=20)
+        assert rows(driver) == {"p-last": 1, "p-timers": 1}
+
+
 # State that is not a value
 
 
@@ -457,6 +565,8 @@ class Wrong(ps.Processor[str, str, str]):
             self.many.append("text")  # type: ignore[arg-type]
         if value == "value":
             self.number.set("text")  # type: ignore[arg-type]
+        if value == "assign":
+            self.number = 5  # type: ignore[assignment]
         if value == "timer":
             ctx.set_timer("t", at=5)
         return ["ok"]
@@ -473,6 +583,11 @@ def test_a_value_of_another_type_fails_where_it_is_set(value: str) -> None:
 def test_timers_need_a_function_that_they_call() -> None:
     with pytest.raises(TopologyError, match=r"Define on_timer\(self, ctx, timer\)"):
         play(app_of(Wrong, on_error="skip"), ("k", "timer", 1))
+
+
+def test_state_is_not_assigned() -> None:
+    with pytest.raises(TopologyError, match=r"such as self.number.set\(value\)"):
+        play(app_of(Wrong, on_error="skip"), ("k", "assign", 1))
 
 
 class Escaping(ps.Processor[str, str, str]):
