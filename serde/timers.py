@@ -9,11 +9,11 @@ again. So a timer that every record moves on costs one entry, not three.
 """
 
 import struct
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, TypeAlias
 
 from penstock.serde.types import Serde, format_of
 
-Clock = Literal["event", "wall"]
+Clock: TypeAlias = Literal["event", "wall"]
 
 ORDER: dict[Clock, bytes] = {"event": b"\x01", "wall": b"\x02"}
 NAMED, EXPIRES = b"\x03", b"\x04"
@@ -23,18 +23,8 @@ _SIZE = struct.Struct(">I")
 _FILED = struct.Struct(">qq?")
 
 
-class Filed(NamedTuple):
-    """A timer as it is kept.
-
-    Attributes:
-        at: when it fires, in milliseconds.
-        under: the time that it is filed under, never later.
-        clock: what the times are of.
-    """
-
-    at: int
-    under: int
-    clock: Clock
+# A timer: when it fires, what it is filed under, never later than that, and by which clock.
+Filed: TypeAlias = tuple[int, int, Clock]
 
 
 class FiledSerde:
@@ -52,7 +42,7 @@ class FiledSerde:
         if len(data) == 1:
             return ()
         at, under, wall = _FILED.unpack(data)
-        return Filed(at, under, "wall" if wall else "event")
+        return at, under, "wall" if wall else "event"
 
 
 class Packed:

@@ -6,7 +6,8 @@ Rule 2: a record that fails leaves nothing in stores, clocks and outputs, and go
         policy. While nothing else has come of it, the step that fails on it leaves it out.
         Where another step has seen it, the chunk is run again without it. Where nobody can
         tell which record it was, the chunk is run record by record, flushed after each one,
-        so that the error names its record whatever raised, a step behind a store too.
+        so that the error names its record whatever raised, a step behind a store too. What
+        fails of the timers that fire in front of it is not its fault: that stops all.
 Rule 3: at flush, stateful steps hand on what changed, parents first, one changelog record
         and at most one change per key.
 Rule 4: where ways of one input meet again, a chunk is taken in slices without a repeated key,

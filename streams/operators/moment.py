@@ -20,11 +20,23 @@ class Moment(Context[Any]):
         raw: bytes of the key; None while the processor is not called.
         chunk: the records that are being processed, None for a timer.
         index: which of them.
+        written: the event time of what is written now.
         tell_ms: tells the wall clock's milliseconds.
         seed: what tells a timer from others.
     """
 
-    __slots__ = ("_draw", "_drawn", "_name", "_timers", "chunk", "index", "raw", "seed", "tell_ms")
+    __slots__ = (
+        "_draw",
+        "_drawn",
+        "_name",
+        "_timers",
+        "chunk",
+        "index",
+        "raw",
+        "seed",
+        "tell_ms",
+        "written",
+    )
 
     def __init__(self, name: str, timers: Timers | None) -> None:
         super().__init__()
@@ -35,6 +47,7 @@ class Moment(Context[Any]):
         self.raw: Any = None
         self.chunk: Chunk | None = None
         self.index = 0
+        self.written = -1
         self.seed = ""
         self.tell_ms: Callable[[], int] = int
 
@@ -42,11 +55,7 @@ class Moment(Context[Any]):
         """Begin a call for a key."""
         self.raw, self._key = raw, key
         self.timestamp, self.stream_time = timestamp, stream_time
-
-    @property
-    def written(self) -> int:
-        """The event time of what is written now."""
-        return max(self.timestamp, self.stream_time)
+        self.written = stream_time if stream_time > timestamp else timestamp
 
     @property
     def now(self) -> int:
@@ -79,7 +88,10 @@ class Moment(Context[Any]):
 
     def set_timer(self, name: str, *, at: int, clock: Literal["event", "wall"] = "event") -> None:
         """Set a timer of the key."""
-        self._its_timers("set_timer").set(self.raw, name, at, clock, self.written)
+        timers, raw = self._timers, self.raw
+        if timers is None or raw is None:
+            timers = self._its_timers("set_timer")
+        timers.set(raw, name, at, clock, self.written)
 
     def cancel_timer(self, name: str) -> None:
         """Forget a timer of the key."""

@@ -23,7 +23,7 @@ from penstock.operators.expiry import Expiry
 from penstock.operators.moment import Moment
 from penstock.operators.operator import EVERYTHING
 from penstock.operators.processor import Processor, Timer
-from penstock.operators.states import State
+from penstock.operators.states import State, ValueState
 from penstock.operators.time import START, OperatorTime
 from penstock.operators.timers import NEVER, Due, Queue, Timers
 from penstock.serde.types import Serde
@@ -120,6 +120,11 @@ class OpenProcess:
         for (attribute, name, state), overlay in zip(declared.states, overlays, strict=False):
             bound = bind(name, state, self._moment, overlay, self._expiry)
             vars(self._processor)[attribute] = bound
+        self._values = [
+            overlay
+            for (_, _, state), overlay in zip(declared.states, overlays, strict=False)
+            if isinstance(state, ValueState)
+        ]
         self.dropped = self.late = 0
 
     def tell_time_by(self, now_ms: Callable[[], int]) -> None:
@@ -137,6 +142,7 @@ class OpenProcess:
         raws: Sequence[Any] = chunk.encoded_keys(self._serde)
         moment, events = self._moment, self._events
         call: Callable[..., Any] = self._processor.process
+        self._read(raws)
         moment.chunk = chunk
         results = Results(self._serde)
         headers = chunk.headers or [None] * len(chunk)
@@ -207,6 +213,14 @@ class OpenProcess:
         """Have the timers again that a failed chunk has fired."""
         if self._timers is not None:
             self._timers.undo()
+
+    def _read(self, raws: Sequence[Any]) -> None:
+        """Read the values of a chunk's keys in one call: one by one they cost three times that."""
+        if self._values and len(raws) > 1:
+            keys = dict.fromkeys(raws)
+            keys.pop(None, None)
+            for overlay in self._values:
+                overlay.touch(keys)
 
     def _fire_events(self, time: int, results: Results) -> None:
         assert self._timers is not None

@@ -45,8 +45,8 @@ class Due:
     def __init__(self, rest: bytes, filed: Filed, set_at: int, depth: int) -> None:
         self.raw, name = split(rest)
         self.name = name.decode()
-        self.at = filed.at
-        self.clock: Clock = filed.clock
+        self.at, _, clock = filed
+        self.clock: Clock = clock
         self.set_at = set_at
         self.depth = depth
 
@@ -155,14 +155,15 @@ class Timers:
         named = NAMED + rest
         if self._firing is not None:
             self._note_depth(named, at, clock)
-        filed = self._filed(named)
-        if filed is not None and filed.clock == clock and filed.under <= at:
-            self._overlay.put({named: (Filed(at, filed.under, clock), now)})
+        entry = self._overlay.get(named)
+        filed: Filed | None = None if entry is None else entry[0]
+        if filed is not None and filed[2] == clock and filed[1] <= at:
+            self._overlay.put({named: ((at, filed[1], clock), now)})
             return
         key = timed(ORDER[clock], at, rest)
-        changed: dict[bytes, Entry] = {named: (Filed(at, at, clock), now), key: ((), now)}
+        changed: dict[bytes, Entry] = {named: ((at, at, clock), now), key: ((), now)}
         if filed is not None:
-            changed[timed(ORDER[filed.clock], filed.under, rest)] = (None, now)
+            changed[_key(filed, rest)] = (None, now)
         self._overlay.put(changed)
         self.queues[clock].add(key, at)
 
@@ -170,10 +171,9 @@ class Timers:
         """Forget a timer of a key."""
         rest = self._rest(raw, name)
         named = NAMED + rest
-        filed = self._filed(named)
-        if filed is not None:
-            key = timed(ORDER[filed.clock], filed.under, rest)
-            self._overlay.put({named: (None, now), key: (None, now)})
+        entry = self._overlay.get(named)
+        if entry is not None and entry[0] is not None:
+            self._overlay.put({named: (None, now), _key(entry[0], rest): (None, now)})
 
     def take(self, clock: Clock, until: int) -> Due | None:
         """Take the first timer of a clock that is due, None if none is."""
@@ -185,9 +185,10 @@ class Timers:
             if entry is None or entry[0] is None:
                 continue
             filed: Filed = entry[0]
-            if filed.clock != clock or filed.under != time_of(key):
+            at, under, _ = filed
+            if _key(filed, rest) != key:
                 continue
-            if filed.at > filed.under:
+            if at > under:
                 self._file_again(key, named, filed, entry[1])
                 continue
             self._overlay.put({key: (None, entry[1]), named: (None, entry[1])})
@@ -221,16 +222,12 @@ class Timers:
         for queue in self.queues.values():
             queue.flushed()
 
-    def _filed(self, named: bytes) -> Filed | None:
-        entry = self._overlay.get(named)
-        return None if entry is None else entry[0]
-
     def _file_again(self, key: bytes, named: bytes, filed: Filed, now: int) -> None:
         """File a timer that was moved under the time that it has now."""
-        again = timed(ORDER[filed.clock], filed.at, rest_of(key))
-        moved = Filed(filed.at, filed.at, filed.clock)
-        self._overlay.put({key: (None, now), again: ((), now), named: (moved, now)})
-        self.queues[filed.clock].add(again, filed.at)
+        at, _, clock = filed
+        again = timed(ORDER[clock], at, rest_of(key))
+        self._overlay.put({key: (None, now), again: ((), now), named: ((at, at, clock), now)})
+        self.queues[clock].add(again, at)
 
     def _rest(self, raw: bytes, name: str) -> bytes:
         encoded = self._names.get(name)
@@ -246,6 +243,11 @@ class Timers:
         firing = self._firing
         if firing is not None and (clock != firing.clock or at <= firing.at):
             self._depths[named] = firing.depth + 1
+
+
+def _key(filed: Filed, rest: bytes) -> bytes:
+    """Return where a timer is filed."""
+    return timed(ORDER[filed[2]], filed[1], rest)
 
 
 def _checked(name: str, at: int, clock: Clock) -> int:

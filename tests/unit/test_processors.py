@@ -301,6 +301,26 @@ def test_timers_on_disk_fire_before_later_ones_in_memory(monkeypatch: pytest.Mon
         assert times == sorted([*range(100, 160, 2), 103, 151])
 
 
+@pytest.mark.parametrize("one_batch", [True, False])
+def test_timers_of_other_keys_keep_their_place_between_two_ways(one_batch: bool) -> None:
+    """Way one is the processor, way two beside it; both write to one topic."""
+    app = ps.App("app")
+    stream = app.stream("in", key=str, value=str)
+    stream.process(Steps, name="p").to("out")
+    stream.map(str.lower, value=str).to("out")
+    sent = [("a", "SET 5 t", 1), ("a", "set 5 t", 2), ("b", "", 9), ("a", "say", 10)]
+    with TestDriver(app) as driver:
+        if one_batch:
+            with driver.batch():
+                for key, value, at in sent:
+                    driver.topic("in").send(value, key=key, at=at)
+        else:
+            for key, value, at in sent:
+                driver.topic("in").send(value, key=key, at=at)
+        said = [value for key, value in driver.topic("out").read() if key == "a"]
+        assert said == ["set 5 t", "set 5 t", "t 5 5/9", "None at 10/10", "say"]
+
+
 # Failures
 
 
