@@ -31,7 +31,7 @@ from penstock.operators.count import Count
 from penstock.operators.deliver import Deliver, Row
 from penstock.operators.each import NOT_DATA, EachFailed, TimerFailed
 from penstock.operators.on_error import DeadLetter
-from penstock.operators.operator import Closing, Keeping, OpenOperator
+from penstock.operators.operator import Closing, Firing, Keeping, OpenOperator
 from penstock.operators.sink import Destinations, Outgoing, Sink, check_size
 from penstock.operators.source import Fetched
 from penstock.operators.time import OperatorTime
@@ -79,7 +79,6 @@ class Task:
         self.clocks: dict[str, int] = {}
         self._topology = topology
         self._destinations = destinations
-        self._now_ms = now_ms
         self._careful = False
         self.failures: list[Failure] = []
         self._unwritten: list[Failure] = []
@@ -95,7 +94,11 @@ class Task:
         self._in_slices = topology.interleaves(part)
         self._keeps_keys = all(map(_keeps_keys, part.nodes))
         self._open = {node: self._open_operator(node) for node in part.nodes}
-        self._undoing = [of for of in self._open.values() if hasattr(of, "rollback")]
+        self._firing: dict[Node, Firing] = {
+            node: of for node, of in self._open.items() if hasattr(of, "fire")
+        }
+        for firing in self._firing.values():
+            firing.tell_time_by(now_ms)
         self._closing = [node for node in part.stateful if getattr(node.operator, "timed", False)]
         self._by_records = {node for node in part.stateful if topology.goes_by_records(node)}
         self._fed = {node for node in part.stateful if topology.is_fed(node)}
@@ -425,7 +428,7 @@ class Task:
                 continue
             if child.per_task:
                 time = self._advance_clock(child, chunk)
-                if self._careful and hasattr(operator, "fire"):
+                if self._careful and child in self._firing:
                     self._fire(child, time.after(chunk.timestamps[:1]))
                     self._at, self._chunk = child, chunk
                 result = operator.process(given, time)
@@ -436,7 +439,7 @@ class Task:
 
     def _fire(self, node: Node, clock: int) -> None:
         """Fire the timers in front of a record by themselves: what fails then is not the record."""
-        fired: Chunk | None = self._open[node].fire(clock)
+        fired = self._firing[node].fire(clock)
         if fired is None:
             return
         try:
@@ -611,8 +614,8 @@ class Task:
         self.clocks = dict(clocks)
         for overlay in self.overlays.values():
             overlay.rollback()
-        for operator in self._undoing:
-            operator.rollback()
+        for firing in self._firing.values():
+            firing.rollback()
 
     def _count_drops(self) -> tuple[int, Counter[str], Counter[str]]:
         """Return what was dropped since the last call: without key or value, late, duplicates."""
@@ -640,12 +643,10 @@ class Task:
     def _open_operator(self, node: Node) -> Any:
         if not node.per_task:
             return node.operator
-        opened: Any = node.operator.open(
+        opened: OpenOperator = node.operator.open(
             *[self.overlays[store.name] for store in node.stores],
             coalesce=self._topology.coalesces(node),
         )
-        if hasattr(opened, "tell_time_by"):
-            opened.tell_time_by(self._now_ms)
         return opened
 
 

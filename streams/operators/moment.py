@@ -88,10 +88,10 @@ class Moment(Context[Any]):
 
     def set_timer(self, name: str, *, at: int, clock: Literal["event", "wall"] = "event") -> None:
         """Set a timer of the key."""
-        timers, raw = self._timers, self.raw
-        if timers is None or raw is None:
+        timers = self._timers
+        if timers is None or self.raw is None:
             timers = self._its_timers("set_timer")
-        timers.set(raw, name, at, clock, self.written)
+        timers.set(self.raw, name, at, clock, self.written)
 
     def cancel_timer(self, name: str) -> None:
         """Forget a timer of the key."""
@@ -103,7 +103,7 @@ class Moment(Context[Any]):
         if self._timers is None:
             raise TopologyError(
                 f"Process {self._name!r} calls {wanted}, but its class has no on_timer: nothing"
-                " would happen. Define on_timer(self, ctx, timer).",
+                " would happen. Add on_timer(self, ctx, timer) to it.",
                 operator="process",
             )
         return self._timers

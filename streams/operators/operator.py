@@ -5,6 +5,7 @@ declared with its store and opened once per task. The engine calls `process` for
 and at flush hands on the changes of the store where the operator was opened to coalesce.
 """
 
+from collections.abc import Callable
 from typing import ClassVar, Literal, Protocol, TypeAlias
 
 from penstock.operators.chunk import Chunk
@@ -121,6 +122,22 @@ class Closing(Protocol):
         Returns:
             what to hand on, and whether all is done.
         """
+        ...
+
+
+class Firing(Protocol):
+    """A `Closing` step that does something in front of a record, which is not of that record."""
+
+    def tell_time_by(self, now_ms: Callable[[], int]) -> None:
+        """Take what tells the wall clock's milliseconds."""
+        ...
+
+    def fire(self, time: int) -> Chunk | None:
+        """Do what an event time has come for, before a record is processed alone."""
+        ...
+
+    def rollback(self) -> None:
+        """Have in memory again what the stores have: they were rolled back."""
         ...
 
 

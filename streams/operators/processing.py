@@ -37,6 +37,13 @@ DEEPEST = 1_000  # timers in a row that are due as soon as they are set
 class Process:
     """Call a processor for each record.
 
+    >>> class Twice(Processor[str, str, str]):
+    ...     def process(self, ctx, value):
+    ...         return [value, f"{value} at {ctx.timestamp}"]
+    >>> opened = Process("twice", Twice, (), (), has_timers=False, key=None).open(coalesce=False)
+    >>> opened.process(Chunk(["x"], [5], keys=["a"])).values
+    ['x', 'x at 5']
+
     Attributes:
         name: of the process.
         make: makes an instance for a task.

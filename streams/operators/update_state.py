@@ -25,6 +25,10 @@ def processor_of(
 ) -> tuple[type[Processor[Any, Any, Any]], DataType]:
     """Make a processor of a function, and tell what it hands on.
 
+    >>> made, found = processor_of(lambda n, total: (n, str(n)), "totals", int, str, None)
+    >>> found.type, made.state.value.type
+    (<class 'str'>, <class 'int'>)
+
     Args:
         f: of the value and the state so far.
         name: of the process, for messages.

@@ -222,7 +222,7 @@ class TestDriver:
         self._run()
 
     def advance(self, by: Duration) -> None:
-        """Move the clock forward, while nothing is sent.
+        """Move the clock forward, while nothing is sent; timers of the wall clock fire.
 
         Where a stream has `idle=`, event time goes on with it.
 

@@ -60,7 +60,7 @@ def check(app: Application) -> int:
         assert found[partition] == of.said
     for store in STORES:
         app.check_store(store)
-    kept = {name: checking.fold_of(app.read_changelog(name)) for name in STORES}
+    kept = {name: checking.fold_of(app.read_changelog(name).records) for name in STORES}
     numbers = {key: number for of in naive.values() for key, number in of.numbers.items()}
     assert {k: int.from_bytes(v[8:], "big") for k, v in kept[STORES[0]].items()} == numbers
     words = sum(1 + len(words) for of in naive.values() for words in of.words.values())

@@ -601,7 +601,7 @@ def test_a_value_of_another_type_fails_where_it_is_set(value: str) -> None:
 
 
 def test_timers_need_a_function_that_they_call() -> None:
-    with pytest.raises(TopologyError, match=r"Define on_timer\(self, ctx, timer\)"):
+    with pytest.raises(TopologyError, match=r"Add on_timer\(self, ctx, timer\) to it"):
         play(app_of(Wrong, on_error="skip"), ("k", "timer", 1))
 
 
