@@ -11,7 +11,8 @@ Rule 2: a record that fails leaves nothing in stores, clocks and outputs, and go
 Rule 3: at flush, stateful steps hand on what changed, parents first, one changelog record
         and at most one change per key.
 Rule 4: where ways of one input meet again, a chunk is taken in slices without a repeated key,
-        so that each key's records come in the order of the input whatever the cut.
+        so that each key's records come in the order of the input whatever the cut. Timers that
+        fire in front of a record go all ways before it.
 
 Not here: offsets, transactions and restoring. The task sees chunks and stores only.
 """
@@ -428,7 +429,7 @@ class Task:
                 continue
             if child.per_task:
                 time = self._advance_clock(child, chunk)
-                if self._careful and child in self._firing:
+                if child in self._firing and (self._careful or self._in_slices):
                     self._fire(child, time.after(chunk.timestamps[:1]))
                     self._at, self._chunk = child, chunk
                 result = operator.process(given, time)

@@ -43,7 +43,7 @@ class Moment(Context[Any]):
         self._name = name
         self._timers = timers
         self._draw = random.Random()  # noqa: S311 - for samples and delays, not for secrets
-        self._drawn = ""
+        self._drawn = False
         self.raw: Any = None
         self.chunk: Chunk | None = None
         self.index = 0
@@ -53,7 +53,7 @@ class Moment(Context[Any]):
 
     def move(self, raw: Any, key: Any, timestamp: int, stream_time: int) -> None:
         """Begin a call for a key."""
-        self.raw, self._key = raw, key
+        self.raw, self._key, self._drawn = raw, key, False
         self.timestamp, self.stream_time = timestamp, stream_time
         self.written = stream_time if stream_time > timestamp else timestamp
 
@@ -72,10 +72,9 @@ class Moment(Context[Any]):
     @property
     def random(self) -> random.Random:
         """Random numbers that begin anew for each record and timer."""
-        seed = self._seed()
-        if seed != self._drawn:
-            self._draw.seed(seed)
-            self._drawn = seed
+        if not self._drawn:
+            self._draw.seed(self._seed())
+            self._drawn = True
         return self._draw
 
     def _seed(self) -> str:

@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import penstock as ps
+from penstock.errors import DataError
 from penstock.operators import timers
 from penstock.serde.timers import EXPIRES, NAMED, rest_of, split, time_of
 from tests.unit.programs import Sent
@@ -199,7 +200,7 @@ def app() -> ps.App:
     return app
 
 
-@settings(max_examples=600, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(rows=ROWS, cuts=CUTS, cache=st.sampled_from([1, 100]), page=st.integers(1, 4))
 def test_a_processor_does_what_the_naive_interpreter_does(
     rows: list[Row], cuts: list[Cut], cache: int, page: int
@@ -224,6 +225,56 @@ def test_a_processor_does_what_the_naive_interpreter_does(
         "filed": sorted(naive.timers.values()),
     }
     assert naive.clock == -1 or runner.clocks == {"(p)": naive.clock}
+
+
+class Behind(ps.Processor[str, list[Any], list[Any]]):
+    """Sees what another processor hands on, and says what was last when that is long ago."""
+
+    last = ps.ValueState(str, ttl="6ms")
+
+    def process(self, ctx: ps.Context[str], value: list[Any]) -> Iterator[list[Any]]:
+        if value[-1]:
+            raise ValueError("a map that is not empty")
+        ctx.set_timer("silent", at=ctx.timestamp + 3)
+        yield [ctx.stream_time, self.last.get(), ctx.random.random()]
+        self.last.set(value[0])
+
+    def on_timer(self, ctx: ps.Context[str], timer: ps.Timer) -> Iterator[list[Any]]:
+        yield [timer.at, ctx.stream_time, self.last.get(), ctx.random.random()]
+
+
+def two_ways() -> ps.App:
+    app = ps.App("cuts", on_error="skip")
+    stream = app.stream("in", key=str, value=list[Any])
+    first = stream.process(Told, name="p")
+    first.to("out")
+    first.process(Behind, name="q").to("out")
+    return app
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(rows=ROWS, cuts=CUTS)
+def test_processors_behind_each_other_do_the_same_however_they_are_cut(
+    rows: list[Row], cuts: list[Cut]
+) -> None:
+    """Also where a timer's results make them stop."""
+    records = [sent(*row) for row in rows]
+    found, expected = outcome(records, cuts), outcome(records, [Cut(1, "commit")] * len(records))
+    assert found == expected
+
+
+def outcome(records: list[Sent], cuts: list[Cut]) -> Any:
+    """What each key has got, and all stores; or that the application has stopped."""
+    runner = Runner(two_ways().topology())
+    try:
+        runner.run(records, cuts)
+    except DataError:
+        return "stopped"
+    out = [row for batch in runner.batches for row in batch.outputs["out"]]
+    rows: dict[Any, list[Any]] = {}
+    for row in out:
+        rows.setdefault(row.key, []).append((row.timestamp, row.value))
+    return rows, {name: dict(of.scan()) for name, of in runner.stores.items()}, runner.clocks
 
 
 def sent(key: str, at: int, steps: Any) -> Sent:
