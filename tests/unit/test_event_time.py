@@ -112,9 +112,7 @@ def in_time(app: ps.App) -> None:
         grouped.window(tumbling("1m")).count(name=f"n-{number}").to("out")
 
 
-@pytest.mark.parametrize(
-    ("declare", "ahead"), [(windowed, DAY), (regrouped, DAY), (in_time, HOUR)], ids=str
-)
+@pytest.mark.parametrize(("declare", "ahead"), [(windowed, DAY), (regrouped, DAY), (in_time, HOUR)])
 def test_a_time_too_far_ahead_goes_by_the_policy(
     declare: Callable[[ps.App], None], ahead: int
 ) -> None:

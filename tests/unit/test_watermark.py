@@ -45,7 +45,7 @@ def chained(stream: Any) -> Any:
     return counts.to_stream().group_by_key()
 
 
-@pytest.mark.parametrize("behind", [mapped, rekeyed, grouped, branched, chained], ids=str)
+@pytest.mark.parametrize("behind", [mapped, rekeyed, grouped, branched, chained])
 def test_the_delay_is_the_grace_of_what_is_behind(behind: Callable[[Any], Any]) -> None:
     """An explicit grace wins, also one of nothing."""
     stream = stream_of(ps.App("app")).with_watermark("5s")
