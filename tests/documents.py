@@ -52,6 +52,8 @@ EXPLAINED = {
     "design.md: streams/   → penstock          app, stream, table, grouped: the fluent surface"
     " (declares, runs nothing)": "a map of folders",
     "errors.md: PenstockError": "the tree of penstock.errors, which test_errors.py compares",
+    'time.md: tumbling("10m")           |---1---|---2---|---3---|        each instant is in one':
+        "a picture of windows",
     "running.md: shop/.slots/0.id                     the identity of this host's first worker":
         "a map of folders",
     "running.md: Restoring views-per-user/0,3: 1200000 records in 3.0 s (400000 records/s), at most"
