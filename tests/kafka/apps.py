@@ -400,12 +400,35 @@ def echo(app: ps.App, inputs: Inputs, out: list[str], args: argparse.Namespace) 
     app.stream(inputs, key=str, value=str).process(Echo, name="echo").to(out[0])
 
 
+def windows_late(app: ps.App, inputs: Inputs, out: list[str], args: argparse.Namespace) -> None:
+    words = app.stream(inputs, key=str, value=str, start=args.start).with_watermark("100ms")
+    counts = words.group_by_key().window(ps.tumbling("1s"), late=out[1]).count(name="counts")
+    counts.to(out[0], output_mode="append")
+
+
+def windows_idle(app: ps.App, inputs: Inputs, out: list[str], args: argparse.Namespace) -> None:
+    words = app.stream(inputs, key=str, value=str).with_watermark("100ms", idle="1s")
+    counts = words.group_by_key().window(ps.tumbling("1s"), late=out[1]).count(name="counts")
+    counts.to(out[0], output_mode="append")
+
+
+def windows_idle_regrouped(
+    app: ps.App, inputs: Inputs, out: list[str], args: argparse.Namespace
+) -> None:
+    words = app.stream(inputs, key=str, value=str).with_watermark("100ms", idle="1s")
+    counts = words.group_by(ending, key=str, name="by-ending").window(ps.tumbling("1s"))
+    counts.count(name="counts").to(out[0], output_mode="append")
+
+
 APPS: dict[str, Build] = {
     "console": console,
     "once": once,
     "processors": processors,
     "processors-regrouped": processors_regrouped,
     "echo": echo,
+    "windows-late": windows_late,
+    "windows-idle": windows_idle,
+    "windows-idle-regrouped": windows_idle_regrouped,
     "windows": windows,
     "windows-regrouped": windows_regrouped,
     "map": map_,
