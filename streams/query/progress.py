@@ -23,7 +23,8 @@ class StateOperatorProgress(msgspec.Struct, frozen=True, rename="camel", kw_only
         operator_name: the store's name.
         num_rows_updated: keys that the batch changed.
         commit_time_ms: how long writing them to disk took.
-        num_rows_dropped_by_watermark: late records dropped.
+        num_rows_dropped_by_watermark: windows that records came too late for, of each record all
+            that it has missed, as Kafka Streams counts them; a session is one.
         num_state_store_instances: partitions of the store in this worker.
         num_dropped_duplicate_rows: duplicates dropped; Spark has it among its custom metrics.
     """
@@ -90,7 +91,8 @@ class Progress(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
         sink: all outputs together.
         observed_metrics: empty so far.
         num_dropped_rows: records without key or value that the batch has dropped.
-        num_failed_rows: records that failed and were skipped, or are dead letters.
+        num_failed_rows: records that failed and were skipped, or are dead letters; those without
+            an event time, or with one too far ahead, among them.
     """
 
     id: uuid.UUID

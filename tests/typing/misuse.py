@@ -58,6 +58,11 @@ orders.merge(counts)  # E a table is no stream: to_stream() first
 orders.branch(True)  # E no predicate
 orders.window("10s")  # E no such step yet
 orders.count(name="c")  # E group first
+orders.with_watermark()  # E how late they may be is missing
+orders.with_watermark(5)  # E a duration is text or timedelta
+orders.with_watermark("5s", "10s")  # E keyword-only
+orders.with_watermark("5s", idle=30)  # E a duration is text or timedelta
+counts.with_watermark("5s")  # E a table is no stream: to_stream() first
 
 
 # Deduplication
@@ -69,6 +74,8 @@ orders.drop_duplicates(lambda order: order.nope, within="1h", name="d")  # E no 
 orders.drop_duplicates(within="1h", name="d").map(lambda order: order.nope)  # E no such field
 
 # Aggregations
+grouped.window(ps.tumbling("10s"), late=ps.Topic("late"))  # E a topic's name
+grouped.window(ps.tumbling("10s"), grace=5)  # E a duration is text or timedelta
 grouped.count()  # E the name is missing
 grouped.count("counts")  # E keyword-only
 grouped.count(name="counts", emit="always")  # E no such mode

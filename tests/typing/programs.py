@@ -332,6 +332,57 @@ def states() -> ps.App:
     return app
 
 
+class Activity(msgspec.Struct):
+    User: str
+    gt: str
+    Creation_Time: int
+
+
+class Event(msgspec.Struct):
+    user: str
+    event_time: int
+    latency_ms: float
+
+
+def activity() -> ps.App:
+    app = ps.App("iot")
+    stream = app.stream("activity", value=Activity, timestamp="Creation_Time", unit="ns")
+    patient = stream.with_watermark("30m", idle=datetime.timedelta(seconds=30), max_future=None)
+    assert_type(patient, ps.Stream[bytes | None, Activity])
+    table = (
+        stream.with_watermark("30m")
+        .group_by("User", key=str, name="by-user")
+        .window(ps.hopping("10m", "5m"))
+        .count(name="per-user")
+    )
+    assert_type(table, ps.WindowedTable[str, int])
+    table.to("per-user", output_mode="append")
+    return app
+
+
+def late() -> ps.App:
+    app = ps.App("late")
+    grouped = app.stream("events", value=Event, timestamp="event_time").group_by(
+        "user", key=str, name="by-user"
+    )
+    windows = grouped.window(ps.tumbling("1m"), grace="10s", late="events-late")
+    assert_type(windows, ps.WindowedGrouped[str, Event])
+    windows.count(name="per-minute").to("per-minute", output_mode="append")
+    return app
+
+
+def arrivals() -> ps.App:
+    def delay(record: ps.Record[bytes | None, Event]) -> tuple[str, int]:
+        return record.value.user, record.arrival - record.timestamp
+
+    app = ps.App("arrivals")
+    events = app.stream("events", value=Event, timestamp="event_time")
+    delays = events.map_record(delay, key=str, value=int)
+    assert_type(delays, ps.Stream[str, int])
+    delays.to("delays")
+    return app
+
+
 def takes(stream: ps.Stream[str | None, Order | Refund]) -> None:
     """Take any stream of narrower types: streams are covariant."""
     stream.peek(print)
@@ -449,6 +500,6 @@ def drive() -> None:
 
 APPLICATIONS = (
     words, invoices, invoices_typed, selected, mapped, raw, many_topics, unions, branches,
-    aggregations, records, covariance, serdes, settings, deduplicated, output_modes, processors,
-    states,
+    aggregations, records, activity, late, arrivals, covariance, serdes, settings, deduplicated,
+    output_modes, processors, states,
 )  # fmt: skip
