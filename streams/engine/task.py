@@ -31,6 +31,7 @@ from penstock.operators.chunk import Chunk, LetGo
 from penstock.operators.count import Count
 from penstock.operators.deliver import Deliver, Row
 from penstock.operators.each import NOT_DATA, EachFailed, TimerFailed
+from penstock.operators.event_time import TimeGuard
 from penstock.operators.on_error import DeadLetter
 from penstock.operators.operator import Closing, Firing, Keeping, OpenOperator
 from penstock.operators.sink import Destinations, Outgoing, Sink, check_size
@@ -111,9 +112,8 @@ class Task:
         self._sees = self._feeds or not self._by_records.issuperset(self._closing)
         self._silence = Silence(topology, part, SEEN_TIME if self._feeds else None)
         self._late_records = LateRecords(self._open)
-        self._time_guards = {
-            node: found for node in part.sources if (found := guard(topology, node))
-        }
+        guards = [(node, guard(topology, node)) for node in part.sources]
+        self._time_guards: dict[Node, TimeGuard] = {node: of for node, of in guards if of}
         self._reached = -1
         keeping = [node for node in part.nodes if node.stores or isinstance(node.operator, Deliver)]
         self._copies = {node for node in keeping if _needs_copies(topology, node)}
