@@ -12,7 +12,7 @@ from typing_extensions import TypeVar
 from penstock.errors import TopologyError
 from penstock.operators.processing import Process
 from penstock.operators.processor import Processor
-from penstock.operators.states import State
+from penstock.operators.states import State, store_of
 from penstock.serde.timers import FiledSerde, packed
 from penstock.serde.types import UNKNOWN, DataType, Serde, data_type, hinted
 from penstock.state.definition import StoreDefinition, check_name, same_place
@@ -146,7 +146,7 @@ def _stores(
             "keeps state by keys of a type that is not known. Pass key= where the stream is"
             " declared, or re-keyed.",
         )
-    stores = [state.store(f"{name}-{ending}", key) for _, ending, state in states]
+    stores = [store_of(state, f"{name}-{ending}", key) for _, ending, state in states]
     if has_timers or any(state.ttl_ms for _, _, state in states):
         timers = StoreDefinition(f"{name}-{TIMERS}", packed(key, TIMERS), FiledSerde())
         stores.append(timers)

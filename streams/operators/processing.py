@@ -233,7 +233,6 @@ class OpenProcess:
         assert self._timers is not None
         while (due := self._timers.take("event", time)) is not None:
             self._fire(due, time, results)
-        self._timers.settled()
 
     def _fire_all(
         self, timers: Timers, clock: int, now_ms: int, limit: int, results: Results

@@ -31,8 +31,6 @@ class State(Kept):
         name: what the store is called behind the name of the process, None for the attribute.
     """
 
-    kind = ""
-
     def __init__(self, type: Any, ttl: Duration | None, name: str | None) -> None:
         self.value: DataType = type if isinstance(type, DataType) else data_type(type)
         self.ttl_ms = 0 if ttl is None else milliseconds(ttl)
@@ -57,10 +55,6 @@ class State(Kept):
         assert self.value.serde is not None
         return self.value.serde
 
-    def store(self, name: str, key: Serde[Any]) -> StoreDefinition:
-        """Return the store that keeps it."""
-        raise NotImplementedError
-
     @property
     def shown(self) -> str:
         """What messages call it."""
@@ -81,8 +75,6 @@ class ValueState(State, Generic[T]):
     Raises:
         TopologyError: if there is no serde for the type, or ttl is nothing.
     """
-
-    kind = "value"
 
     def __init__(
         self, type: Spec[T], *, ttl: Duration | None = None, name: str | None = None
@@ -111,11 +103,6 @@ class ValueState(State, Generic[T]):
         """Forget the value of the key."""
         self._refuse()
 
-    def store(self, name: str, key: Serde[Any]) -> StoreDefinition:
-        """Return the store that keeps it, each value under its key."""
-        serde = self.serde
-        return StoreDefinition(name, key, serde if is_immutable(serde) else packed(serde))
-
 
 class ListState(State, Generic[T]):
     """A list for each key. Each element is stored by itself: to append costs one of them.
@@ -128,8 +115,6 @@ class ListState(State, Generic[T]):
     Raises:
         TopologyError: as there.
     """
-
-    kind = "list"
 
     def __init__(
         self, type: Spec[T], *, ttl: Duration | None = None, name: str | None = None
@@ -159,10 +144,6 @@ class ListState(State, Generic[T]):
         """Forget all elements of the key."""
         self._refuse()
 
-    def store(self, name: str, key: Serde[Any]) -> StoreDefinition:
-        """Return the store that keeps it, each element under its key and number."""
-        return StoreDefinition(name, packed(key, self.kind), packed(self.serde))
-
 
 class MapState(State, Generic[MK, T]):
     """A map for each key. Each entry is stored by itself: to set one does not write the others.
@@ -176,8 +157,6 @@ class MapState(State, Generic[MK, T]):
     Raises:
         TopologyError: as there.
     """
-
-    kind = "map"
 
     def __init__(
         self,
@@ -257,7 +236,19 @@ class MapState(State, Generic[MK, T]):
     def __len__(self) -> int:
         self._refuse()
 
-    def store(self, name: str, key: Serde[Any]) -> StoreDefinition:
-        """Return the store that keeps it, each entry under its key and the map's."""
-        keys = packed(self.key.serde or BYTES, f"map {packed(key).format}")
-        return StoreDefinition(name, keys, packed(self.serde))
+
+def store_of(state: State, name: str, key: Serde[Any]) -> StoreDefinition:
+    """Return the store of a state: values by their key, what there are several of by theirs too.
+
+    Args:
+        state: as declared.
+        name: of the store.
+        key: of the keys that it is kept by.
+    """
+    value = packed(state.serde)
+    if isinstance(state, MapState):
+        own: DataType = state.key
+        return StoreDefinition(name, packed(own.serde or BYTES, f"map {packed(key).format}"), value)
+    if isinstance(state, ListState):
+        return StoreDefinition(name, packed(key, "list"), value)
+    return StoreDefinition(name, key, state.serde if is_immutable(state.serde) else value)

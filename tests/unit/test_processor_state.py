@@ -200,6 +200,17 @@ def test_a_value_of_another_type_fails_where_it_is_set(value: str) -> None:
         assert driver.topic("out").read() == [("k", "ok")]
 
 
+def test_a_number_is_what_it_would_be_after_a_restart() -> None:
+    class Half(ps.Processor[str, str, str]):
+        held = ps.ValueState(float)
+
+        def process(self, ctx: ps.Context[str], value: str) -> Iterable[str]:
+            self.held.set(2)
+            return [repr(self.held.get())]
+
+    assert play(app_of(Half), ("k", "", 1)) == [("k", "2.0")]
+
+
 def test_timers_need_a_function_that_they_call() -> None:
     with pytest.raises(TopologyError, match=r"Add on_timer\(self, ctx, timer\) to it"):
         play(app_of(Wrong, on_error="skip"), ("k", "timer", 1))

@@ -99,6 +99,19 @@ def test_a_processor_without_state_has_no_store_and_keeps_time() -> None:
         assert rows(driver) == {}
 
 
+def test_a_processor_without_state_takes_records_without_a_key() -> None:
+    class Key(ps.Processor[bytes | None, str, str]):
+        def process(self, ctx: ps.Context[bytes | None], value: str) -> Iterable[str]:
+            return [f"{ctx.key!r} {value}"]
+
+    app = ps.App("app")
+    app.stream("in", value=str).process(Key, name="p").to("out")
+    with TestDriver(app) as driver:
+        driver.topic("in").send("x")
+        driver.topic("in").send("y", key=b"k")
+        assert driver.topic("out").read() == [(None, "None x"), (b"k", "b'k' y")]
+
+
 def test_state_is_of_one_task() -> None:
     """Two drivers of one application do not see each other's."""
     app = fraud_app()
