@@ -87,10 +87,7 @@ class Moment(Context[Any]):
 
     def set_timer(self, name: str, *, at: int, clock: Literal["event", "wall"] = "event") -> None:
         """Set a timer of the key."""
-        timers = self._timers
-        if timers is None or self.raw is None:
-            timers = self._its_timers("set_timer")
-        timers.set(self.raw, name, at, clock, self.written)
+        self._its_timers("set_timer").set(self.raw, name, at, clock, self.written)
 
     def cancel_timer(self, name: str) -> None:
         """Forget a timer of the key."""
