@@ -76,6 +76,29 @@ def test_a_record_draws_the_same_numbers_when_it_comes_again() -> None:
     assert driver.topic("out").read() == drawn
 
 
+class Headers(ps.Processor[str, str, str]):
+    """Says what its record's headers are, also behind timers that fire in front of it."""
+
+    def process(self, ctx: ps.Context[str], value: str) -> Iterable[str]:
+        ctx.set_timer("t", at=ctx.timestamp + 1)
+        return [",".join(name for name, _ in ctx.headers)]
+
+    def on_timer(self, ctx: ps.Context[str], timer: ps.Timer) -> Iterable[str]:
+        return [f"timer: {[*ctx.headers]}"]
+
+
+def test_headers_are_those_of_the_record() -> None:
+    with TestDriver(app_of(Headers)) as driver:
+        with driver.batch():
+            driver.topic("in").send("", key="a", at=1, headers=[("one", b"1")])
+            driver.topic("in").send("", key="a", at=2, headers=[("two", b"2"), ("more", None)])
+            driver.topic("in").send("", key="a", at=3)
+        said = [value for _, value in driver.topic("out").read()]
+        assert said == ["one", "timer: []", "two,more", "timer: []", ""]
+        names = [list(headers) for headers in driver.topic("out").read_headers()]
+        assert names == [["one"], [], ["two", "more"], [], []]
+
+
 def test_records_without_a_key_are_dropped_but_move_time() -> None:
     app = ps.App("app")
     app.stream("in", value=str, key=bytes).process(Steps, name="p").to("out")
