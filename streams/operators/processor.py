@@ -47,7 +47,8 @@ class Context(Generic[K_co]):
             that it was set for, and for one of the wall clock `stream_time`. What is handed on
             has this timestamp.
         stream_time: the largest event time so far, this record's included. Behind a repartition
-            topic it is how far all have come who write there.
+            topic it is how far all have come who write there, -1 until that is known: set timers
+            by `timestamp`.
     """
 
     __slots__ = ("_key", "stream_time", "timestamp")
