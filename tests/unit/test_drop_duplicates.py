@@ -348,11 +348,11 @@ def test_the_store_is_asked_only_for_what_may_be_there() -> None:
         touch = overlay.touch
         overlay.touch = lambda keys: asked.append(len(keys)) or touch(keys)  # type: ignore
         with driver.batch():
-            for at in range(100):
+            for at in range(100, 200):
                 driver.topic("in").send(at, key="a", at=at)
         with driver.batch():
-            driver.topic("in").send(99, key="a", at=99)
-            driver.topic("in").send(100, key="a", at=99)
+            driver.topic("in").send(199, key="a", at=199)
+            driver.topic("in").send(200, key="a", at=199)
         assert asked == [0, 1]
 
 
