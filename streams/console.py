@@ -17,7 +17,6 @@ from typing import Any, TextIO, cast
 import msgspec
 
 from penstock.operators.deliver import OutputMode, Row
-from penstock.output_modes import shown_partitions
 from penstock.windows import Windowed
 
 log = logging.getLogger("penstock")
@@ -103,6 +102,22 @@ def table(rows: Sequence[Row], num_rows: int, *, truncate: bool) -> str:
     noun = "row" if num_rows == 1 else "rows"
     more = [f"only showing top {num_rows} {noun}"] if len(rows) > num_rows else []
     return "\n".join([border, head, border, *body, border, *more])
+
+
+def shown_partitions(partitions: Sequence[int]) -> str:
+    """Name partitions, those in a row by the first and the last.
+
+    >>> shown_partitions([0, 1, 2, 5])
+    'partitions 0-2, 5'
+    """
+    runs: list[list[int]] = []
+    for number in sorted(set(partitions)):
+        if runs and runs[-1][1] == number - 1:
+            runs[-1][1] = number
+        else:
+            runs.append([number, number])
+    listed = ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in runs)
+    return f"partition{'s' if len(set(partitions)) > 1 else ''} {listed}"
 
 
 def _columns(rows: Sequence[Row]) -> dict[str, list[str]]:

@@ -25,17 +25,25 @@ def declare_drop_duplicates(
     check_name(name, "the store of drop_duplicates")
     within_ms = milliseconds(within)
     if within_ms < 1:
-        raise _wrong(name, f"forgets at once: within={within!r}. Use 1 ms or more")
+        raise TopologyError(
+            f"drop_duplicates {name!r} forgets at once: within={within!r}. Use 1 ms or more.",
+            operator="drop_duplicates",
+            store=name,
+        )
     for selector in by:
         if not isinstance(selector, str) and not callable(selector):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise _wrong(
-                name, f"goes by {selector!r}. Pass field paths as text, or functions of the value"
+            raise TopologyError(
+                f"drop_duplicates {name!r} goes by {selector!r}. Pass field paths as text, or"
+                " functions of the value.",
+                operator="drop_duplicates",
+                store=name,
             )
     if node.key.serde is None:
-        raise _wrong(
-            name,
-            "tells records apart by key too, and the type of the keys is not known. Pass key="
-            " where the stream is declared, or where it gets its key",
+        raise TopologyError(
+            f"drop_duplicates {name!r} tells records apart by key too, and the type of the keys is"
+            " not known. Pass key= where the stream is declared, or where it gets its key.",
+            operator="drop_duplicates",
+            store=name,
         )
     gets = tuple([compile_selector(selector, node.value)[0] for selector in by])
     keys = SeenKeySerde(node.key.serde, f"seen within {within_ms} by {_shown(by)}")
@@ -45,9 +53,3 @@ def declare_drop_duplicates(
 def _shown(by: Sequence[str | Callable[[Any], object]]) -> str:
     """Name the selectors as part of the store's definition: other ones tell other records apart."""
     return ", ".join(of if isinstance(of, str) else "function" for of in by) or "value"
-
-
-def _wrong(name: str, what: str) -> TopologyError:
-    return TopologyError(
-        f"drop_duplicates {name!r} {what}.", operator="drop_duplicates", store=name
-    )

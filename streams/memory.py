@@ -21,6 +21,10 @@ class Memory(Generic[K_co, V_co]):
     whole table as of the last batch that has changed it, of this worker's partitions.
 
     Made by `to_memory()`. What another worker of the application commits is not here.
+
+    Args:
+        mode: the output mode.
+        max_rows: how many rows to keep.
     """
 
     def __init__(self, mode: OutputMode, max_rows: int) -> None:

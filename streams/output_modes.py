@@ -9,16 +9,14 @@ A stream has no changes, so `update` is `append` there, as in Spark. Other than 
 have `update` too: a session that has grown or was merged is deleted under its old key.
 """
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
+from penstock.console import Console
 from penstock.errors import TopologyError
+from penstock.memory import Memory
 from penstock.operators.deliver import Deliver, OutputMode
 from penstock.topology.declaration import Declaration
 from penstock.topology.node import Node
-
-if TYPE_CHECKING:
-    from penstock.memory import Memory
 
 What: TypeAlias = Literal["stream", "table", "windowed table"]
 Where: TypeAlias = Literal["to", "to_stream", "to_console", "to_memory"]
@@ -87,8 +85,6 @@ def add_console(
     Raises:
         TopologyError: if no rows are to be shown.
     """
-    from penstock.console import Console
-
     _check_positive("to_console", "num_rows", num_rows)
     console = Console(name, mode, num_rows, truncate=truncate)
     _add(declaration, parent, "to_console", Deliver(console, mode))
@@ -96,14 +92,12 @@ def add_console(
 
 def add_memory(
     declaration: Declaration, parent: Node, mode: OutputMode, max_rows: int
-) -> "Memory[Any, Any]":
+) -> Memory[Any, Any]:
     """Declare that a step's rows are kept in memory.
 
     Raises:
         TopologyError: if no rows are to be kept.
     """
-    from penstock.memory import Memory
-
     _check_positive("to_memory", "max_rows", max_rows)
     memory: Memory[Any, Any] = Memory(mode, max_rows)
     key = parent.key.serde if mode == "update" else None
@@ -119,19 +113,3 @@ def _add(declaration: Declaration, parent: Node, kind: Where, operator: Deliver)
 def _check_positive(kind: Where, name: str, number: int) -> None:
     if number < 1:
         raise TopologyError(f"{kind}({name}={number}): use 1 or more.", operator=kind)
-
-
-def shown_partitions(partitions: Sequence[int]) -> str:
-    """Name partitions, those in a row by the first and the last.
-
-    >>> shown_partitions([0, 1, 2, 5])
-    'partitions 0-2, 5'
-    """
-    runs: list[list[int]] = []
-    for number in sorted(set(partitions)):
-        if runs and runs[-1][1] == number - 1:
-            runs[-1][1] = number
-        else:
-            runs.append([number, number])
-    listed = ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in runs)
-    return f"partition{'s' if len(set(partitions)) > 1 else ''} {listed}"

@@ -21,6 +21,7 @@ from typing_extensions import TypeIs, TypeVar
 from penstock.duplicates import declare_drop_duplicates
 from penstock.durations import Duration, milliseconds
 from penstock.errors import TopologyError
+from penstock.memory import Memory
 from penstock.operators.branch import Port, Route
 from penstock.operators.declared_process import declare_process
 from penstock.operators.explode import Explode
@@ -60,7 +61,6 @@ from penstock.windows import Windowed
 
 if TYPE_CHECKING:
     from penstock.grouped import Grouped
-    from penstock.memory import Memory
     from penstock.table import Table
 
 K = TypeVar("K")
@@ -275,7 +275,7 @@ class Stream(Generic[K_co, V_co]):
         """Hand on the first of equal records of a key, and drop the others for some time.
 
         A record is dropped if one that is equal to it was handed on before and their event times
-        are at most `within` apart; then it is counted, as `num_dropped_duplicate_rows` of the
+        are at most `within` apart; then it is counted, as `numDroppedDuplicateRows` of the
         progress. It makes no difference in which order they came: a record that is older than the
         one that was handed on is its duplicate too. What was handed on is remembered for two to
         three times `within` of event time, and is then gone from memory, disk and changelog.
@@ -521,7 +521,7 @@ class Stream(Generic[K_co, V_co]):
 
     def to_memory(
         self, *, output_mode: Literal["append", "update"] = "append", max_rows: int = 100_000
-    ) -> "Memory[K_co, V_co]":
+    ) -> Memory[K_co, V_co]:
         """Keep the committed records in memory, for a notebook or a test.
 
         Args:

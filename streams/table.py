@@ -1,10 +1,11 @@
 """Table: the latest value of each key, as declared. Its changes go to topics or streams."""
 
-from typing import TYPE_CHECKING, Any, Generic, Literal, overload
+from typing import Any, Generic, Literal, overload
 
 from typing_extensions import TypeVar
 
 from penstock.aggregations import Declared
+from penstock.memory import Memory
 from penstock.operators.deliver import OutputMode
 from penstock.operators.to_stream import ToStream
 from penstock.output_modes import add_console, add_memory, check_output_mode
@@ -13,9 +14,6 @@ from penstock.topics.topic import Topic
 from penstock.topology.declaration import Declaration
 from penstock.topology.node import FINAL, Node
 from penstock.windows import Windowed
-
-if TYPE_CHECKING:
-    from penstock.memory import Memory
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -98,7 +96,7 @@ class Table(Generic[K_co, V_co]):
         *,
         output_mode: Literal["update", "complete"] = "update",
         max_rows: int = 100_000,
-    ) -> "Memory[K_co, V_co]":
+    ) -> Memory[K_co, V_co]:
         """Keep the committed rows in memory, for a notebook or a test.
 
         Args:
@@ -193,7 +191,7 @@ class WindowedTable(Table[Windowed[K_co], V_co], Generic[K_co, V_co]):
 
     def to_memory(
         self, *, output_mode: OutputMode = "update", max_rows: int = 100_000
-    ) -> "Memory[Windowed[K_co], V_co]":
+    ) -> Memory[Windowed[K_co], V_co]:
         """Keep the committed rows in memory, for a notebook or a test. See `Table.to_memory`.
 
         Args:

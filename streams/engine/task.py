@@ -627,9 +627,9 @@ class Task:
             dropped += operator.dropped
             if operator.late:
                 late[node.clock] = operator.late
-            if getattr(operator, "duplicates", 0):
-                duplicates[node.clock] = self._open[node].duplicates
-                self._open[node].duplicates = 0
+            if hasattr(operator, "duplicates"):
+                duplicates[node.clock] = operator.duplicates
+                operator.duplicates = 0
             operator.dropped = operator.late = 0
         self._late_records.forget()
         return dropped, late, duplicates

@@ -58,6 +58,12 @@ class Deliver:
         mode: "complete" hands over the whole table with each batch that has changed it, the
             others what has come.
         key: serde of the keys, where the output has to tell them apart.
+
+    >>> class Three:
+    ...     most = 3
+    >>> chunk = Chunk([1, 2, 3, 4], [0] * 4, keys="abcd")
+    >>> [(row.key, row.value) for row in Deliver(Three(), "append").gather(chunk)]
+    [('a', 1), ('b', 2), ('c', 3)]
     """
 
     output: Output

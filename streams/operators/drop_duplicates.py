@@ -43,6 +43,15 @@ class DropDuplicates:
         by: what of the value has to be equal; nothing for all of it.
         within_ms: how far event times of duplicates are apart at most.
         key: serde of the records' keys.
+
+    >>> from penstock.serde.primitives import INT, STR
+    >>> from penstock.serde.seen import SeenKeySerde
+    >>> from penstock.state.memory import MemoryStore
+    >>> store = StoreDefinition("seen", SeenKeySerde(STR, "seen"), INT)
+    >>> opened = DropDuplicates((), 5, STR, store).open(
+    ...     Overlay(store, MemoryStore()), coalesce=False)
+    >>> opened.process(Chunk([7, 7, 8, 7], [0, 5, 5, 6], keys=["a"] * 4)).timestamps
+    [0, 5, 6]
     """
 
     by: tuple[Callable[[Any], Any], ...]

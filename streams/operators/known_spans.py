@@ -30,6 +30,11 @@ class KnownSpans:
         first: the first span that is known.
         limit: how many hashes to keep, of about 70 bytes each; beyond them all spans so far are
             unknown.
+
+    >>> known = KnownSpans(7, 100)
+    >>> known.add([7, 8], [hash("a"), hash("b")])
+    >>> [hash("a") in known.of(span) for span in (6, 7, 8)]
+    [True, True, False]
     """
 
     def __init__(self, first: int, limit: int) -> None:

@@ -26,7 +26,7 @@ class StateOperatorProgress(msgspec.Struct, frozen=True, rename="camel", kw_only
         num_rows_dropped_by_watermark: windows that records came too late for, of each record all
             that it has missed, as Kafka Streams counts them; a session is one.
         num_state_store_instances: partitions of the store in this worker.
-        num_dropped_duplicate_rows: duplicates dropped; Spark has it among its custom metrics.
+        custom_metrics: `numDroppedDuplicateRows` where the store is one of drop_duplicates.
     """
 
     operator_name: str
@@ -34,7 +34,7 @@ class StateOperatorProgress(msgspec.Struct, frozen=True, rename="camel", kw_only
     commit_time_ms: int = 0
     num_rows_dropped_by_watermark: int = 0
     num_state_store_instances: int = 0
-    num_dropped_duplicate_rows: int = 0
+    custom_metrics: Mapping[str, int] = msgspec.field(default_factory=dict[str, int])
 
 
 class SourceProgress(msgspec.Struct, frozen=True, rename="camel", kw_only=True):

@@ -19,6 +19,7 @@ from penstock.runtime.tasks import OwnedTask
 from penstock.topology.graph import Topology
 
 RECENT = 100
+DUPLICATES = "numDroppedDuplicateRows"  # as Spark calls them
 
 Latest = Callable[[Iterable[tuple[str, int]]], dict[tuple[str, int], int]]
 
@@ -138,7 +139,7 @@ def _stores(tasks: Sequence[OwnedTask]) -> tuple[StateOperatorProgress, ...]:
                 if owned.task and name in owned.stores
             ),
             num_rows_dropped_by_watermark=late[name],
-            num_dropped_duplicate_rows=duplicates[name],
+            custom_metrics={DUPLICATES: duplicates[name]} if name in duplicates else {},
             num_state_store_instances=sum(name in owned.stores for owned in tasks),
         )
         for name in names

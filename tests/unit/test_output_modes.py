@@ -13,14 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import penstock as ps
-from penstock.console import Console, table
+from penstock.console import Console, shown_partitions, table
 from penstock.engine.delivery import deliver
 from penstock.engine.task import Task
 from penstock.errors import DataError, TopologyError
 from penstock.memory import Memory
 from penstock.operators.deliver import Deliver, Row
 from penstock.operators.source import Fetched
-from penstock.output_modes import shown_partitions
 from penstock.state.memory import MemoryStore
 from penstock.state.overlay import Overlay
 from penstock.state.store import Position
