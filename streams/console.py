@@ -12,7 +12,7 @@ import os
 import sys
 import unicodedata
 from collections.abc import Mapping, Sequence
-from typing import Any, TextIO, cast
+from typing import Any, TextIO
 
 import msgspec
 
@@ -142,7 +142,7 @@ def _columns(rows: Sequence[Row]) -> dict[str, list[str]]:
 def _fields(value: Any) -> Mapping[str, Any] | None:
     """Return the fields of a value, None where it has none."""
     if isinstance(value, dict):
-        return {str(name): of for name, of in cast("dict[Any, Any]", value).items()}
+        return {str(name): of for name, of in value.items()}  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
     if isinstance(value, msgspec.Struct):
         return msgspec.structs.asdict(value)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):

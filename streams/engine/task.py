@@ -623,7 +623,7 @@ class Task:
         dropped, self._nulls = self._nulls, 0
         late, duplicates = Counter[str](), Counter[str]()
         for node in self.part.stateful:
-            operator: OpenOperator = self._open[node]
+            operator: Any = self._open[node]
             dropped += operator.dropped
             if operator.late:
                 late[node.clock] = operator.late
