@@ -12,6 +12,7 @@ from penstock.engine import task
 from penstock.errors import DataError, TopologyError
 from penstock.operators import drop_duplicates
 from penstock.operators.drop_duplicates import KNOWN
+from penstock.operators.known_spans import KnownSpans
 from penstock.operators.source import Fetched
 from penstock.serde.seen import SeenKeySerde
 from penstock.serde.types import data_type
@@ -87,8 +88,8 @@ def in_store(definition: StoreDefinition, store: Store) -> list[Row]:
     return [(key, *of, at) for ((_, key, of), _), at in zip(rows, values, strict=True)]
 
 
-@pytest.mark.parametrize(("slice_size", "known"), [(task.CLOSED_AT_ONCE, KNOWN), (1, 3)])
-@settings(max_examples=200)
+@pytest.mark.parametrize(("slice_size", "known"), [(task.CLOSED_AT_ONCE, KNOWN), (1, 1)])
+@settings(max_examples=300)
 @given(rows=ROWS, data=st.data())
 def test_records_are_those_of_the_naive_interpreter(
     slice_size: int, known: int, rows: list[Row], data: st.DataObject
@@ -114,16 +115,18 @@ def test_records_are_those_of_the_naive_interpreter(
 
 
 @settings(max_examples=300)
-@given(ROWS, CUTS, st.integers(0, 3))
+@given(ROWS, CUTS, st.integers(0, 3), st.sampled_from([2, 4, KNOWN]))
 def test_chunks_aborts_and_restores_change_nothing(
-    rows: list[Row], cuts: list[Cut], cache: int
+    rows: list[Row], cuts: list[Cut], cache: int, known: int
 ) -> None:
     naive = Naive()
     for row in rows:
         naive.add(row)
     runner = Runner(app_of().topology(), cache_entries=cache)
     sent = [Sent("in", key.encode(), value.to_bytes(8, "big"), at) for key, value, at in rows]
-    runner.run(sent, cuts)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(drop_duplicates, "KNOWN", known)
+        runner.run(sent, cuts)
     out = [row for batch in runner.batches for row in batch.outputs["out"]]
     assert [
         ((of.key or b"").decode(), int.from_bytes(of.value or b"", "big"), of.timestamp)
@@ -354,6 +357,22 @@ def test_the_store_is_asked_only_for_what_may_be_there() -> None:
             driver.topic("in").send(199, key="a", at=199)
             driver.topic("in").send(200, key="a", at=199)
         assert asked == [0, 1]
+
+
+def test_what_stands_beside_what_was_forgotten_is_known() -> None:
+    with TestDriver(app_of()) as driver:
+        for key, at in (("x", 0), ("a", 11), ("b", 21), ("a", 16)):
+            driver.topic("in").send(1, key=key, at=at)
+        assert driver.topic("out").read_timestamps() == [0, 11, 21]
+
+
+def test_no_more_is_known_than_the_limit() -> None:
+    """What goes beyond it is looked up, and the next span is known again."""
+    known = KnownSpans(0, 3)
+    known.add([0, 0, 1], [10, 11, 12])
+    assert 99 not in known.of(1)
+    known.add([1], [13])
+    assert [99 in known.of(span) for span in (0, 1, 2)] == [True, True, False]
 
 
 def test_a_record_beside_what_was_forgotten_is_no_duplicate() -> None:
