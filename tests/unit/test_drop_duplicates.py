@@ -373,6 +373,7 @@ def test_no_more_is_known_than_the_limit() -> None:
     assert 99 not in known.of(1)
     known.add([1], [13])
     assert [99 in known.of(span) for span in (0, 1, 2)] == [True, True, False]
+    assert not known._spans
 
 
 def test_a_record_beside_what_was_forgotten_is_no_duplicate() -> None:
