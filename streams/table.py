@@ -80,8 +80,9 @@ class Table(Generic[K_co, V_co]):
 
         Args:
             output_mode: "update" prints the rows that each batch has changed, a deletion with
-                NULL; "complete" the whole table each time, in the order of the keys' bytes, which
-                costs a read of the store's first rows per batch.
+                NULL; "complete" the whole table each time that a batch has changed it, partition
+                by partition in the order of the keys' bytes, which costs a read of the first
+                rows of each store per batch.
             num_rows: how many rows at most.
             truncate: whether what is longer than 20 characters is cut.
 
