@@ -11,7 +11,7 @@ Time is cut into spans in which any two instants are at most `within` apart, so 
 one of equal records, and an equal one of a record is in its own span or beside it. So there is one
 entry for each record that is handed on, and what is to be forgotten stands first in the store.
 
-Spark's dropDuplicatesWithinWatermark, made exact: it forgets by batches and does not look back.
+Spark's dropDuplicatesWithinWatermark, but wherever the input is cut into batches.
 """
 
 from collections.abc import Callable, Sequence

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -249,6 +250,30 @@ def test_a_selector_that_fails_leaves_no_trace() -> None:
             driver.topic("in").send({"id": 2}, key="a", at=10)
         assert len(driver.topic("out").read()) == 2
         assert driver._tasks[0].clocks["seen"] == 10
+
+
+class Event(msgspec.Struct):
+    user: str
+    event_time: int
+    latency_ms: float
+
+
+def test_duplicates_of_a_user_are_counted_once() -> None:
+    """One repartition topic serves the deduplication and what follows."""
+    app = ps.App("dedup")
+    (
+        app.stream("events", value=Event, timestamp="event_time")
+        .rekey("user", key=str, name="by-user")
+        .drop_duplicates("event_time", within="5s", name="seen")
+        .group_by_key()
+        .count(name="per-user")
+        .to("per-user")
+    )
+    assert list(app.topology().repartitions) == ["dedup-by-user-repartition"]
+    with TestDriver(app) as driver:
+        for user, at, latency in (("ann", 1, 0.5), ("bob", 1, 1.5), ("ann", 1, 2.5), ("ann", 2, 0)):
+            driver.topic("events").send(Event(user, at, latency))
+        assert dict(driver.topic("per-user").read()) == {"ann": 2, "bob": 1}
 
 
 def test_what_is_in_front_of_it_hands_on_every_update() -> None:
