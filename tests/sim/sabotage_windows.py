@@ -1,0 +1,126 @@
+"""Broken builds: each breaks one rule of time, windows and sessions, and some seed has to notice."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from penstock.engine.task import SEEN_TIME, Task
+from penstock.operators.sessions import OpenSessions
+from penstock.operators.windowed import OpenWindows
+from penstock.runtime import upstream
+from penstock.runtime.tasks import OwnedTask
+from penstock.runtime.upstream import Upstream
+from penstock.topology.graph import Topology
+from tests.sim.sabotage import Patch
+
+
+def clocks_are_forgotten(patch: Any) -> None:
+    """Time begins anew with each start and each rebalance, as in Kafka Streams."""
+    patch.setattr(OwnedTask, "clocks", property(lambda _: {}))
+
+
+def closed_windows_stay(patch: Any) -> None:
+    """What is closed is not deleted, and closes again."""
+    close = OpenWindows.close
+
+    def forgetful(self: OpenWindows, clock: int, now_ms: int, limit: int) -> Any:
+        put, self._overlay.put = self._overlay.put, lambda _: None  # type: ignore[method-assign]
+        try:
+            return close(self, clock, now_ms, limit)
+        finally:
+            self._overlay.put = put  # type: ignore[method-assign]
+            self._closed_to = b""
+
+    patch.setattr(OpenWindows, "close", forgetful)
+
+
+def merged_sessions_stay(patch: Any) -> None:
+    """Nobody is told that a session was merged into another one."""
+    patch.setattr(OpenSessions, "_gone", lambda *_: [])
+
+
+def repartitioned_records_move_time(patch: Any) -> None:
+    """Time goes by the records that come, whoever wrote them, as in Kafka Streams."""
+    patch.setattr(Topology, "goes_by_records", lambda *_: True)
+
+
+def nobody_waits_for_the_ends(patch: Any) -> None:
+    """A time upstream counts before what belongs in front of it is read."""
+    patch.setattr(upstream, "_has_read", lambda *_: True)
+
+
+def newcomers_believe_the_last_look(patch: Any) -> None:
+    """A task that was given to a worker takes over the time of those it has (as it once did)."""
+    look = Upstream.look
+
+    def credulous(self: Upstream, tasks: Any) -> None:
+        tasks = list(tasks)
+        last: dict[int, int] = vars(self).setdefault("last", {})
+        for owned in tasks:
+            number = owned.lead.part.number
+            if owned.task and number in last and not hasattr(owned, "known"):
+                owned.task.reach(last[number])
+            owned.known = owned.task is not None or None
+        look(self, tasks)
+        for (topic, _), found in self._looks.items():
+            (number,) = [of for of, lead in self._leads.items() if lead.topic == topic]
+            last[number] = found.clock
+
+    patch.setattr(Upstream, "look", credulous)
+
+
+def time_is_told_before_results(patch: Any) -> None:
+    """A task tells how far it has come with results that are still to come."""
+    patch.setattr(Task, "_time_behind", lambda self: self.clocks.get(SEEN_TIME, -1))
+
+
+def results_are_taken_for_new(patch: Any) -> None:
+    """Nobody reckons with it that results of windows come when these have closed."""
+    patch.setattr(Topology, "delay_ms", lambda *_: 0)
+
+
+def the_fastest_counts(patch: Any) -> None:
+    """Time goes on by those who have come furthest."""
+    patch.setattr(Upstream, "_is_idle", lambda *_: True)
+
+
+def aborted_batches_move_time(patch: Any) -> None:
+    """What an aborted batch has moved stays where it is."""
+    discard = Task.discard
+
+    def stubborn(self: Task, _clocks: Mapping[str, int]) -> None:
+        discard(self, self.clocks)
+
+    patch.setattr(Task, "discard", stubborn)
+
+
+def lates_of_aborted_batches_count(patch: Any) -> None:
+    """Records that come too late are counted each time that they are tried."""
+    discard = Task.discard
+
+    def stubborn(self: Task, clocks: Mapping[str, int]) -> None:
+        late = self._late
+        discard(self, clocks)
+        self._late = late
+
+    patch.setattr(Task, "discard", stubborn)
+
+
+def nothing_closes_without_records(patch: Any) -> None:
+    """Who has no record has nothing to do."""
+    patch.setattr(Task, "is_due", lambda *_: False)
+
+
+SABOTAGES: list[Patch] = [
+    clocks_are_forgotten,
+    closed_windows_stay,
+    merged_sessions_stay,
+    repartitioned_records_move_time,
+    nobody_waits_for_the_ends,
+    newcomers_believe_the_last_look,
+    time_is_told_before_results,
+    results_are_taken_for_new,
+    the_fastest_counts,
+    aborted_batches_move_time,
+    lates_of_aborted_batches_count,
+    nothing_closes_without_records,
+]

@@ -1,0 +1,79 @@
+"""Windows and sessions under a seed: whatever happens to workers, each is exact.
+
+    PENSTOCK_SEED=17 pytest tests/sim/test_windows.py
+
+repeats one world. Without it the seeds are new ones each time; a failure names its seed.
+"""
+
+import logging
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from penstock.engine import task
+from tests.sim import sabotage_windows
+from tests.sim.judging_windows import judge
+from tests.sim.sabotage import Patch
+from tests.sim.test_worlds import LAST_EVENTS, seeds
+from tests.sim.windows import WindowsWorld
+from tests.sim.world import Plan
+
+WORLDS = 30
+MANY_WORLDS = 3_000
+NOTICED_WITHIN = 60
+SLICES = (1, 4, 20_000)  # results at once: so that many a batch ends between two slices
+
+
+@pytest.fixture(autouse=True)
+def _quiet() -> Iterator[None]:
+    logger = logging.getLogger("penstock")
+    before = logger.level
+    logger.setLevel(logging.CRITICAL)
+    yield
+    logger.setLevel(before)
+
+
+def live(seed: int) -> WindowsWorld:
+    """Let a world live and judge it; what goes wrong is told with seed and story."""
+    plan = replace(Plan.of(seed), guarantee="exactly_once")
+    world = WindowsWorld(plan)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(task, "CLOSED_AT_ONCE", SLICES[seed % len(SLICES)])
+        try:
+            world.run()
+            judge(world)
+        except Exception as error:
+            story = "\n".join(world.events[-LAST_EVENTS:])
+            error.add_note(f"PENSTOCK_SEED={seed}, {plan}; it ended like this:\n{story}")
+            raise
+        finally:
+            world.end()
+    return world
+
+
+def test_windows_are_exact() -> None:
+    """Crashes, stalls, rebalances, lost and late answers between any two calls change nothing."""
+    for seed in seeds(WORLDS):
+        live(seed)
+
+
+@pytest.mark.full
+def test_windows_are_exact_in_many_worlds() -> None:
+    """The same, for as long as one likes to wait."""
+    for seed in seeds(MANY_WORLDS):
+        live(seed)
+
+
+@pytest.mark.parametrize("broken", sabotage_windows.SABOTAGES, ids=lambda broken: broken.__name__)
+def test_a_broken_build_is_noticed(broken: Patch, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each rule of time matters to some world: the results are wrong without it."""
+    broken(monkeypatch)
+    for seed in range(NOTICED_WITHIN):
+        try:
+            live(seed)
+        except AssertionError:
+            return
+        except Exception:  # noqa: BLE001 - it breaks in other ways too; a wrong result is meant
+            continue
+    pytest.fail(f"{NOTICED_WITHIN} worlds have not noticed it")
