@@ -2,7 +2,7 @@
 
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from tests.kafka import checking
@@ -22,13 +22,18 @@ class Team:
         name: which one of `apps.py`.
         options: settings by group.
 
+    Attributes:
+        outputs: what its topics begin with.
+
     """
+
+    outputs: Sequence[str] = ("upper", "counts")
 
     def __init__(
         self, make: ApplicationFactory, size: int, *, name: str = "both-ways", **options: Any
     ) -> None:
         run = uuid.uuid4().hex[:8]
-        topics = f"words-{run}", [f"upper-{run}", f"counts-{run}"]
+        topics = f"words-{run}", [f"{output}-{run}" for output in self.outputs]
         first = make(name, *topics, **options)
         self.workers = [first]
         for _ in range(size - 1):

@@ -31,6 +31,7 @@ from penstock.runtime.cost import RecordCost
 from penstock.runtime.producer import Offsets, TransactionalProducer
 from penstock.runtime.worker import Worker
 from penstock.serde.avro_guard import Guard
+from penstock.topology.graph import Topology
 
 ODD = "odd"  # `picky-deep` has no bytes for values that begin so
 BAD = "bad"  # `failing` and the picky ones raise at values that begin so
@@ -420,6 +421,18 @@ def windows_idle_regrouped(
     counts.count(name="counts").to(out[0], output_mode="append")
 
 
+def all_windows(app: ps.App, inputs: Inputs, out: list[str], args: argparse.Namespace) -> None:
+    words = app.stream(inputs, key=str, value=str)
+    counts = words.group_by_key().window(ps.tumbling("1s"), grace="100ms").count(name="counts")
+    counts.to(out[0], output_mode="append")
+    by_ending = words.group_by(ending, key=str, name="by-ending")
+    endings = by_ending.window(ps.tumbling("1s")).count(name="endings")
+    endings.to(out[1], output_mode="append")
+    sessions = by_ending.window(ps.session("400ms")).count(name="sessions")
+    sessions.to(out[2], output_mode="append")
+    sessions.to(out[3])
+
+
 APPS: dict[str, Build] = {
     "console": console,
     "once": once,
@@ -429,6 +442,7 @@ APPS: dict[str, Build] = {
     "windows-late": windows_late,
     "windows-idle": windows_idle,
     "windows-idle-regrouped": windows_idle_regrouped,
+    "all-windows": all_windows,
     "windows": windows,
     "windows-regrouped": windows_regrouped,
     "map": map_,
@@ -544,6 +558,11 @@ def let_newcomers_wait() -> None:
     InputConsumer.ask_for_more = lambda _: None  # type: ignore[method-assign]
 
 
+def go_by_records() -> None:
+    """Let each record of a repartition topic move time, as Kafka Streams does."""
+    Topology.goes_by_records = lambda *_: True  # type: ignore[method-assign]
+
+
 def unguard() -> None:
     Guard.check = lambda *_: None  # type: ignore[method-assign]
 
@@ -552,6 +571,7 @@ SABOTAGE: dict[str, Callable[[], None]] = {
     "guess-aborted": lambda: guess(Event.FOUND_ABORTED),
     "guess-committed": lambda: guess(Event.FOUND_COMMITTED),
     "forget-time": forget_time,
+    "go-by-records": go_by_records,
     "newcomers-wait": let_newcomers_wait,
     "unfence": unfence,
     "unguard": unguard,

@@ -1,0 +1,87 @@
+"""Windows and sessions whose workers die, join and leave: each closes once, with all its records.
+
+With both group protocols, on an input and behind a repartition topic, with partitions that are
+five minutes apart. PENSTOCK_SEED repeats a run.
+"""
+
+import random
+import time
+from typing import Any
+
+import pytest
+
+from tests.chaos.team import Team
+from tests.kafka import windowing
+from tests.kafka.conftest import ApplicationFactory
+from tests.kafka.feeding import Load
+from tests.kafka.workers import QUICK
+
+pytestmark = [pytest.mark.kafka, pytest.mark.chaos]
+
+KILLS = 8
+TURN_S = 1.5
+TURNS = (0, 1, 0, 0, 1, 1, 0, 1)  # who joins or, if it is there, leaves
+PER_SECOND = 2_000
+
+
+class WindowsTeam(Team):
+    """Workers of `all-windows`."""
+
+    outputs = ("closed", "regrouped", "sessions", "updates")
+
+    def load(self, first: int = 0) -> Load:
+        """Write rows until the context ends, always from the beginning."""
+        rows = {self.first.inputs[0]: windowing.skewed()}
+        return Load(self.first.servers, rows, PER_SECOND)
+
+    def end(self) -> None:
+        """Let all that is left be processed and closed, and compare it with the inputs."""
+        self.keep_going()
+        if not any(worker.alive() for worker in self.workers):
+            self.first.start()
+        self.wait_until(self.done, "all is processed")
+        windowing.check_all(self.first, self.wait_until)
+        for worker in self.workers:
+            if worker.alive():
+                worker.stop()
+
+
+def team(make: ApplicationFactory, protocol: str, **worker: Any) -> WindowsTeam:
+    kafka = QUICK | {"protocol": protocol}
+    state = {"lock_timeout_ms": 500}
+    return WindowsTeam(make, 2, name="all-windows", kafka=kafka, state=state, worker=worker)
+
+
+def test_windows_close_once_though_workers_are_killed(
+    application: ApplicationFactory, protocol: str, draw: random.Random
+) -> None:
+    workers, at_work = team(application, protocol), 0
+    with workers.load():
+        workers.start()
+        for _ in range(KILLS):
+            victim = draw.choice(workers.workers)
+            workers.wait_until(lambda v=victim: v.tasks(), "it has tasks")
+            time.sleep(draw.uniform(0, 1.0))
+            workers.keep_going()
+            at_work += bool(victim.tasks())
+            victim.kill()
+            victim.start()
+    assert at_work > KILLS / 2, "most kills hit workers without tasks: that was no test"
+    workers.end()
+
+
+def test_windows_close_once_though_workers_join_and_leave(
+    application: ApplicationFactory, protocol: str
+) -> None:
+    """Each of the two, in turns; sometimes both are there, and sometimes none."""
+    workers = team(application, protocol, leave=True)
+    with workers.load():
+        for worker in map(workers.__getitem__, TURNS):
+            if not worker.started():
+                worker.start()
+            else:
+                worker.wait_for("Assigned: ")  # before it a signal may come too early to be handled
+                worker.stop()
+            time.sleep(TURN_S)
+    assert workers.said("runs from") > len(TURNS), "hardly a task moved: that was no test"
+    workers.end()
