@@ -11,11 +11,11 @@ Rule 2: the smallest time is taken by a task once everything in front of the end
         partitions is committed here: one that was not ours when they were looked up waits for
         the next look.
 Rule 3: a task at the end of its inputs that has committed nothing for a while holds nobody back.
-        Where all are so, the largest time counts. A task that itself reads repartition topics
-        always holds back: it has nothing to read, and yet results to come, while it waits for
-        the time of those in front of it, and it commits that time when it comes. Where time
-        goes on in silence, those who write commit it, and an input is at its end only if no
-        open transaction has records there.
+        Where all are so, of all who write for us, the largest time counts. A task that itself
+        reads repartition topics may be at its end with results to come: it holds back until all
+        in front of it are so, and it has committed the largest time of theirs. Where time
+        goes on in silence, those who write commit it, and an input is at its end only if no open
+        transaction has records there.
 """
 
 import logging
@@ -98,6 +98,7 @@ class Upstream:
         self._next_s = now()
         self._took_s = 0.0
         self._standings: dict[Partition, Standing] = {}
+        self._stood: dict[str, list[Standing]] = {}  # those of this look, by lead
         self._looks: dict[Partition, Look] = {}  # by task, until it has come to there
         self._grown: dict[str, int] = {}
         self._silent_s: float | None = None
@@ -138,7 +139,7 @@ class Upstream:
             self._reader = None
 
     def _look_again(self, mine: list[OwnedTask]) -> None:
-        began = self._now()
+        began, self._stood = self._now(), {}
         try:
             for part in {owned.lead.part.number: owned.lead.part for owned in mine}.values():
                 # Were a look replaced before all is read that is in front of it, some never would.
@@ -178,19 +179,31 @@ class Upstream:
 
     def _clock(self, part: SubTopology) -> int:
         """Return how far time has come for all that write for a part."""
-        clocks: list[int] = []
+        held, idle = self._times(part)
+        return min(held) if held else max(idle)
+
+    def _times(self, part: SubTopology) -> tuple[list[int], list[int]]:
+        """Return how far each of them has come: those who hold back, and those who do not."""
+        held: list[int] = []
+        idle: list[int] = []
         for writer, delay_ms in self._timed[part.number]:
-            found = self._stand(self._leads[writer.number])
-            fed = writer.number in self._timed
-            held = [of.clock for of in found if fed or not self._is_idle(of)]
-            clocks.append((min(held) if held else max(of.clock for of in found)) - delay_ms)
-        return min(clocks)
+            # Those in front are looked up first: what they had written then is in their clocks.
+            before = self._times(writer) if writer.number in self._timed else None
+            for of in self._stand(self._leads[writer.number]):
+                is_idle = self._is_idle(of) if before is None else _has_all(of, *before)
+                (idle if is_idle else held).append(of.clock - delay_ms)
+        return held, idle
 
     def _is_idle(self, standing: Standing) -> bool:
         return standing.drained and self._now() - standing.since >= self._idle_s
 
     def _stand(self, lead: Lead) -> list[Standing]:
-        """Look up how far the tasks of a sub-topology have come."""
+        """Look up how far the tasks of a sub-topology have come, once in a look."""
+        if lead.topic not in self._stood:
+            self._stood[lead.topic] = self._look_up(lead)
+        return self._stood[lead.topic]
+
+    def _look_up(self, lead: Lead) -> list[Standing]:
         count = max(lead.tasks, self._grown.get(lead.topic, 0))
         inputs = [at for number in range(count) for at in lead.inputs(number)]
         if self._reader is None:
@@ -221,6 +234,11 @@ class Upstream:
 
 def _place(owned: OwnedTask) -> Partition:
     return owned.lead.topic, owned.partition
+
+
+def _has_all(standing: Standing, held: Sequence[int], idle: Sequence[int]) -> bool:
+    """Whether nothing is to come to a task between repartition topics, nor from it."""
+    return standing.drained and not held and standing.clock >= max(idle)
 
 
 def _has_read(owned: OwnedTask, look: Look) -> bool:

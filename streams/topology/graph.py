@@ -170,9 +170,15 @@ class Topology:
 
     def is_fed(self, node: Node) -> bool:
         """Whether records come to a step through a repartition topic, of its own part's inputs."""
-        if node.source:
-            return node.source.internal
-        return any(map(self.is_fed, node.parents))
+        return node in self._fed_ones
+
+    @cached_property
+    def _fed_ones(self) -> set[Node]:
+        found: set[Node] = set()
+        for node in self.nodes:
+            if (node.source and node.source.internal) or not found.isdisjoint(node.parents):
+                found.add(node)
+        return found
 
     def goes_by_records(self, node: Node) -> bool:
         """Whether each record moves a step's time on to its own event time.

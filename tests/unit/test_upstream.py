@@ -76,7 +76,7 @@ class Reached:
 class World:
     """An application with an input of two partitions, and one or two repartition topics."""
 
-    def __init__(self, *, twice: bool = False, before: bool = False) -> None:
+    def __init__(self, *, twice: bool = False, before: bool = False, empty: bool = False) -> None:
         app = ps.App("app")
         stream: Any = app.stream("in", key=str, value=str)
         if before:
@@ -84,10 +84,16 @@ class World:
             stream = windows.count(name="b").to_stream(output_mode="append").map(str, value=str)
         if twice:
             stream = stream.rekey(same, key=str).repartition(name="first").filter(bool)
-        grouped = stream.group_by(same, key=str, name="last").window(ps.tumbling("10ms"))
+        stream = stream.rekey(same, key=str).repartition(name="last")
+        if empty:
+            nothing: Any = app.stream("empty", key=str, value=str).rekey(same, key=str)
+            if twice:
+                nothing = nothing.repartition(name="empty").filter(bool).rekey(same, key=str)
+            stream = stream.merge(nothing.repartition(name="other"))
+        grouped = stream.group_by_key().window(ps.tumbling("10ms"))
         grouped.count(name="n").to("out", output_mode="append")
         topology = app.topology()
-        counts = {"in": 2, "out": 1}
+        counts = {"in": 2, "empty": 2, "out": 1}
         self.leads = LeadMap(topology, counts | count_partitions(topology, counts))
         self.cluster = Cluster()
         self.upstream = Upstream(
@@ -243,8 +249,8 @@ def test_a_partition_that_nobody_has_committed_yet(end: int, clock: int) -> None
     assert clock_of(mine) == clock
 
 
-def test_who_reads_a_repartition_topic_itself_always_holds_back() -> None:
-    """It is at its end, waiting for time, with results to come: its worker only stalls."""
+def test_who_reads_a_repartition_topic_itself_holds_back_until_it_has_come_to_the_end() -> None:
+    """It may be at its end, waiting for time, with results to come: its worker only stalls."""
     world = World(twice=True)
     for number, clock in ((0, 100), (1, 50)):
         world.cluster.ends_ |= {("in", number): 5, (FIRST, number): 3}
@@ -253,6 +259,25 @@ def test_who_reads_a_repartition_topic_itself_always_holds_back() -> None:
     mine = world.own(LAST, 0)
     world.wait(60)
     assert clock_of(mine) == 50
+    world.cluster.commit((FIRST, 1), 3, clock=100)
+    world.wait(1)
+    assert clock_of(mine) == 100
+
+
+@pytest.mark.parametrize("between", [False, True])
+def test_an_input_without_records_holds_no_other_one_back(between: bool) -> None:
+    """Two inputs are merged behind repartition topics of their own; one is always empty."""
+    world = World(empty=True, twice=between)
+    world.cluster.ends_ = {("in", 0): 9, ("in", 1): 9, (FIRST, 0): 9, (FIRST, 1): 9}
+    for number in range(2):
+        world.cluster.commit(("in", number), 5, clock=100)
+        world.cluster.commit((FIRST, number), 5, clock=100)
+    mine = world.own(LAST, 0)
+    mine.offsets |= {("app-other-repartition", 0): 0}
+    world.wait(2)
+    assert clock_of(mine) == -1
+    world.wait(5)
+    assert clock_of(mine) == 100
 
 
 def test_partitions_that_come_later_count_too() -> None:
