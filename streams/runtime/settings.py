@@ -128,7 +128,7 @@ class CommitSettings:
         chunk_ms: chunks are cut so that processing one takes about this long.
         chunk_records: the most records that one chunk holds.
         max_idle_ms: an input without records holds those of others that it is ordered with
-            back for at most this long.
+            back for at most this long, and the event time behind repartition topics.
         purge_interval_ms: what is committed is deleted from repartition topics this often.
     """
 
