@@ -218,8 +218,6 @@ class OpenSliding:
         def add(piece: Piece) -> Piece:
             entry = None if piece.value is None else (piece.value, piece.latest)
             result, latest = step(entry, value, at, self)
-            if result is None:
-                return Piece(piece.start, -1, None)
             # The record's own value must not be that of several windows.
             return Piece(piece.start, latest, self.copy(value) if result is value else result)
 
@@ -280,12 +278,10 @@ class OpenSliding:
         due = self._overlay.scan(timer(0, b""), timer(clock, b""), limit)
         if not due:
             return None, True
-        # In slices too, a window that ends later is not returned before one that ends earlier.
-        bound = clock - 1 if len(due) < limit else timer_time(due[-1][0])
         states = self._states(dict.fromkeys(of[9:] for of, _ in due))
-        closed = merge(*[
-            _closed(key, state, bound - self._open_ms) for key, (state, _) in states.items()
-        ])  # fmt: skip
+        last = clock - 1 - self._open_ms
+        closed = merge(*[_closed(key, state, last) for key, (state, _) in states.items()])
+        # Each timer is one of these windows: so no key that is not due yet has an earlier one.
         finals = list(islice(closed, limit))
         done = len(due) < limit and next(closed, None) is None
         changes: dict[bytes, Entry] = {of: (None, at) for of, (_, at) in due}
@@ -312,7 +308,7 @@ class OpenSliding:
 
     def _update(self, key: bytes, of: Piece, value: Any) -> Update:
         end = of.start + self._declared.windows.size_ms
-        return Windowed(key, of.start, end), value, max(of.latest, of.start)
+        return Windowed(key, of.start, end), value, of.latest
 
     def _chunk(self, rows: Sequence[Update]) -> Chunk:
         decode = self._declared.key.decode

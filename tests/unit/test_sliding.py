@@ -20,7 +20,7 @@ from tests.unit.test_windows import Row, cut
 SIZE = 4
 GRACE = st.integers(0, 6)
 TIMES = st.integers(0, 10) | st.integers(0, 30)
-ROWS = st.lists(st.tuples(st.sampled_from("aab"), TIMES), min_size=3, max_size=14)
+ROWS = st.lists(st.tuples(st.sampled_from("aabc"), TIMES), min_size=3, max_size=14)
 
 Results = dict[Windowed[str], tuple[int, int]]
 
@@ -75,9 +75,9 @@ def app_of(kind: str, grace: int, emit: Any = "commit") -> ps.App:
     return app
 
 
-@pytest.mark.parametrize("limit", [1, 3, task.CLOSED_AT_ONCE])
+@pytest.mark.parametrize("limit", [1, 2, task.CLOSED_AT_ONCE])
 @pytest.mark.parametrize("kind", ["agg", "aggregate"])
-@settings(max_examples=150)
+@settings(max_examples=120)
 @given(grace=GRACE, rows=ROWS, data=st.data())
 def test_results_are_those_of_the_naive_interpreter(
     kind: str, limit: int, grace: int, rows: list[Row], data: st.DataObject
@@ -122,3 +122,125 @@ def stored(driver: TestDriver) -> Results:
         for of in state.windows
         if of.value is not None
     }
+
+
+@settings(max_examples=200)
+@given(grace=GRACE, rows=ROWS)
+def test_every_update_leads_from_one_result_to_the_next(grace: int, rows: list[Row]) -> None:
+    """A record hands on the windows that it is in, and the one behind it if that is new."""
+    naive = Naive(grace)
+    with TestDriver(app_of("aggregate", grace, "every_update")) as driver:
+        inputs, updates = driver.topic("in"), driver.topic("updates")
+        with driver.batch():
+            for key, at in rows:
+                inputs.send(at, key=key, at=at)
+        found = [(window, plain(value)) for window, value in updates.read()]
+        expected: list[Any] = []
+        for row in rows:
+            before, late = naive.open(), naive.late
+            naive.add(row)
+            if naive.late == late:
+                expected += [
+                    (window, value)
+                    for window, value in sorted(naive.open().items())
+                    if before.get(window) != value and window.key == row[0]
+                ]
+        assert found == [(window, value) for window, value in expected if value[0]]
+
+
+@given(rows=ROWS)
+def test_no_two_windows_of_a_key_have_the_same_records(rows: list[Row]) -> None:
+    """One distinct window for each distinct set of records, as long as none has closed."""
+    app = ps.App("app")
+    grouped = app.stream("in", key=str, value=int).group_by_key()
+    windows = grouped.window(sliding(f"{SIZE}ms"), grace="100ms")
+    table = windows.aggregate(list, append, name="s", value=list[int])
+    table.to("finals", output_mode="append")
+    with TestDriver(app) as driver:
+        inputs, finals = driver.topic("in"), driver.topic("finals")
+        with driver.batch():
+            for number, (key, at) in enumerate(rows):
+                inputs.send(number, key=key, at=at)
+        inputs.send(len(rows), key="z", at=1_000)
+        sets = [tuple(sorted(numbers)) for _, numbers in finals.read()]
+        assert len(sets) == len(set(sets))
+        (overlay,) = driver._tasks[0].overlays.values()
+        left = [overlay.definition.key.decode(key) for key, _ in overlay.scan(b"", b"\xff")]
+        assert left == [(1_100, "z"), "z"], "nothing is left of keys that are silent"
+
+
+def append(numbers: list[int], number: int) -> list[int]:
+    """Change the list in place: no other window may see that."""
+    numbers.append(number)
+    return numbers
+
+
+def test_a_value_that_is_kept_is_nobody_elses() -> None:
+    """A function may return the value itself: each window has its own, to be changed in place."""
+
+    def begin_or_add(own: list[int], new: list[int]) -> list[int]:
+        if len(new) > 1:
+            return new
+        own.extend(new)
+        return own
+
+    app = ps.App("app")
+    grouped = app.stream("in", key=str, value=list[int]).group_by_key()
+    windows = grouped.window(sliding("10ms"), grace="10ms")
+    windows.aggregate(list, begin_or_add, name="s", value=list[int]).to("updates")
+    with TestDriver(app) as driver:
+        inputs, updates = driver.topic("in"), driver.topic("updates")
+        with driver.batch():
+            for at, numbers in ((10, [1]), (12, [2, 3]), (13, [4])):
+                inputs.send(numbers, key="a", at=at)
+        assert {window.start: value for window, value in updates.read()} == {
+            0: [1], 2: [2, 3], 3: [2, 3, 4], 11: [2, 3, 4], 13: [4],
+        }  # fmt: skip
+
+
+def test_none_deletes_a_window_and_the_next_record_begins_it_anew() -> None:
+    app = ps.App("app")
+    grouped = app.stream("in", key=str, value=int).group_by_key()
+    table = grouped.window(sliding("10ms")).reduce(
+        lambda a, b: None if b == 0 else a + b,  # type: ignore[arg-type,return-value]
+        name="s",
+    )
+    table.to("updates")
+    table.to("finals", output_mode="append")
+    with TestDriver(app) as driver:
+        inputs, updates, finals = map(driver.topic, ("in", "updates", "finals"))
+        inputs.send(1, key="a", at=10)
+        assert updates.read() == [(Windowed("a", 0, 10), 1)]
+        inputs.send(0, key="a", at=12)
+        assert updates.read() == [(Windowed("a", 2, 12), None), (Windowed("a", 11, 21), 0)]
+        inputs.send(5, key="a", at=12)
+        assert updates.read() == [(Windowed("a", 2, 12), 5), (Windowed("a", 11, 21), 5)]
+        inputs.send(7, key="b", at=100)
+        assert finals.read() == [
+            (Windowed("a", 0, 10), 1),
+            (Windowed("a", 2, 12), 5),
+            (Windowed("a", 11, 21), 5),
+        ]
+
+
+def test_a_key_has_one_timer() -> None:
+    """A record that comes in order sets none; one before all others does."""
+    with TestDriver(app_of("agg", grace=100)) as driver:
+        inputs, changelog = driver.topic("in"), driver._logs["app-s-changelog"]
+        (overlay,) = driver._tasks[0].overlays.values()
+        for at, timers, written in ((10, 1, 2), (12, 1, 3), (30, 1, 4), (31, 1, 5), (8, 2, 7)):
+            inputs.send(at, key="a", at=at)
+            assert len(overlay.scan(b"", KEY)) == timers
+            assert len(changelog) == written
+
+
+def test_results_are_as_old_as_their_last_record() -> None:
+    app = ps.App("app")
+    grouped = app.stream("in", key=str, value=int).group_by_key()
+    grouped.window(sliding("10ms"), grace="10ms").count(name="n").to("out")
+    with TestDriver(app) as driver:
+        inputs, out = driver.topic("in"), driver.topic("out")
+        for at in (20, 15):
+            inputs.send(0, key="a", at=at)
+        assert [(w.start, n) for w, n in out.read()] == [(10, 1), (5, 1), (10, 2), (16, 1)]
+        assert out.read_timestamps() == [20, 15, 20, 20]
