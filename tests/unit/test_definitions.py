@@ -19,7 +19,10 @@ def check(committed, *declared):
     app = ps.App("shop")
     for name in declared:
         app.stream("orders", key=str, value=str).group_by_key().count(name=name)
-    topology = app.topology()
+    return held(app.topology(), committed)
+
+
+def held(topology, committed):
     found = Metadata(
         BatchId(1, 1), stores={short_hash(name): kind for name, kind in committed.items()}
     )
@@ -42,6 +45,57 @@ def test_a_changed_definition_is_refused():
         TopologyError, match=r"written as 'key-value int int' .*'key-value str int'"
     ):
         check({"per-item": "key-value int int"}, "per-item")
+
+
+WINDOWS = {
+    "no window": None,
+    "tumbling": ps.tumbling("1m"),
+    "another size": ps.tumbling("2m"),
+    "hopping": ps.hopping("2m", "1m"),
+    "another advance": ps.hopping("2m", "30s"),
+    "offset": ps.tumbling("1m", offset="10s"),
+    "offset of hopping": ps.hopping("2m", "1m", offset="10s"),
+    "days": ps.tumbling("1d"),
+    "days of a zone": ps.tumbling("1d", zone="Europe/Madrid"),
+    "days of another zone": ps.tumbling("1d", zone="Europe/Lisbon"),
+    "days of a zone from six": ps.tumbling("1d", zone="Europe/Madrid", offset="6h"),
+    "sliding": ps.sliding("1m"),
+    "another size of sliding": ps.sliding("2m"),
+    "session": ps.session("1m"),
+    "another gap": ps.session("2m"),
+}
+
+
+def windowed(window, grace="0s"):
+    app = ps.App("shop")
+    grouped = app.stream("orders", key=str, value=str).group_by_key()
+    if window is not None:
+        grouped = grouped.window(window, grace=grace)
+    grouped.count(name="per-item")
+    return app.topology()
+
+
+@pytest.mark.parametrize("kind", WINDOWS)
+def test_other_windows_are_another_definition(kind):
+    """Each kind, size, offset and zone refuses the state of all others, naming both."""
+    before = windowed(WINDOWS[kind])
+    committed = {"per-item": before.stores[0].describe()}
+    for other, window in WINDOWS.items():
+        topology = windowed(window)
+        if other == kind:
+            assert held(topology, committed) == [True, True]
+            continue
+        with pytest.raises(TopologyError) as refused:
+            held(topology, committed)
+        for definition in (before.stores[0].describe(), topology.stores[0].describe()):
+            assert f"'{definition}'" in str(refused.value)
+
+
+def test_another_grace_is_the_same_state():
+    """How long windows wait can be changed; what they hold stays."""
+    for window in list(WINDOWS.values())[1:]:
+        before = {"per-item": windowed(window).stores[0].describe()}
+        assert held(windowed(window, grace="5m"), before) == [True, True]
 
 
 def test_a_renamed_store_is_refused():
