@@ -158,7 +158,7 @@ class OpenSessions:
                 late.append((number, at, clock))
             elif not self._coalesce:
                 session, gone = joined
-                updates += self._gone(key, gone - {session.place}, at)
+                updates += self._gone(key, gone - {session.place})
                 row = (Windowed(key, *session.place), self.copy(session.value), session.end)
                 updates.append(row)
         self.late += len(late)
@@ -232,12 +232,12 @@ class OpenSessions:
         before, changed = self._before, self._changed
         self._before, self._changed = {}, {}
         found: list[Update] = []
-        for stored, value, at in zip(changes.keys, changes.values, changes.timestamps, strict=True):
+        for stored, value in zip(changes.keys, changes.values, strict=True):
             key = stored[1:]
             if stored[:1] != KEY or key not in changed:
                 continue
             now: Sessions = value or ()
-            found += self._gone(key, before[key] - {_place(of) for of in now}, at)
+            found += self._gone(key, before[key] - {_place(of) for of in now})
             found += [
                 (Windowed(key, of.start, of.end), of.value, of.end)
                 for of in now
@@ -256,8 +256,9 @@ class OpenSessions:
             ]
         )
 
-    def _gone(self, key: bytes, places: set[Place], at: int) -> list[Update]:
-        return [(Windowed(key, *place), None, at) for place in sorted(places)]
+    def _gone(self, key: bytes, places: set[Place]) -> list[Update]:
+        """Delete sessions; that is as old as they are, as in Kafka Streams."""
+        return [(Windowed(key, *place), None, place[1]) for place in sorted(places)]
 
     def is_due(self, clock: int) -> bool:
         """Whether a key is to be looked at, at an operator time."""

@@ -193,3 +193,14 @@ def test_sessions_that_hand_on_every_update_remember_nothing_of_them() -> None:
         (node,) = task.part.stateful
         assert not task._open[node]._before
         assert not task._open[node]._changed
+
+
+def test_deletions_are_as_old_as_what_they_delete() -> None:
+    """KStreamSessionWindowAggregate forwards them so."""
+    for emit in ("commit", "every_update"):
+        with TestDriver(app_of("agg", 0, emit)) as driver:
+            inputs, updates = driver.topic("in"), driver.topic("updates")
+            for at in (4, 6):
+                inputs.send(at, key="a", at=at)
+            assert [window.end for window, _ in updates.read()] == [4, 4, 6]
+            assert updates.read_timestamps() == [4, 4, 6]
