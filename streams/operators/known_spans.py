@@ -58,7 +58,7 @@ class KnownSpans:
             for span, number in zip(spans, hashes, strict=True):
                 found[span].add(number)
         if sum(map(len, found.values())) > self._limit:
-            self._first = max(found) + 1
+            self._first = max(self._first, *found) + 1  # never back: what is unknown stays so
             found.clear()
 
     def forget(self, before: int) -> None:
