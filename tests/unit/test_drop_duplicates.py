@@ -399,7 +399,7 @@ def test_no_more_is_known_than_the_limit() -> None:
     known.add([1], [13])
     assert [99 in known.of(span) for span in (0, 1, 2)] == [True, True, False]
     assert not known._spans
-    known.add([0, 0, 0, 1], [14, 15, 16, 17])
+    known.add([0] * 4, [14, 15, 16, 17])
     assert 99 in known.of(1), "what was unknown is known again"
 
 
