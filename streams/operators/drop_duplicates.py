@@ -30,7 +30,7 @@ from penstock.serde.types import Serde
 from penstock.state.definition import StoreDefinition
 from penstock.state.overlay import Changes, Entry, Overlay
 
-KNOWN = 1_000_000  # records that are known without a look at the store, per task
+KNOWN = 500_000  # records that are known without a look at the store, per task: 40 MB
 _NEVER = 2**62
 _NOTHING = Chunk([], [])
 

@@ -28,7 +28,7 @@ class KnownSpans:
 
     Args:
         first: the first span that is known.
-        limit: how many hashes to keep, of about 70 bytes each; beyond them all spans so far are
+        limit: how many hashes to keep, of about 80 bytes each; beyond them all spans so far are
             unknown.
 
     >>> known = KnownSpans(7, 100)
