@@ -131,6 +131,7 @@ class OpenSessions:
         self._before: dict[bytes, set[Place]] = {}  # since the last flush, as are the next
         self._changed: dict[bytes, set[Place]] = {}
         self._earliest: int | None = None  # time of the first timer; None: nobody has looked
+        self._unflushed = _NEVER  # time of the first timer that a look would not see yet
         self.dropped = self.late = 0
         self.missed: list[Missed] = []
 
@@ -223,6 +224,7 @@ class OpenSessions:
     def _timer(self, sessions: Sessions, key: bytes) -> bytes:
         """Return the timer that looks at a key's first session when it may be closed."""
         at = max(0, _first_end(sessions) + self._open_ms)
+        self._unflushed = min(self._unflushed, at)
         if self._earliest is not None:
             self._earliest = min(self._earliest, at)
         return timer(at, key)
@@ -272,13 +274,15 @@ class OpenSessions:
     def _first(self) -> int:
         if self._earliest is None:
             first = self._overlay.scan(timer(0, b""), KEY, 1)
-            self._earliest = timer_time(first[0][0]) if first else _NEVER
+            found = timer_time(first[0][0]) if first else _NEVER
+            self._earliest = min(found, self._unflushed)
         return self._earliest
 
     def close(self, clock: int, now_ms: int, limit: int) -> tuple[Chunk | None, bool]:
         """Return the results of the sessions that operator time has closed, and delete them."""
         # Where all that was changed was undone, there was nothing to hand on.
         self._before, self._changed = {}, {}
+        self._unflushed = _NEVER
         if not self.is_due(clock):
             return None, True
         self._earliest = None
@@ -309,7 +313,7 @@ class OpenSessions:
     def discard(self) -> None:
         """Forget what the batch has changed: it was aborted."""
         self._before, self._changed = {}, {}
-        self._earliest = None
+        self._earliest, self._unflushed = None, _NEVER
 
     def copy(self, value: Any) -> Any:
         """Return a value that shares nothing with this one."""

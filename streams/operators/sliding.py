@@ -170,6 +170,7 @@ class OpenSliding:
         self._mutable = not is_immutable(declared.value)
         self._changed: dict[bytes, set[int]] = {}  # starts since the last flush
         self._earliest: int | None = None  # time of the first timer; None: nobody has looked
+        self._unflushed = _NEVER  # time of the first timer that a look would not see yet
         self.missed: list[Missed] = []
         self.dropped = self.late = 0
 
@@ -240,6 +241,7 @@ class OpenSliding:
     def _timer(self, state: Sliding, key: bytes) -> bytes:
         """Return the timer that looks at a key when its first window may be closed."""
         at = state.windows[0].start + self._open_ms
+        self._unflushed = min(self._unflushed, at)
         if self._earliest is not None:
             self._earliest = min(self._earliest, at)
         return timer(at, key)
@@ -267,11 +269,13 @@ class OpenSliding:
     def _first(self) -> int:
         if self._earliest is None:
             first = self._overlay.scan(timer(0, b""), KEY, 1)
-            self._earliest = timer_time(first[0][0]) if first else _NEVER
+            found = timer_time(first[0][0]) if first else _NEVER
+            self._earliest = min(found, self._unflushed)
         return self._earliest
 
     def close(self, clock: int, now_ms: int, limit: int) -> tuple[Chunk | None, bool]:
         """Return the results of the windows that operator time has closed, and delete them."""
+        self._unflushed = _NEVER
         if not self.is_due(clock):
             return None, True
         self._earliest = None
@@ -299,7 +303,7 @@ class OpenSliding:
     def discard(self) -> None:
         """Forget what the batch has changed: it was aborted."""
         self._changed = {}
-        self._earliest = None
+        self._earliest, self._unflushed = None, _NEVER
 
     def copy(self, value: Any) -> Any:
         """Return a value that shares nothing with this one."""

@@ -78,6 +78,7 @@ class OpenWindows(Aggregation):
         self._declared = declared
         self._closed_to = b""
         self._earliest: int | None = None  # start of the first window; None: nobody has looked
+        self._unflushed = _NEVER  # start of the first window that a look would not see yet
 
     def group(self, chunk: Chunk, time: OperatorTime) -> Group:
         """Return the records of a chunk under their windowed keys, without what is late."""
@@ -106,8 +107,9 @@ class OpenWindows(Aggregation):
                 ]
             group = group.kept(kept)
             starts = [start for start, keep in zip(starts, kept, strict=True) if keep]
+        self._unflushed = min(self._unflushed, min(starts, default=_NEVER))
         if self._earliest is not None:
-            self._earliest = min(self._earliest, min(starts, default=_NEVER))
+            self._earliest = min(self._earliest, self._unflushed)
         packed = {start: pack_start(start) for start in set(starts)}
         group.keys = [packed[start] + key for start, key in zip(starts, group.keys, strict=True)]
         return group
@@ -122,7 +124,7 @@ class OpenWindows(Aggregation):
 
     def discard(self) -> None:
         """Forget what was closed: its batch was aborted."""
-        self._closed_to, self._earliest = b"", None
+        self._closed_to, self._earliest, self._unflushed = b"", None, _NEVER
 
     def is_due(self, clock: int) -> bool:
         """Whether a window is to be closed at an operator time."""
@@ -136,11 +138,13 @@ class OpenWindows(Aggregation):
     def _first(self) -> int:
         if self._earliest is None:
             first = self._overlay.scan(self._closed_to, _END, 1)
-            self._earliest = unpack_start(first[0][0]) if first else _NEVER
+            found = unpack_start(first[0][0]) if first else _NEVER
+            self._earliest = min(found, self._unflushed)
         return self._earliest
 
     def close(self, clock: int, now_ms: int, limit: int) -> tuple[Chunk | None, bool]:
         """Return the results of the windows that operator time has closed, and delete them."""
+        self._unflushed = _NEVER
         if not self.is_due(clock):
             return None, True
         stop = pack_start(self._open_from(clock))

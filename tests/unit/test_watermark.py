@@ -8,6 +8,7 @@ import pytest
 
 import penstock as ps
 from penstock.errors import TopologyError
+from penstock.operators.source import Fetched
 from penstock.testing import TestDriver
 from penstock.windows import Windowed, hopping, session, tumbling
 
@@ -279,6 +280,18 @@ def test_windows_of_windows_close_in_silence_without_losing_any(
         keys = [window.key.key for window, _ in driver.topic("out").read()]
         assert sorted(keys) == ["a", "b", "c", "d"]
         assert not driver._tasks[0].take_late()
+
+
+@pytest.mark.parametrize("window", [TEN, session("5ms")], ids=["tumbling", "session"])
+def test_who_asks_in_the_middle_of_a_batch_makes_no_window_be_forgotten(window: Any) -> None:
+    """What the batch has added is not in the store yet."""
+    with TestDriver(silent(window)) as driver:
+        (task,) = driver._tasks
+        task.process(Fetched("in", 0, [b"a"], [b"x"], [1], [0], None, 1))
+        task.reach(0)
+        task.process(Fetched("in", 0, [b"b"], [b"x"], [25], [1], None, 2))
+        task.flush()
+        assert [len(out.values) for out in task.outputs if out.topic == "out"] == [1]
 
 
 def repartitioned(times: int, idle: str | None = "10ms") -> ps.App:
