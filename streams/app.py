@@ -123,8 +123,11 @@ class App:
             key: type or serde of the keys; left out, keys are raw bytes or None.
             value: type or serde of the values; left out, values are raw bytes or None.
                 With a type, records with a null value are dropped and counted.
-            timestamp: event time, as a field path or function of the value.
-            unit: unit of the event time: "s", "ms", "us", "ns" or "iso".
+            timestamp: event time, as a field path or function of the value; left out, it is the
+                record's own timestamp. A record that has none, or one before 1970, goes by
+                `on_error`; where windows are behind, one more than a day ahead of the wall clock
+                too: see `Stream.with_watermark`.
+            unit: unit of the event time: "s", "ms", "us", "ns", or "iso" for text or a datetime.
             start: where to begin where nothing is committed yet: "earliest", "latest", or
                 a datetime.
             on_error: what becomes of records of this input that fail; left out, what the

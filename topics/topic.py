@@ -24,7 +24,7 @@ class Topic(Generic[K, V]):
         value: type or serde of the values; left out, values are raw bytes or None.
         timestamp: event time, as a field path or a function of the value; left out, it is
             the record's own timestamp.
-        unit: unit of the event time: "s", "ms", "us", "ns" or "iso".
+        unit: unit of the event time: "s", "ms", "us", "ns", or "iso" for text or a datetime.
         config: topic configuration, used where Penstock or a test creates the topic.
 
     Raises:
