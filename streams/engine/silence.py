@@ -32,11 +32,12 @@ class Silence:
     """
 
     def __init__(self, topology: Topology, part: SubTopology, seen: str | None) -> None:
-        sinks = [node for node in part.nodes if node.sink and node.sink.internal]
-        told = [ms for sink in sinks if (ms := idle_ms(topology, sink)) is not None]
+        told = [idle_ms(topology, sink) for sink in _timed_sinks(topology, part)]
+        waits = [ms for ms in told if ms is not None]
         timed = [(node, idle_ms(topology, node)) for node in part.stateful if is_timed(node)]
         self._seen = seen
-        self._tell_ms = min(told) if told and seen is not None else None
+        # They hear of one time: of several, the most patient counts.
+        self._tell_ms = max(waits) if waits and len(waits) == len(told) else None
         self._tells_for_ms = _sum(open_for_ms(topology), self._tell_ms)
         self._is_fed = any(node.source and node.source.internal for node in part.sources)
         self._idle = [] if self._is_fed else [(node, ms) for node, ms in timed if ms is not None]
@@ -82,6 +83,12 @@ class Silence:
     def tells(self, before: int, after: int) -> bool:
         """Whether tasks behind repartition topics are to hear how far the told clock has come."""
         return self._tell_ms is not None and after - before >= self._tell_ms
+
+
+def _timed_sinks(topology: Topology, part: SubTopology) -> list[Node]:
+    """The steps that write repartition topics behind which something goes by event time."""
+    timed = {t for of in topology.sub_topologies if topology.needs_time(of) for t in of.topics}
+    return [n for n in part.nodes if n.sink and n.sink.internal and n.sink.topic in timed]
 
 
 def _clock(node: Node, since: Mapping[str, int], quiet_ms: int) -> int | None:

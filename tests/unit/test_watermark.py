@@ -328,6 +328,25 @@ def test_behind_a_topic_it_is_not_silent_while_something_comes_in_front_of_it() 
         assert driver.topic("out").read() == []
 
 
+@pytest.mark.parametrize(("other", "first"), [(None, 0), ("50ms", 50)])
+def test_topics_of_one_task_wait_for_each_other(other: str | None, first: int) -> None:
+    """They hear of one time: it goes on when it may for all of them; a count does not mind."""
+    app = ps.App("app")
+    for number, idle in enumerate(("5ms", other)):
+        stream = stream_of(app).with_watermark("0s", idle=idle).repartition(name=f"by-{number}")
+        windows = stream.group_by_key().window(TEN)
+        windows.count(name=f"n-{number}").to("out", output_mode="append")
+    stream_of(app).repartition(name="counted").group_by_key().count(name="counts")
+    with TestDriver(app) as driver:
+        driver.topic("in").send("x", key="a", at=4)
+        closed: list[int] = []
+        for _ in range(100):
+            driver.advance("1ms")
+            closed.append(len(driver.topic("out").read()))
+        assert closed[-1] == (2 if other else 0)
+        assert closed.index(2) + 1 == first if other else not first
+
+
 def test_it_is_told_behind_a_topic_until_nothing_can_be_open() -> None:
     """Once in each `idle`, and not for ever: a commit for each is not for nothing."""
     with TestDriver(repartitioned(1)) as driver:
