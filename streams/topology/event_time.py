@@ -5,8 +5,8 @@ Rule 1: between an input and a step the nearest `with_watermark` counts, all of 
 Rule 2: where several ways lead to a step, the most patient counts: the largest delay, the
         longest silence, and none at all where one of them does not go on in silence.
 Rule 3: an input is guarded by the strictest of what is declared on its ways to the steps that go
-        by event time, `MAX_FUTURE_MS` where a way declares nothing. Where no step goes by event
-        time, nothing is guarded.
+        by event time, `MAX_FUTURE_MS` where a way declares nothing. A way to no such step is
+        guarded only by what is declared there.
 """
 
 from collections.abc import Iterator
