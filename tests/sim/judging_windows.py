@@ -144,13 +144,20 @@ def _newest(results: Iterable[Result]) -> dict[Window, int]:
 def _results(world: WindowsWorld, topic: str) -> list[Result]:
     rows: list[Result] = []
     for record in read(world.broker, topic):
-        key = msgspec.json.decode(record.key or b"", type=_Key)
+        key = key_of(record)
         count = None if record.value is None else int.from_bytes(record.value, "big")
         rows.append((record.partition, (key.key, key.start, key.end), count))
     return rows
 
 
-class _Key(msgspec.Struct):
+class Key(msgspec.Struct):
+    """A key in a window, as it is written."""
+
     key: str
     start: int
     end: int
+
+
+def key_of(record: Record) -> Key:
+    """Read the key of a result."""
+    return msgspec.json.decode(record.key or b"", type=Key)

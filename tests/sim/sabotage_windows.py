@@ -9,6 +9,7 @@ from penstock.operators.windowed import OpenWindows
 from penstock.runtime import upstream
 from penstock.runtime.tasks import OwnedTask
 from penstock.runtime.upstream import Upstream
+from penstock.runtime.worker import Worker
 from penstock.topology.graph import Topology
 from tests.sim.sabotage import Patch
 
@@ -108,6 +109,25 @@ def lates_of_aborted_batches_count(patch: Any) -> None:
 def nothing_closes_without_records(patch: Any) -> None:
     """Who has no record has nothing to do."""
     patch.setattr(Task, "is_due", lambda *_: False)
+
+
+def who_has_no_records_waits(patch: Any) -> None:
+    """Who is due without records waits until none come for others: test_windows tells it."""
+    begin = Worker._open_batch
+
+    def alone(self: Worker) -> None:
+        due, self._due_tasks = self._due_tasks, list  # type: ignore[method-assign]
+        try:
+            begin(self)
+        finally:
+            self._due_tasks = due  # type: ignore[method-assign]
+
+    def settle(self: Worker) -> None:
+        if self._due_tasks():
+            begin(self)
+
+    patch.setattr(Worker, "_open_batch", alone)
+    patch.setattr(Worker, "_settle", settle)
 
 
 SABOTAGES: list[Patch] = [

@@ -12,11 +12,15 @@ from dataclasses import replace
 import pytest
 
 from penstock.engine import task
+from penstock.runtime.cost import RecordCost
+from penstock.testing.sim.clock import EPOCH_MS
+from penstock.testing.sim.producer import SimProducer
 from tests.sim import sabotage_windows
-from tests.sim.judging_windows import judge
+from tests.sim.judging import read
+from tests.sim.judging_windows import judge, key_of
 from tests.sim.sabotage import Patch
 from tests.sim.test_worlds import LAST_EVENTS, seeds
-from tests.sim.windows import WindowsWorld
+from tests.sim.windows import EVENTS, REGROUPED, WindowsWorld
 from tests.sim.world import Plan
 
 WORLDS = 30
@@ -77,3 +81,42 @@ def test_a_broken_build_is_noticed(broken: Patch, monkeypatch: pytest.MonkeyPatc
         except Exception:  # noqa: BLE001 - it breaks in other ways too; a wrong result is meant
             continue
     pytest.fail(f"{NOTICED_WITHIN} worlds have not noticed it")
+
+
+def crowded_out() -> set[str]:
+    """Let a worker catch up with many records, and look what is closed before it has done so.
+
+    Returns:
+        the letters of the windows that are closed though no record comes for them any more.
+    """
+    plan = replace(Plan.of(1), workers=1, partitions=2, guarantee="exactly_once", favourite=None)
+    world = WindowsWorld(plan)
+    world.ill = False
+    producer = SimProducer(world.broker, world.broker.process("writer"), {})
+    for number in range(1_500):
+        letter = "abcd"[number % 4] if number < 40 else "a"
+        for partition in range(2):
+            at = EPOCH_MS + number * 20
+            producer.produce(EVENTS, letter, f"k{partition}", partition, timestamp=at)
+    producer.flush()
+    (slot,) = world.slots
+    while world.lag().keys() >= {(EVENTS, 0), (EVENTS, 1)}:
+        world.step(slot)
+        world.broker.advance(0.05)
+    found = {key_of(record).key for record in read(world.broker, REGROUPED)}
+    world.end()
+    return found - {"a"}
+
+
+def test_windows_close_though_records_come_for_others_without_a_pause(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(RecordCost, "records", lambda _: 20)
+    assert crowded_out() == set("bcd")
+
+
+def test_to_wait_for_a_pause_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The worker once did that."""
+    monkeypatch.setattr(RecordCost, "records", lambda _: 20)
+    sabotage_windows.who_has_no_records_waits(monkeypatch)
+    assert crowded_out() < set("bcd")
