@@ -57,10 +57,9 @@ def newcomers_believe_the_last_look(patch: Any) -> None:
         tasks = list(tasks)
         last: dict[int, int] = vars(self).setdefault("last", {})
         for owned in tasks:
-            number = owned.lead.part.number
-            if owned.task and number in last and not hasattr(owned, "known"):
-                owned.task.reach(last[number])
-            owned.known = owned.task is not None or None
+            if owned.task and not hasattr(owned.task, "known"):
+                owned.task.known = True
+                owned.task.reach(last.get(owned.lead.part.number, -1))
         look(self, tasks)
         for (topic, _), found in self._looks.items():
             (number,) = [of for of, lead in self._leads.items() if lead.topic == topic]
