@@ -116,6 +116,40 @@ class Misused(ps.Processor[str, Order, str]):
         return [self.seen.get() + 1, ctx.key]  # E there may be none
 
 
+# Windows
+minutes = grouped.window(ps.tumbling("1m"))
+per_minute = minutes.count(name="per-minute")
+plain = ps.Topic("w", key=str, value=int)
+windowed = ps.Topic("w", key=ps.Windowed[str], value=int)
+others = ps.Topic("w", key=ps.Windowed[int], value=int)
+binary = ps.Topic("w", key=ps.serde.time_windowed(str, "1m"), value=int)
+grouped.window()  # E the windows are missing
+grouped.window("1m")  # E no windows
+grouped.window(ps.tumbling("1m"), "10s")  # E keyword-only
+grouped.window(ps.tumbling("1m"), grace=10)  # E a duration is text or timedelta
+ps.tumbling(60_000)  # E a duration is text or timedelta
+ps.tumbling("1d", "6h")  # E keyword-only
+ps.tumbling("1d", zone=1)  # E a zone is text
+ps.hopping("10m")  # E the advance is missing
+ps.hopping("10m", "5m", zone="Europe/Madrid")  # E days do not overlap
+ps.sliding("10m", grace="1m")  # E it belongs to window()
+ps.session("10m", offset="1m")  # E sessions begin with a record
+ps.Windowed("a", 0)  # E the end is missing
+ps.serde.time_windowed(str)  # E the size is missing
+minutes.count()  # E the name is missing
+minutes.window(ps.tumbling("1h"))  # E no windows of windows
+per_minute.to("t", output_mode="complete")  # E a topic takes no complete
+per_minute.to(plain)  # E the keys are windowed
+per_minute.to(others)  # E windowed keys of another type
+per_minute.to(windowed, output_mode="append")
+per_minute.to(binary, output_mode="append")
+counts.to(windowed)  # E the keys are not windowed
+counts.to_stream(output_mode="append")  # E a table without windows has no append
+per_minute.to_stream().map(lambda count: count + 1)  # E a deletion is None
+per_minute.to_stream(output_mode="append").map(lambda count: count + 1)
+app.stream(windowed).map_record(lambda record: (record.key.nope, 1))  # E no such attribute
+app.stream(windowed).map_record(lambda record: (record.key.key, 1), key=str)
+
 # Sinks
 orders.to(ps.Topic("t", key=str, value=Customer))  # E another value
 orders.to(ps.Topic("t", key=int, value=Order))  # E another key

@@ -478,6 +478,28 @@ def run(app: ps.App) -> Iterator[ps.Progress]:
     query.stop()
 
 
+def windows() -> ps.App:
+    app = ps.App("windows")
+    views = app.stream("views", value=PageView, timestamp="at").group_by("user", key=str, name="by")
+    days = views.window(ps.tumbling("1d", zone="Europe/Madrid"), grace="1h").count(name="per-day")
+    assert_type(days, ps.WindowedTable[str, int])
+    topic = ps.Topic("per-day", key=ps.Windowed[str], value=int)
+    assert_type(topic, ps.Topic[ps.Windowed[str], int])
+    days.to(topic, output_mode="append")
+    sliding = views.window(ps.sliding("10m")).agg(ps.count(), name="sliding")
+    assert_type(sliding, ps.WindowedTable[str, int])
+    sliding.to(ps.Topic("sliding", key=ps.serde.time_windowed(str, "10m"), value=int))
+    sessions = views.window(ps.session("5m")).count(name="sessions")
+    sessions.to(ps.Topic("sessions", key=ps.serde.session_windowed(str), value=int))
+    finals = days.to_stream(output_mode="append")
+    assert_type(finals, ps.Stream[ps.Windowed[str], int])
+    weeks = finals.group_by_key().window(ps.hopping("14d", "7d", offset="4d"))
+    assert_type(weeks.count(name="weeks"), ps.WindowedTable[ps.Windowed[str], int])
+    again = app.stream(topic).map_record(lambda of: (of.key.key, of.value), key=str, value=int)
+    assert_type(again, ps.Stream[str, int])
+    return app
+
+
 def drive() -> None:
     app = ps.App("drive")
     table = app.stream(ORDERS).group_by_key().reduce(larger, name="largest")
@@ -501,5 +523,5 @@ def drive() -> None:
 APPLICATIONS = (
     words, invoices, invoices_typed, selected, mapped, raw, many_topics, unions, branches,
     aggregations, records, activity, late, arrivals, covariance, serdes, settings, deduplicated,
-    output_modes, processors, states,
+    output_modes, processors, states, windows,
 )  # fmt: skip
