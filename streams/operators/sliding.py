@@ -17,7 +17,7 @@ Rule 4: timers say which keys to look at, as for sessions; one that comes early 
 
 Kafka Streams' SlidingWindows (KStreamSlidingWindowAggregate); there a record whose own window
 has closed is missing in windows that are created after it. An entry of the store has all windows
-of a key, so a record costs 0.5 us for each of them.
+of a key: what a record costs, in time and in the changelog, grows with them.
 """
 
 from bisect import bisect_left
@@ -291,7 +291,7 @@ class OpenSliding:
         changes: dict[bytes, Entry] = {of: (None, at) for of, (_, at) in due}
         counts = Counter(key for _, key, _ in finals)
         for key, (state, at) in states.items():
-            if left := _without(state, counts[key]):
+            if left := self._without(state, counts[key]):
                 changes[self._timer(left, key)] = (NONE, at)
             if counts[key]:
                 changes[KEY + key] = (left, at)
@@ -299,6 +299,20 @@ class OpenSliding:
         return self._chunk([
             self._update(key, of, of.value) for _, key, of in finals if of.value is not None
         ]), done  # fmt: skip
+
+    def _without(self, state: Sliding, count: int) -> Sliding | None:
+        """Return what is left without the first windows, None if that is nothing.
+
+        Behind the last window there is no record: nothing of what was in it is needed then.
+        """
+        windows = state.windows[count:]
+        if not windows:
+            return None
+        base = state.base
+        if count and (base is None or base.start < state.windows[count - 1].start):
+            last = state.windows[count - 1]
+            base = last._replace(value=self.copy(last.value))  # the other one goes out
+        return Sliding(base, windows)
 
     def discard(self) -> None:
         """Forget what the batch has changed: it was aborted."""
@@ -329,17 +343,3 @@ def _closed(key: bytes, state: Sliding, last: int) -> Iterator[tuple[int, bytes,
         if piece.start > last:
             return
         yield piece.start, key, piece
-
-
-def _without(state: Sliding, count: int) -> Sliding | None:
-    """Return what is left without the first windows, None if that is nothing.
-
-    Behind the last window there is no record: nothing of what was in it is needed then.
-    """
-    windows = state.windows[count:]
-    if not windows:
-        return None
-    base = state.base
-    if count and (base is None or base.start < state.windows[count - 1].start):
-        base = state.windows[count - 1]
-    return Sliding(base, windows)

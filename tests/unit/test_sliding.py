@@ -244,3 +244,31 @@ def test_results_are_as_old_as_their_last_record() -> None:
             inputs.send(0, key="a", at=at)
         assert [(w.start, n) for w, n in out.read()] == [(10, 1), (5, 1), (10, 2), (16, 1)]
         assert out.read_timestamps() == [20, 15, 20, 20]
+
+
+def test_who_gets_a_result_cannot_change_what_is_kept() -> None:
+    """A closed window is the base of one that comes in the same batch, behind a flush."""
+
+    def spoil(numbers: list[int]) -> list[int]:
+        numbers.append(-1)
+        return numbers
+
+    def append_positive(numbers: list[int], number: int) -> list[int]:
+        if number < 0:
+            raise ValueError("negative")
+        return append(numbers, number)
+
+    app = ps.App("app", on_error="skip")
+    both = app.stream("one", key=str, value=int).merge(app.stream("two", key=str, value=int))
+    grouped = both.group_by_key().window(sliding("10ms"))
+    table = grouped.aggregate(list, append_positive, name="s", value=list[int])
+    table.to_stream(output_mode="append").map(spoil).to("finals")
+    table.to("updates")
+    with TestDriver(app) as driver:
+        one, two, updates = map(driver.topic, ("one", "two", "updates"))
+        with driver.batch():
+            one.send(25, key="a", at=25)
+            one.send(30, key="b", at=30)
+            two.send(21, key="a", at=21)
+            two.send(-1, key="a", at=22)  # it makes the records of its chunk go one by one
+        assert dict(updates.read())[Windowed("a", 22, 32)] == [25]
