@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from penstock.serde.types import Serde, format_of, is_immutable
+from penstock.windows import Windowed
 
 _TIME = struct.Struct(">q")
 TIMER, KEY = b"\x00", b"\x01"
@@ -47,6 +48,11 @@ class SessionsSerde:
         decode = self._value.decode
         return tuple([Session(start, end, decode(held)) for start, end, held in _unpack(data)])
 
+    def find(self, value: tuple[Session, ...], window: Windowed[Any]) -> Any:
+        """Return what one session has, None where there is no such session."""
+        place = (window.start, window.end)
+        return next((of.value for of in value if of[:2] == place), None)
+
 
 _pack = msgspec.msgpack.Encoder().encode
 _unpack = msgspec.msgpack.Decoder(list[tuple[int, int, bytes]]).decode
@@ -62,9 +68,9 @@ class SessionKeySerde:
         self._key = key
         self.format = f"{described} {format_of(key)}"
 
-    def encode(self, value: Any, /) -> bytes:
-        """Return the bytes of a key."""
-        return KEY + self._key.encode(value)
+    def encode(self, value: Windowed[Any], /) -> bytes:
+        """Return the bytes under which a windowed key is kept: those of the key."""
+        return KEY + self._key.encode(value.key)
 
     def decode(self, data: bytes, /) -> Any:
         """Return the key of bytes, or the time and the key of a timer's."""

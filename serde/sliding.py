@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from penstock.serde.types import Serde, format_of, is_immutable
+from penstock.windows import Windowed
 
 _Packed = tuple[int, int, bytes | None]
 
@@ -59,6 +60,10 @@ class SlidingSerde:
             None if base is None else self._piece(*base),
             tuple([self._piece(*piece) for piece in windows]),
         )
+
+    def find(self, value: Sliding, window: Windowed[Any]) -> Any:
+        """Return what one window has, None where there is no such window."""
+        return next((of.value for of in value.windows if of.start == window.start), None)
 
     def _packed(self, piece: Piece) -> _Packed:
         value = piece.value

@@ -25,6 +25,9 @@ class Store(Generic[K, V]):
         Raises:
             TypeError: if the key is not of the table's key type.
         """
-        entry = self._overlay.get(self._overlay.definition.key.encode(key))
+        of = self._overlay.definition
+        entry = self._overlay.get(of.key.encode(key))
         found: V | None = None if entry is None else entry[0]
-        return found
+        # Sessions and sliding windows of a key are kept together.
+        find = getattr(of.value, "find", None)
+        return found if find is None or found is None else find(found, key)

@@ -111,6 +111,24 @@ def test_what_an_aborted_batch_has_closed_is_closed_again(kind: str) -> None:
 
 
 @kinds
+def test_open_windows_can_be_looked_up(kind: str) -> None:
+    """By key and window, until they close."""
+    app = ps.App("app")
+    counts = counts_of(kind, app)
+    counts.to("out")
+    with TestDriver(app) as driver:
+        inputs, store = driver.topic("in"), driver.store(counts)
+        for _ in range(2):
+            inputs.send(0, key="a", at=0)
+        for place in PLACES[kind]:
+            assert store.get(Windowed("a", *place)) == 2
+            assert store.get(Windowed("b", *place)) is None
+            assert store.get(Windowed("a", place[0] + 1, place[1] + 1)) is None
+        inputs.send(0, key="c", at=3 * DAY_MS)
+        assert [store.get(Windowed("a", *place)) for place in PLACES[kind]] == [None]
+
+
+@kinds
 def test_results_of_windows_can_be_put_in_windows(kind: str) -> None:
     """Chained: how often a key had so many records, under keys with a window in a window."""
     app = ps.App("app")
