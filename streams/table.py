@@ -162,7 +162,8 @@ class WindowedTable(Table[Windowed[K_co], V_co], Generic[K_co, V_co]):
         """Write results to a topic, under keys `{"key": ..., "start": ms, "end": ms}`.
 
         Args:
-            topic: a name, for the table's own serdes, or a Topic.
+            topic: a name, for the table's own serdes, or a Topic with a key of `ps.Windowed[K]`;
+                `serde.time_windowed` and `serde.session_windowed` write Kafka Streams' bytes.
             output_mode: "update" writes what has changed in each batch, "append" each result
                 once, when its window has closed, in the order of the windows.
 

@@ -71,7 +71,7 @@ class TimeWindows:
     def starts(self, timestamp: int) -> range:
         """Return where the windows of an instant begin, the earliest first.
 
-        Without an offset those of an instant behind 1970 do not begin before, as in Kafka Streams.
+        Without an offset, none of an instant since 1970 begins before 1970, as in Kafka Streams.
         """
         into = (timestamp - self.offset_ms) % self.advance_ms
         last = timestamp - into

@@ -20,7 +20,8 @@ class Topic(Generic[K, V]):
 
     Args:
         name: the topic's name.
-        key: type or serde of the keys; left out, keys are raw bytes or None.
+        key: type or serde of the keys, such as `ps.Windowed[str]` for those of windows; left out,
+            keys are raw bytes or None.
         value: type or serde of the values; left out, values are raw bytes or None.
         timestamp: event time, as a field path or a function of the value; left out, it is
             the record's own timestamp.
