@@ -25,6 +25,7 @@ NO_OPERATOR = {
     "reduce",
     "sessions",
     "sink",
+    "sliding",
     "source",
     "states",
     "timers",

@@ -60,10 +60,18 @@ PENSTOCK = {
     "sum",
     "top_k",
     "tumbling",
+    "Context",
+    "ListState",
+    "MapState",
+    "Memory",
+    "Processor",
+    "Timer",
+    "ValueState",
+    "sliding",
     "__version__",
     "serde",
 }
-SERDE = {"AvroLimits", "Serde", "avro", "json"}
+SERDE = {"AvroLimits", "Serde", "avro", "json", "session_windowed", "time_windowed"}
 TESTING = {"KafkaServer", "TestDriver", "TestTopic"}
 PURE = [
     f"{package.__name__}.{info.name}"
