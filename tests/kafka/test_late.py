@@ -11,14 +11,7 @@ from penstock.testing.kafka_server import KafkaServer
 from tests.kafka import checking
 from tests.kafka.conftest import ApplicationFactory, TopicFactory
 from tests.kafka.feeding import BEGIN_MS, Load, Row, feed, open_transaction
-from tests.kafka.test_windows import (
-    GRACE_MS,
-    SIZE_MS,
-    Window,
-    check_closed,
-    closed,
-    events,
-)
+from tests.kafka.windowing import GRACE_MS, SIZE_MS, Window, check_closed, closed, events
 from tests.kafka.workers import Application
 
 pytestmark = pytest.mark.kafka
@@ -84,7 +77,9 @@ def test_each_late_record_is_there_once_through_kills(
     app.start()
     app.wait_drained()
     app.stop()
-    assert check_closed(app) == check_letters(app) > 100, "the load has late records"
+    assert check_closed(app.read_inputs(), app.read_output()) == check_letters(app) > 100, (
+        "the load has late records"
+    )
 
 
 def test_a_topic_for_late_records_has_to_exist(

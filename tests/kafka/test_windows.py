@@ -1,8 +1,6 @@
 """Windows on a real cluster: each closes once, with all of its records, whatever happens."""
 
-import random
 from collections import Counter
-from collections.abc import Iterator
 from itertools import islice
 
 import pytest
@@ -11,20 +9,10 @@ from penstock.testing.kafka_server import KafkaServer
 from tests.kafka import windowing
 from tests.kafka.conftest import ApplicationFactory, TopicFactory
 from tests.kafka.feeding import BEGIN_MS, Load, Row, feed
-from tests.kafka.windowing import SIZE_MS, SKEW_MS, Window, closed
+from tests.kafka.windowing import SIZE_MS, SKEW_MS, Window, closed, events
 from tests.kafka.workers import QUICK, Application
 
 pytestmark = pytest.mark.kafka
-
-STEP_MS = 7
-
-
-def events(*, keys: int = 20, seed: int = 1, disorder_ms: int = 400) -> Iterator[Row]:
-    """Make rows for ever, out of order, some of them later than the grace."""
-    draw = random.Random(seed)
-    for number in range(1_000_000):
-        at = BEGIN_MS - SKEW_MS + number * STEP_MS - draw.randrange(disorder_ms)
-        yield Row(f"key-{draw.randrange(keys)}", f"word-{number}", at)
 
 
 def check_closed(app: Application) -> int:

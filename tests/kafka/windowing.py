@@ -13,6 +13,7 @@ from tests.kafka.workers import Application
 
 SIZE_MS, GRACE_MS, GAP_MS = 1_000, 100, 400
 SKEW_MS, STEP_MS = 300_000, 40
+EVENT_STEP_MS = 7
 PARTITIONS, ENDINGS = 4, 40
 Wait = Callable[[Callable[[], bool], str], None]
 Window = tuple[bytes, int]  # a key, and where its window starts
@@ -29,6 +30,14 @@ def skewed(seed: int = 1) -> Iterator[Row]:
         few = 3 if at // 10_000 % 2 else ENDINGS
         value = f"word-{draw.randrange(few):02}"
         yield Row(f"key-{partition}-{draw.randrange(5)}", value, at, None, partition)
+
+
+def events(*, keys: int = 20, seed: int = 1, disorder_ms: int = 400) -> Iterator[Row]:
+    """Make rows for ever, out of order, some of them later than the grace."""
+    draw = random.Random(seed)
+    for number in range(1_000_000):
+        at = BEGIN_MS - SKEW_MS + number * EVENT_STEP_MS - draw.randrange(disorder_ms)
+        yield Row(f"key-{draw.randrange(keys)}", f"word-{number}", at)
 
 
 def interpreted(records: Iterable[checking.Record]) -> tuple[dict[int, Counter[Window]], int]:
