@@ -91,6 +91,24 @@ SLIDING = [
         of("A", 10, (0, "1"), (4, "1+2"), (5, "1+2+3"), (11, "2+3"), (12, "2+3+4")), "append",
     ),
     Case(
+        "KStreamSlidingWindowAggregateTest.testEarlyRecordsLargeInput, ON_WINDOW_CLOSE",
+        sliding("10ms"), "1ms",
+        [("E", value, at) for value, at in [("1", 0), ("3", 5), ("4", 6), ("2", 3), ("6", 13),
+                                            ("5", 10), ("7", 4), ("8", 2), ("9", 15)]],
+        of("E", 10, (0, "1+3+4+2"), (1, "3+4+2"), (3, "3+4+2+6+5+7")), "append",
+    ),
+    Case(
+        "KStreamSlidingWindowAggregateTest.testEarlyNoGracePeriodSmallInput, ON_WINDOW_CLOSE",
+        sliding("50ms"), "0s", numbered("A", 0, 5, 6, 3, 13, 10, 70),
+        of("A", 50, (0, "1+2+3+4+5+6"), (1, "2+3+4+5+6"), (4, "2+3+5+6"), (6, "3+5+6"),
+           (7, "5+6"), (11, "5")), "append",
+    ),
+    Case(
+        "KStreamSlidingWindowAggregateTest.testNoGracePeriodSmallInput, ON_WINDOW_CLOSE",
+        sliding("50ms"), "0s", numbered("A", 100, 105, 106, 103, 113, 110),
+        of("A", 50, (50, "1"), (55, "1+2"), (56, "1+2+3+4")), "append",
+    ),
+    Case(
         "KStreamSlidingWindowAggregateTest.testAggregateLargeInput, ON_WINDOW_CLOSE. There the"
         " windows of C lack the record at 11, and nothing but its own window was closed",
         sliding("10ms"), "10ms", LARGE,
