@@ -100,6 +100,12 @@ class Pieces:
         state: what there is.
         size_ms: how long the windows are.
         copy: makes a value that shares nothing with its argument.
+
+    >>> pieces = Pieces(NONE, 10, lambda value: value)
+    >>> for at in (10, 14):
+    ...     found = pieces.add(at, 0, lambda of: Piece(of.start, at, (of.value or 0) + 1))
+    >>> [(of.start, of.value) for of in pieces.state().windows]
+    [(0, 1), (4, 2), (11, 1), (15, None)]
     """
 
     def __init__(self, state: Sliding, size_ms: int, copy: Callable[[Any], Any]) -> None:
