@@ -3,7 +3,7 @@
 `bench/java/BenchStreams.java` holds the same on Kafka Streams, but for the last ones, with the
 same arguments:
 
-    python -m bench.apps map|count|regroup|tumbling|hopping|session|... --brokers B --in TOPIC
+    python -m bench.apps map|count|regroup|tumbling|hopping|sliding|session|... --brokers B --in TOPIC
         --out TOPIC --app-id ID --state-dir DIR [--leave yes] [--session-ms MS] [--dead TOPIC]
 
 The grace of windows is BENCH_GRACE_MS, 0 if that is not set. They run until SIGTERM. Nothing is
@@ -74,6 +74,10 @@ def declare_hopping(app: ps.App, source: str, sink: str) -> None:
     windowed(app, source, ps.hopping("10m", "1m")).to(sink)
 
 
+def declare_sliding(app: ps.App, source: str, sink: str) -> None:
+    windowed(app, source, ps.sliding("10s")).to(sink)
+
+
 def declare_session(app: ps.App, source: str, sink: str) -> None:
     windowed(app, source, ps.session("2s")).to(sink)
 
@@ -103,6 +107,7 @@ DECLARE = {
     "pairs": declare_pairs,
     "tumbling": declare_tumbling,
     "hopping": declare_hopping,
+    "sliding": declare_sliding,
     "session": declare_session,
     "append": declare_append,
     "agg": declare_agg,

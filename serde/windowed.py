@@ -110,7 +110,7 @@ class JsonWindowSerde:
         return found
 
 
-_encode = msgspec.json.Encoder(order="deterministic").encode
+_encode = msgspec.json.Encoder(order="sorted").encode
 
 
 class TimeWindowedSerde:

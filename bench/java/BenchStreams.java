@@ -17,6 +17,7 @@ import org.apache.kafka.streams.kstream.KStream;
 import org.apache.kafka.streams.kstream.Materialized;
 import org.apache.kafka.streams.kstream.Produced;
 import org.apache.kafka.streams.kstream.SessionWindows;
+import org.apache.kafka.streams.kstream.SlidingWindows;
 import org.apache.kafka.streams.kstream.TimeWindows;
 import org.apache.kafka.streams.kstream.WindowedSerdes;
 import org.apache.kafka.streams.processor.StateRestoreListener;
@@ -29,7 +30,7 @@ import org.apache.kafka.streams.state.WindowStore;
  * one thread, every other setting at its default. Prints one JSON line per change of state and
  * per restored partition; the figures themselves are taken from outside, for both engines alike.
  *
- * <p>Usage: BenchStreams map|count|regroup|tumbling|hopping|session --brokers B --in TOPIC --out TOPIC --app-id ID --state-dir DIR
+ * <p>Usage: BenchStreams map|count|regroup|tumbling|hopping|sliding|session --brokers B --in TOPIC --out TOPIC --app-id ID --state-dir DIR
  *         [--leave yes] [--session-ms MS]
  */
 public final class BenchStreams {
@@ -81,6 +82,13 @@ public final class BenchStreams {
             case "tumbling" -> counted(events, TimeWindows.ofSizeAndGrace(Duration.ofSeconds(10), GRACE), out);
             case "hopping" -> counted(events, TimeWindows
                     .ofSizeAndGrace(Duration.ofMinutes(10), GRACE).advanceBy(Duration.ofMinutes(1)), out);
+            case "sliding" -> events
+                    .groupByKey(Grouped.with(Serdes.String(), new EventSerde()))
+                    .windowedBy(SlidingWindows.ofTimeDifferenceAndGrace(Duration.ofSeconds(10), GRACE))
+                    .count(Materialized.<String, Long, WindowStore<Bytes, byte[]>>as("counts"))
+                    .toStream()
+                    .to(out, Produced.with(
+                            WindowedSerdes.timeWindowedSerdeFrom(String.class, 10_000), Serdes.Long()));
             case "session" -> events
                     .groupByKey(Grouped.with(Serdes.String(), new EventSerde()))
                     .windowedBy(SessionWindows.ofInactivityGapAndGrace(Duration.ofSeconds(2), GRACE))

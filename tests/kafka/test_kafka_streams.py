@@ -23,7 +23,9 @@ pytestmark = pytest.mark.kafka
 
 RECORDS, KEYS = 4_000, 30
 GRACE_MS = 700
-STEP_MS = {"tumbling": 25, "hopping": 900, "session": 400}  # from one record to the next
+# There, a record whose own sliding window has closed is missing in those that open after it.
+LONG_GRACE_MS = 3_600_000
+STEP_MS = {"tumbling": 25, "hopping": 900, "sliding": 100, "session": 400}  # between records
 Windows = dict[tuple[str, int], int]  # key and start of a window, and its count
 
 _TIME = struct.Struct(">q")
@@ -106,13 +108,16 @@ def left_by(
 
 @pytest.mark.parametrize("workload", STEP_MS)
 def test_the_same_input_leaves_the_same_windows(
-    workload: str, bench: Bench, streams: Engine
+    workload: str, bench: Bench, streams: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    if workload == "sliding":
+        monkeypatch.setenv("BENCH_GRACE_MS", str(LONG_GRACE_MS))
     source = bench.topics.create(f"disordered-{workload}")
     send_at(bench.brokers, source, disordered(STEP_MS[workload]))
     decode = their_session if workload == "session" else theirs
     expected = left_by(bench, streams, workload, source, decode)
     found = left_by(bench, penstock(), workload, source, ours)
-    total = sum(found.values())
-    assert total < RECORDS * (10 if workload == "hopping" else 1), "some records are too late"
     assert found == expected
+    total = sum(found.values())
+    some_are_late = total < RECORDS * (10 if workload == "hopping" else 1)
+    assert some_are_late or workload == "sliding"
