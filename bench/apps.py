@@ -3,8 +3,9 @@
 `bench/java/BenchStreams.java` holds the same on Kafka Streams, but for the last ones, with the
 same arguments:
 
-    python -m bench.apps map|count|regroup|tumbling|hopping|sliding|session|... --brokers B --in TOPIC
-        --out TOPIC --app-id ID --state-dir DIR [--leave yes] [--session-ms MS] [--dead TOPIC]
+    python -m bench.apps map|count|regroup|tumbling|hopping|sliding|session|... --brokers B
+        --in TOPIC --out TOPIC --app-id ID --state-dir DIR [--leave yes] [--session-ms MS]
+        [--dead TOPIC]
 
 The grace of windows is BENCH_GRACE_MS, 0 if that is not set. They run until SIGTERM. Nothing is
 measured here: bench/observe.py and bench/worker.py look at both engines from outside.

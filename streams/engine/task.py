@@ -26,7 +26,7 @@ from typing import Any
 
 from penstock.engine.failures import Failure, Guard, dead_letters
 from penstock.engine.late_letters import LateRecords
-from penstock.engine.silence import Silence
+from penstock.engine.task_time import TaskTime
 from penstock.operators.chunk import Chunk, LetGo
 from penstock.operators.count import Count
 from penstock.operators.deliver import Deliver, Row
@@ -36,7 +36,6 @@ from penstock.operators.on_error import DeadLetter
 from penstock.operators.operator import Closing, Firing, Keeping, OpenOperator
 from penstock.operators.sink import Destinations, Outgoing, Sink, check_size
 from penstock.operators.source import Fetched
-from penstock.operators.time import OperatorTime
 from penstock.serde.types import is_canonical, is_immutable
 from penstock.state.definition import StoreDefinition
 from penstock.state.overlay import Changes, Overlay
@@ -45,7 +44,6 @@ from penstock.topology.graph import SubTopology, Topology
 from penstock.topology.node import FINAL, Node
 
 CLOSED_AT_ONCE = 20_000
-TASK_TIME, SEEN_TIME = "(task)", "(seen)"  # no store has such a name
 _NO_CHUNK = Chunk([], [])
 
 
@@ -58,9 +56,7 @@ class Task:
 
     Attributes:
         outputs: encoded records of the finished chunks, to be produced and cleared.
-        clocks: operator time by the step's `clock`, its store's name, in milliseconds. Where
-            others go by it, also the time of all inputs together: `SEEN_TIME`, and `TASK_TIME`,
-            which waits for windows whose results are still to be written.
+        time: how far event time has come.
         overlays: the stores of the task by name.
         failures: records that the batch has let go.
     """
@@ -78,7 +74,6 @@ class Task:
         self.partition = partition
         self.overlays = dict(overlays)
         self.outputs: list[Outgoing] = []
-        self.clocks: dict[str, int] = {}
         self._topology = topology
         self._destinations = destinations
         self._careful = False
@@ -101,20 +96,17 @@ class Task:
         }
         for firing in self._firing.values():
             firing.tell_time_by(now_ms)
-        self._closing = [node for node in part.stateful if getattr(node.operator, "timed", False)]
-        self._by_records = {node for node in part.stateful if topology.goes_by_records(node)}
-        self._fed = {node for node in part.stateful if topology.is_fed(node)}
+        self._closing: dict[Node, Closing] = {
+            node: self._open[node]
+            for node in part.stateful
+            if getattr(node.operator, "timed", False)
+        }
+        self.time = TaskTime(topology, part, self._closing)
         self._wholes = [node for node in part.nodes if _is_whole(node)]
         self._windows = {node for node in part.stateful if hasattr(node.operator, "windows")}
-        self._is_fed = any(map(topology.is_fed, part.sources))
-        self._reshuffles = [node for node in part.nodes if node.sink and node.sink.internal]
-        self._feeds = bool(self._reshuffles) and topology.needs_time(part)
-        self._sees = self._feeds or not self._by_records.issuperset(self._closing)
-        self._silence = Silence(topology, part, SEEN_TIME if self._feeds else None)
         self._late_records = LateRecords(self._open)
         guards = [(node, guard(topology, node)) for node in part.sources]
         self._time_guards: dict[Node, TimeGuard] = {node: of for node, of in guards if of}
-        self._reached = -1
         keeping = [node for node in part.nodes if node.stores or isinstance(node.operator, Deliver)]
         self._copies = {node for node in keeping if _needs_copies(topology, node)}
         self._sources = {
@@ -150,7 +142,7 @@ class Task:
             FlushFailed: if what the batch has changed before cannot be handed on.
             PenstockError: what is no record's fault, such as a store that fails.
         """
-        self._silence.end()
+        self.time.silence.end()
         self._time_guards = {node: of.at(now_ms) for node, of in self._time_guards.items()}
         failures = self._refused(fetched, refused)
         rest = fetched.without({failure.offset for failure in failures}) if failures else fetched
@@ -160,68 +152,19 @@ class Task:
         if guard := self._guards.get(fetched.topic):
             guard.look(fetched, failures)
 
+    @property
+    def clocks(self) -> dict[str, int]:
+        """How far event time has come, in milliseconds: what is committed with a batch."""
+        return self.time.clocks
+
+    @clocks.setter
+    def clocks(self, clocks: dict[str, int]) -> None:
+        self.time.clocks = clocks
+
     def event_times(self, fetched: Fetched) -> Sequence[int]:
         """Return a timestamp for each record of an input, in milliseconds."""
         source = self._sources[fetched.topic][0].source
         return source.event_times(fetched) if source else fetched.timestamps
-
-    def reach(self, clock: int) -> None:
-        """Let time go on where no record moves it; the next flush does what it has come for.
-
-        It is not forgotten with a batch: what it stands for was committed before, by others too.
-
-        Args:
-            clock: event time in milliseconds since the epoch.
-        """
-        self._reached = max(self._reached, clock)
-
-    @property
-    def idle_ms(self) -> int | None:
-        """After how long a silence time goes on without records, None for never."""
-        return self._silence.idle_ms
-
-    def is_due_after(self, quiet_ms: int) -> bool:
-        """Whether something is to be done after a silence of all inputs.
-
-        Args:
-            quiet_ms: how long it has lasted.
-        """
-        reached = self._silence.after(self.clocks, quiet_ms)
-        told = self.clocks.get(SEEN_TIME, -1)
-        return self._silence.tells(told, reached.get(SEEN_TIME, -1)) or any(
-            self._closer(node).is_due(reached.get(node.clock, -1)) for node in self._closing
-        )
-
-    def pass_time(self, quiet_ms: int) -> None:
-        """Let time go on by a silence of all inputs; the next flush does what it has come for.
-
-        Args:
-            quiet_ms: how long it has lasted.
-        """
-        self._silence.reached = self._silence.after(self.clocks, quiet_ms)
-
-    def is_due(self, now_ms: int) -> bool:
-        """Whether a flush would do something although no record has come.
-
-        To be asked between batches: what one has changed is not looked at.
-
-        Args:
-            now_ms: the wall clock.
-        """
-        # Those behind us wait for our time, whether it closes anything here or not.
-        if self._feeds and self._is_fed and self._reached > self.clocks.get(SEEN_TIME, -1):
-            return True
-        seen, passed = self.clocks.get(SEEN_TIME, -1), self._silence.reached.get(SEEN_TIME, -1)
-        if self._silence.tells(seen, passed):
-            return True
-        return any(self._is_due(node, now_ms) for node in self._closing)
-
-    def _is_due(self, node: Node, now_ms: int) -> bool:
-        closer, clock = self._closer(node), self.clocks.get(node.clock, -1)
-        if node in self._fed:
-            clock = max(clock, self._reached - self._topology.delay_ms(node))
-        clock = max(clock, self._silence.reached.get(node.clock, -1))
-        return closer.is_due(clock) or (closer.wake_ms is not None and closer.wake_ms <= now_ms)
 
     def flush(self, now_ms: int = 0, tasks: int = 1) -> None:
         """Hand on what changed in the stores; all that is to be produced is in `outputs`.
@@ -268,53 +211,20 @@ class Task:
 
     def _flush_in_time(self, now_ms: int, most: int) -> None:
         """Hand on what has changed and what time has come for, parents first."""
-        if self._sees and self._is_fed:
-            self._move_clock(SEEN_TIME, self._reached)
-        self._move_clock(SEEN_TIME, self._silence.reached.get(SEEN_TIME, -1))
+        self.time.begin_flush()
         for node in self.part.stateful:
             self._flush_store(node)
-            if node not in self._closing:
+            closer = self._closing.get(node)
+            if closer is None:
                 continue
-            clock = self._move_clock(node.clock, self._time_at(node))
+            clock = self.time.flush(node)
             self._at = node
-            found, _ = self._closer(node).close(clock, now_ms, most)
+            found, _ = closer.close(clock, now_ms, most)
             self._write_closed(node)
             if found is not None:
                 found.partition = self.partition
                 self._push(node, found, final=True)
-        if self._feeds:
-            self._move_clock(TASK_TIME, self._time_behind())
-
-    def _time_at(self, node: Node) -> int:
-        """Return how far time has come for a step beside what its own records move it to."""
-        reached = self._silence.reached.get(node.clock, -1)
-        if node not in self._by_records:
-            seen = self._reached if node in self._fed else self.clocks.get(SEEN_TIME, -1)
-            reached = max(reached, seen - self._topology.delay_ms(node))
-        return min([reached, *self._held(node)])
-
-    def _time_behind(self) -> int:
-        """Return how far time has come for those who read our repartition topics."""
-        found = [self.clocks.get(SEEN_TIME, -1)]
-        for node in self._reshuffles:  # what they take off is added
-            found += [held + self._topology.delay_ms(node) for held in self._held(node)]
-        return min(found)
-
-    def _held(self, node: Node) -> list[int]:
-        """Return how old the results may be that are still to come to a step.
-
-        It must not be further than these: they wait for the next flush, or for a record that
-        moves their own step's time on, which may see fewer of them than the task does.
-        """
-        held = [self._closer(of).held_ms() for of in self._topology.holders(node)]
-        return [at for at in held if at is not None]
-
-    def _move_clock(self, name: str, clock: int) -> int:
-        """Move a clock on, never back; return where it is."""
-        now = self.clocks.get(name, -1)
-        if clock > now:
-            self.clocks[name] = now = clock
-        return now
+        self.time.end_flush()
 
     def _write_closed(self, node: Node) -> None:
         for store in node.stores:
@@ -322,10 +232,6 @@ class Task:
             if changes.keys:
                 self._write_changelog(store, changes)
         self._gathered += [(whole, []) for whole in self._wholes if whole.from_store[0] is node]
-
-    def _closer(self, node: Node) -> Closing:
-        closer: Closing = self._open[node]
-        return closer
 
     def discard(self, clocks: Mapping[str, int]) -> None:
         """Forget everything since the last commit."""
@@ -400,8 +306,7 @@ class Task:
                 alone = let_go if len(sources) == 1 else None
                 self._chunk = chunk = node.source.decode(fetched, alone)
                 chunk = node.source.in_event_time(chunk, self._time_guards.get(node))
-                if self._sees and not self._is_fed and len(chunk):
-                    self._move_clock(SEEN_TIME, max(chunk.timestamps))
+                self.time.see(chunk.timestamps)
                 left_out = len(self._left_out) - known
                 self._nulls += len(fetched.values) - len(chunk) - left_out
                 self._push(node, chunk)
@@ -428,7 +333,7 @@ class Task:
                 self._gathered.append((child, operator.gather(given)))
                 continue
             if child.per_task:
-                time = self._advance_clock(child, chunk)
+                time = self.time.come(child, chunk)
                 if child in self._firing and (self._careful or self._in_slices):
                     self._fire(child, time.after(chunk.timestamps[:1]))
                     self._at, self._chunk = child, chunk
@@ -633,13 +538,6 @@ class Task:
             operator.dropped = operator.late = 0
         self._late_records.forget()
         return dropped, late, duplicates
-
-    def _advance_clock(self, node: Node, chunk: Chunk) -> OperatorTime:
-        """Move operator time on as far as a chunk does; return it as it was before."""
-        name = node.clock
-        time = OperatorTime(self.clocks.get(name, -1), node in self._by_records)
-        self._move_clock(name, time.after(chunk.timestamps))
-        return time
 
     def _open_operator(self, node: Node) -> Any:
         if not node.per_task:

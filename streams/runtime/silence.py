@@ -61,7 +61,7 @@ class SilenceWatch:
         if now < self._next_s:
             return
         self._next_s = now + LOOK_S
-        waiting = [owned for owned in tasks if owned.task and owned.task.idle_ms is not None]
+        waiting = [owned for owned in tasks if owned.task and owned.task.time.idle_ms is not None]
         before, self._quiet = self._quiet, {}
         due: list[tuple[OwnedTask, int]] = []
         for owned in waiting:
@@ -73,7 +73,7 @@ class SilenceWatch:
                 found = Quiet(dict(owned.offsets), now, owned.task)
             self._quiet[at] = found
             quiet_ms = round((now - found.since) * 1000)
-            if owned.task and owned.task.is_due_after(quiet_ms):
+            if owned.task and owned.task.time.is_due_after(quiet_ms):
                 due.append((owned, quiet_ms))
         if due and now >= self._ask_s:
             self._ask_s = now + ASK_S
@@ -87,7 +87,7 @@ class SilenceWatch:
             return
         for owned, quiet_ms in due:
             if owned.task and all(owned.offsets[at] >= ends[at] for at in owned.inputs):
-                owned.task.pass_time(quiet_ms)
+                owned.task.time.pass_by(quiet_ms)
 
     def _is_read(self, owned: OwnedTask) -> bool:
         seen = self._consumer.latest(owned.inputs)

@@ -22,7 +22,8 @@ from penstock.engine.assignment import Lead
 from penstock.engine.metadata import Metadata, short_hash
 from penstock.engine.order import InputOrder
 from penstock.engine.restore import Restore
-from penstock.engine.task import SEEN_TIME, TASK_TIME, Task
+from penstock.engine.task import Task
+from penstock.engine.task_time import SEEN_TIME, TASK_TIME
 from penstock.errors import BrokerError, StateError
 from penstock.operators.source import Start
 from penstock.runtime.consumer import InputConsumer

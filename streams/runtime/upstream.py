@@ -24,7 +24,7 @@ from dataclasses import dataclass
 
 from penstock.engine.assignment import Lead, LeadMap
 from penstock.engine.metadata import decode
-from penstock.engine.task import TASK_TIME
+from penstock.engine.task_time import TASK_TIME
 from penstock.errors import BrokerError
 from penstock.runtime.consumer import InputConsumer
 from penstock.runtime.tasks import OwnedTask
@@ -127,7 +127,7 @@ class Upstream:
         for owned in mine:
             look = self._looks.get(_place(owned))
             if look and owned.task and _has_read(owned, look):
-                owned.task.reach(look.clock)
+                owned.task.time.reach(look.clock)
                 del self._looks[_place(owned)]
         if mine and self._now() >= self._next_s:
             self._look_again(mine)

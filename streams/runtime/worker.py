@@ -538,7 +538,7 @@ class Worker:
             and (
                 not owned.settled
                 or now_ms - owned.committed_ms > self._prepared.recommit_ms
-                or (owned.task is not None and owned.task.is_due(now_ms))
+                or (owned.task is not None and owned.task.time.is_due(now_ms))
             )
         ]
 

@@ -20,7 +20,8 @@ from typing_extensions import TypeVar
 from penstock.app import App
 from penstock.durations import Duration, milliseconds
 from penstock.engine.delivery import deliver
-from penstock.engine.task import TASK_TIME, FlushFailed, Task
+from penstock.engine.task import FlushFailed, Task
+from penstock.engine.task_time import TASK_TIME
 from penstock.errors import TopologyError
 from penstock.operators.sink import Outgoing
 from penstock.operators.source import Fetched
@@ -302,16 +303,16 @@ class TestDriver:
         """Do what time has come for where no record is; return whether there was anything."""
         fed_by = self._topology.feeders(task.part)
         if fed_by:
-            task.reach(
+            task.time.reach(
                 min(
                     self._clocks[part.number].get(TASK_TIME, -1) - delay_ms
                     for part, delay_ms in fed_by
                 )
             )
         quiet_ms = self.now - self._heard[task.part.number]
-        if task.is_due_after(quiet_ms):
-            task.pass_time(quiet_ms)
-        if not task.is_due(self.now):
+        if task.time.is_due_after(quiet_ms):
+            task.time.pass_by(quiet_ms)
+        if not task.time.is_due(self.now):
             return False
         self._run_task(task)
         return True

@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from penstock.engine.task import SEEN_TIME, Task
+from penstock.engine.task import Task
+from penstock.engine.task_time import SEEN_TIME, TaskTime
 from penstock.operators.sessions import OpenSessions
 from penstock.operators.windowed import OpenWindows
 from penstock.runtime import upstream
@@ -59,7 +60,7 @@ def newcomers_believe_the_last_look(patch: Any) -> None:
         for owned in tasks:
             if owned.task and not hasattr(owned.task, "known"):
                 owned.task.known = True
-                owned.task.reach(last.get(owned.lead.part.number, -1))
+                owned.task.time.reach(last.get(owned.lead.part.number, -1))
         look(self, tasks)
         for (topic, _), found in self._looks.items():
             (number,) = [of for of, lead in self._leads.items() if lead.topic == topic]
@@ -70,7 +71,7 @@ def newcomers_believe_the_last_look(patch: Any) -> None:
 
 def time_is_told_before_results(patch: Any) -> None:
     """A task tells how far it has come with results that are still to come."""
-    patch.setattr(Task, "_time_behind", lambda self: self.clocks.get(SEEN_TIME, -1))
+    patch.setattr(TaskTime, "_time_behind", lambda self: self.clocks.get(SEEN_TIME, -1))
 
 
 def results_are_taken_for_new(patch: Any) -> None:

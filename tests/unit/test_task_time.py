@@ -5,7 +5,8 @@ import pytest
 import penstock as ps
 from penstock.engine import task as engine
 from penstock.engine.assignment import LeadMap
-from penstock.engine.task import SEEN_TIME, TASK_TIME, Task
+from penstock.engine.task import Task
+from penstock.engine.task_time import SEEN_TIME, TASK_TIME
 from penstock.operators.source import Fetched
 from penstock.state.memory import MemoryStore
 from penstock.state.overlay import Overlay
@@ -78,7 +79,7 @@ def test_windows_of_the_open_batch_close_when_time_comes_in_it() -> None:
     """Time may be told while a batch is open: what has come in it counts."""
     opened = Opened(windows_behind(), 1)
     opened.process(1)
-    opened.task.reach(20)
+    opened.task.time.reach(20)
     assert opened.commit() == [1]
 
 
@@ -86,14 +87,14 @@ def test_what_is_due_is_due_again_after_an_abort() -> None:
     opened = Opened(windows_behind(), 1)
     opened.process(1)
     opened.commit()
-    opened.task.reach(20)
-    assert opened.task.is_due(0)
+    opened.task.time.reach(20)
+    assert opened.task.time.is_due(0)
     opened.task.flush()
     opened.task.discard(opened.clocks)
     assert opened.task.clocks == opened.clocks
-    assert opened.task.is_due(0), "others have committed that time: it stays"
+    assert opened.task.time.is_due(0), "others have committed that time: it stays"
     assert opened.commit() == [1]
-    assert not opened.task.is_due(0)
+    assert not opened.task.time.is_due(0)
 
 
 def test_time_of_records_that_were_aborted_is_forgotten() -> None:
@@ -103,7 +104,7 @@ def test_time_of_records_that_were_aborted_is_forgotten() -> None:
     opened.process(1_000)
     opened.task.flush()
     opened.task.discard(opened.clocks)
-    assert not opened.task.is_due(0)
+    assert not opened.task.time.is_due(0)
     assert opened.commit() == []
     assert opened.clocks == {SEEN_TIME: 1, TASK_TIME: 1, "n": 1}
 
@@ -118,7 +119,7 @@ def test_a_task_that_died_between_two_slices_goes_on(monkeypatch: pytest.MonkeyP
     assert opened.clocks[TASK_TIME] == 20, "the next result is from 10 on"
     opened.open()
     found = []
-    while opened.task.is_due(0):
+    while opened.task.time.is_due(0):
         found += opened.commit()
     assert found == [11, 21]
     assert opened.clocks[TASK_TIME] == 95
@@ -133,11 +134,11 @@ def test_time_is_handed_on_where_there_is_nothing_else_to_do() -> None:
     opened = Opened(app.topology(), 1)
     opened.process(1)
     opened.commit()
-    opened.task.reach(20)
-    assert opened.task.is_due(0)
+    opened.task.time.reach(20)
+    assert opened.task.time.is_due(0)
     opened.commit()
     assert opened.clocks[TASK_TIME] == 20
-    assert not opened.task.is_due(0)
+    assert not opened.task.time.is_due(0)
 
 
 def test_a_record_that_was_undone_deletes_no_session() -> None:
@@ -150,7 +151,7 @@ def test_a_record_that_was_undone_deletes_no_session() -> None:
     for at in (1, 2):
         opened.process(at)
         opened.commit()
-    opened.task.reach(40)
+    opened.task.time.reach(40)
     opened.commit()
     opened.process(50)
     opened.task.flush()

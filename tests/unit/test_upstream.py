@@ -10,7 +10,7 @@ import pytest
 import penstock as ps
 from penstock.engine.assignment import LeadMap, count_partitions
 from penstock.engine.metadata import BatchId, Metadata, short_hash
-from penstock.engine.task import TASK_TIME
+from penstock.engine.task_time import TASK_TIME
 from penstock.errors import BrokerError
 from penstock.runtime.tasks import OwnedTask
 from penstock.runtime.upstream import SHARE, SILENT_S, Upstream
@@ -68,6 +68,7 @@ class Reached:
 
     def __init__(self) -> None:
         self.clock: int | None = None
+        self.time = self
 
     def reach(self, clock: int) -> None:
         self.clock = clock

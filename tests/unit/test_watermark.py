@@ -69,7 +69,7 @@ def test_a_later_watermark_replaces_an_earlier_one() -> None:
     stream = stream_of(app).with_watermark("5s", idle="10ms").with_watermark("1ms")
     assert grace_of(stream.group_by_key()) == 1
     with TestDriver(app) as driver:
-        assert driver._tasks[0].idle_ms is None
+        assert driver._tasks[0].time.idle_ms is None
 
 
 def test_of_merged_streams_the_most_patient_counts() -> None:
@@ -288,7 +288,7 @@ def test_who_asks_in_the_middle_of_a_batch_makes_no_window_be_forgotten(window: 
     with TestDriver(silent(window)) as driver:
         (task,) = driver._tasks
         task.process(Fetched("in", 0, [b"a"], [b"x"], [1], [0], None, 1))
-        task.reach(0)
+        task.time.reach(0)
         task.process(Fetched("in", 0, [b"b"], [b"x"], [25], [1], None, 2))
         task.flush()
         assert [len(out.values) for out in task.outputs if out.topic == "out"] == [1]
