@@ -108,7 +108,7 @@ def lates_of_aborted_batches_count(patch: Any) -> None:
 
 def nothing_closes_without_records(patch: Any) -> None:
     """Who has no record has nothing to do."""
-    patch.setattr(Task, "is_due", lambda *_: False)
+    patch.setattr(TaskTime, "is_due", lambda *_: False)
 
 
 def who_has_no_records_waits(patch: Any) -> None:
