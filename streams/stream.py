@@ -30,6 +30,7 @@ from penstock.operators.filter import Filter
 from penstock.operators.flat_map import FlatMap
 from penstock.operators.map import Map
 from penstock.operators.map_record import MapRecord
+from penstock.operators.match import Match
 from penstock.operators.merge import Merge
 from penstock.operators.peek import Peek
 from penstock.operators.processing import Process
@@ -43,6 +44,7 @@ from penstock.operators.to_table import ToTable
 from penstock.operators.update_state import processor_of
 from penstock.operators.watermark import Watermark
 from penstock.output_modes import add_console, add_memory, check_output_mode
+from penstock.patterns import Pattern, declare_match
 from penstock.serde.types import (
     UNKNOWN,
     DataType,
@@ -485,6 +487,27 @@ class Stream(Generic[K_co, V_co]):
         """
         made, found = processor_of(f, name, state, value, ttl)
         return add_process(self._declaration, self._node, made, name, found)
+
+    def match(
+        self, pattern: Pattern[V_co], *, name: str, max_events: int = 1_000
+    ) -> "Stream[K_co, Match[V_co]]":
+        """Find a pattern in the events of each key; `penstock.patterns` says what matches when.
+
+        A match has the timestamp of the event that completes it; one that time has decided, that
+        of the first millisecond behind its end. Deletions of a table are no events.
+
+        Args:
+            pattern: made with `patterns.begin`.
+            name: begins the names of its stores, `<name>-open`, `<name>-events`, `<name>-timers`.
+            max_events: how many events of one key are kept for matches that are open. A record
+                that would be one more goes by the error policy.
+
+        Raises:
+            TopologyError: if the pattern is empty or has no end, the type of keys or values is not
+                known, or the key was changed without a name.
+        """
+        processor, found = declare_match(self._node, pattern, name, max_events)
+        return add_process(self._declaration, self._node, processor, name, found)
 
     def to(self, topic: "str | Topic[K_co, V_co] | Callable[[V_co], str]") -> None:
         """Write the records to a topic, in the transaction of their batch.
