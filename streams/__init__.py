@@ -8,7 +8,8 @@
         .to("lower"))
     app.run()
 
-Everything public is here; `penstock.patterns`, `penstock.serde` and `penstock.testing` hold what belongs to them.
+Everything public is here; `penstock.patterns`, `penstock.serde` and `penstock.testing` hold what
+belongs to them.
 Names are loaded when they are first used, so that importing a part never loads the rest.
 """
 
@@ -18,7 +19,6 @@ from typing import TYPE_CHECKING, Any
 from penstock.version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from penstock import patterns as patterns
     from penstock import serde as serde
     from penstock.aggregators import Aggregator as Aggregator
     from penstock.aggregators import approx_distinct as approx_distinct
@@ -126,14 +126,14 @@ _HOMES = {
     "tumbling": "penstock.windows",
 }
 
-_NAMES = [*_HOMES, "__version__", "patterns", "serde"]
+_NAMES = [*_HOMES, "__version__", "serde"]
 if not TYPE_CHECKING:  # checkers take the imports above, and no list that is computed
     __all__ = _NAMES
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("patterns", "serde"):
-        return importlib.import_module(f"penstock.{name}")
+    if name == "serde":
+        return importlib.import_module("penstock.serde")
     if name in _HOMES:
         return getattr(importlib.import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'penstock' has no attribute {name!r}")

@@ -115,14 +115,13 @@ class Matching(Processor[Any, Any, Match[Any]]):
         dead: list[Partial] = []
         moved = False
         for partial in before.partials:
-            barred = partial.barred
             outcome = "passed" if plan.is_over(partial, time) else plan.advance(
                 partial, number, ask
             )  # fmt: skip
             if outcome == "complete":
                 return [self._complete(ctx, before, partial, recall)]
             (dead if outcome == "dead" else left).append(partial)
-            moved = moved or outcome == "taken" or partial.barred != barred
+            moved = moved or outcome in ("noted", "taken")
         if plan.steps[0].condition.f(value):
             partial, outcome = plan.begin(time, number)
             if outcome == "complete":
@@ -228,4 +227,5 @@ def matcher(
         "events": MapState(int, kept),
     }
     base = Matching if plan.within_ms is None else TimedMatching
-    return type("Matcher", (base,), dict(members))
+    made: Any = type("Matcher", (base,), dict(members))
+    return made

@@ -7,8 +7,8 @@ Rule 2: what must not come is asked first. It counts from the first event of the
         it until a step behind it takes an event. Seen where the partial match stands, it ends it;
         seen behind an optional step, it bars the way past that one.
 Rule 3: an event goes to the furthest step within reach whose condition it satisfies, so that a
-        match is complete as soon as it can be. One that satisfies none is passed over, but bars
-        the way to a step that has to be next.
+        match is complete as soon as it can be. One that satisfies none is passed over; then a step
+        that has to be next is out of reach, until another event is taken.
 
 The automaton is SASE's with the strategy skip-till-next-match (Agrawal et al., SIGMOD 2008).
 """
@@ -19,7 +19,7 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
-Outcome: TypeAlias = Literal["passed", "taken", "complete", "dead"]
+Outcome: TypeAlias = Literal["passed", "noted", "taken", "complete", "dead"]
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,10 @@ class Step:
         """What it is called."""
         return self.condition.name
 
+    def takes_more(self, filled: int) -> bool:
+        """Whether it takes another event where it has some."""
+        return self.most is None or filled < self.most
+
 
 class Partial(msgspec.Struct, array_like=True):
     """A match that has begun.
@@ -70,11 +74,13 @@ class Partial(msgspec.Struct, array_like=True):
         start: event time of its first event.
         taken: the numbers of the events that each step has taken, in the order of the steps.
         barred: the step behind which there is no way on, "" for none.
+        passed: whether a step that has to be next has missed its event.
     """
 
     start: int
     taken: dict[str, list[int]]
     barred: str = ""
+    passed: bool = False
 
     @property
     def first(self) -> int:
@@ -127,20 +133,27 @@ class Plan:
             ask: whether it satisfies a condition.
         """
         at, filled = self._stand(partial)
-        gaps = self._gaps(at, filled)
+        gaps, barred = self._gaps(at, filled), partial.barred
+        ahead = self._ahead(at, filled, gaps)
         bar = self._bar(partial, gaps, ask)
         if bar == at:
             return "dead"
-        for gap in reversed([gap for gap in gaps if gap < bar and gap + 1 < len(self.steps)]):
-            if filled >= self.steps[at].least and ask(self.steps[gap + 1].condition, partial):
-                partial.taken[self.steps[gap + 1].name] = [number]
-                partial.barred = ""
-                return self._outcome(partial, gap + 1)
+        for place in reversed(ahead):
+            missed = partial.passed and self.steps[place].strict
+            if place <= bar and not missed and ask(self.steps[place].condition, partial):
+                partial.taken[self.steps[place].name] = [number]
+                partial.barred, partial.passed = "", False
+                return self._outcome(partial, place)
         step = self.steps[at]
-        if (step.most is None or filled < step.most) and ask(step.condition, partial):
+        if step.takes_more(filled) and ask(step.condition, partial):
             partial.taken[step.name].append(number)
+            partial.passed = False
             return self._outcome(partial, at)
-        return self._pass(partial, at, filled, gaps)
+        if not partial.passed and any(self.steps[place].strict for place in ahead):
+            partial.passed = True
+            stuck = not step.takes_more(filled) and all(self.steps[place].strict for place in ahead)
+            return "dead" if stuck else "noted"
+        return "noted" if partial.barred != barred else "passed"
 
     def deadline(self, partial: Partial) -> int | None:
         """Return the last event time that belongs to a partial match, None if there is none."""
@@ -187,14 +200,11 @@ class Plan:
                 return gap
         return bar
 
-    def _pass(self, partial: Partial, at: int, filled: int, gaps: list[int]) -> Outcome:
-        """Pass an event over, which bars the way to a step that has to be next."""
-        bar = self._places.get(partial.barred, len(self.steps))
-        for gap in gaps if filled >= self.steps[at].least else ():
-            if gap < bar and gap + 1 < len(self.steps) and self.steps[gap + 1].strict:
-                partial.barred = self.steps[gap].name
-                return "dead" if gap == at else "passed"
-        return "passed"
+    def _ahead(self, at: int, filled: int, gaps: list[int]) -> list[int]:
+        """Return the steps that may take the next event in place of the one that stands there."""
+        if filled < self.steps[at].least:
+            return []
+        return [gap + 1 for gap in gaps if gap + 1 < len(self.steps)]
 
     def _outcome(self, partial: Partial, at: int) -> Outcome:
         step = self.steps[at]
