@@ -56,6 +56,40 @@ def station_totals() -> dict[str, dict[str, Any]]:
     }
 
 
+def machine_faults() -> list[tuple[str, dict[str, Any]]]:
+    """Look behind each hot reading, machine by machine, from the end of the last fault on."""
+    machines: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for machine, value in events("machine-faults"):
+        machines[str(machine)].append(json.loads(value))
+    found: list[tuple[str, dict[str, Any]]] = []
+    for machine, readings in machines.items():
+        at = 0
+        while at < len(readings):
+            fault, stop = _fault(readings, at)
+            found += [(machine, fault)] if fault else []
+            at = stop
+    return found
+
+
+def _fault(readings: list[dict[str, Any]], at: int) -> tuple[dict[str, Any] | None, int]:
+    """Return the fault that begins with a reading, if there is one, and where to look next."""
+    hot = readings[at]
+    if hot["celsius"] <= 90 or readings[-1]["at"] <= hot["at"] + 300:
+        return None, at + 1
+    near = [n for n in range(at + 1, len(readings)) if readings[n]["at"] <= hot["at"] + 300]
+    hotter = [n for n in near if readings[n]["celsius"] > hot["celsius"] + 5][:1]
+    shaken = [n for n in near if hotter and n > hotter[0] and readings[n]["vibration"] > 5]
+    if not shaken or any(readings[n].get("reset") for n in near if n > shaken[0]):
+        return None, at + 1
+    fault = {
+        "hot_at": hot["at"],
+        "celsius": readings[hotter[0]]["celsius"],
+        "shaken": len(shaken),
+        "vibration": max(readings[n]["vibration"] for n in shaken),
+    }
+    return fault, shaken[-1] + 1
+
+
 def average_power() -> list[tuple[str, float]]:
     found: list[tuple[str, float]] = []
     for meter, value in events("dead-letters"):

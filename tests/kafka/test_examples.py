@@ -1,5 +1,6 @@
 """`penstock example NAME` on the real broker: its outputs are right, and nothing of it is left."""
 
+import json
 import os
 import pty
 import re
@@ -110,6 +111,13 @@ def test_dead_letters(kafka: KafkaServer) -> None:
     assert len(shown["readings-dead"]) == 3
     for error in ("ValidationError", "ZeroDivisionError", "DecodeError"):
         assert error in dead
+
+
+def test_machine_faults(kafka: KafkaServer) -> None:
+    shown = run(kafka, "machine-faults")
+    found = [(key, json.loads(value)) for key, value in shown["machine-faults"]]
+    expected = example_outputs.machine_faults()
+    assert sorted(found, key=str) == sorted(expected, key=str)
 
 
 def test_several_workers(kafka: KafkaServer) -> None:

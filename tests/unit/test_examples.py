@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from typer.testing import CliRunner
 
@@ -38,6 +39,7 @@ def test_the_examples_are_those_that_are_promised() -> None:
     assert set(FILES) == {
         "dead-letters",
         "enrichment",
+        "machine-faults",
         "output-modes",
         "quickstart",
         "several-workers",
@@ -119,6 +121,14 @@ def test_dead_letters() -> None:
     assert len(power) + len(values) == len(example_outputs.events("dead-letters"))
     assert sorted(classes) == [b"DecodeError", b"ValidationError", b"ZeroDivisionError"]
     assert b"<html><body>502 Bad Gateway</body></html>" in values
+
+
+def test_machine_faults() -> None:
+    with driven("machine-faults") as driver:
+        found = driver.topic("machine-faults").read()
+    expected = example_outputs.machine_faults()
+    assert sorted((key, msgspec.to_builtins(value)) for key, value in found) == sorted(expected)
+    assert {machine for machine, _ in expected} == {"press-1", "lathe-2"}
 
 
 def test_several_workers() -> None:
