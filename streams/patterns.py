@@ -52,6 +52,8 @@ from penstock.operators.processor import Processor
 from penstock.serde.types import UNKNOWN, DataType, hinted
 from penstock.topology.node import Node
 
+__all__ = ["Event", "Match", "Pattern", "begin"]
+
 V = TypeVar("V")
 V_in = TypeVar("V_in", contravariant=True)
 

@@ -11,7 +11,7 @@ Rule 4: an event is stored once, however many partial matches have taken it, and
 
 import struct
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -102,7 +102,7 @@ class Matching(Processor[Any, Any, Match[Any]]):
         """Show a record to all that is open."""
         if value is None:  # a deletion is no event
             return ()
-        before, plan, time = self._open(), self.plan, ctx.timestamp
+        before, plan, time = self._open(ctx), self.plan, ctx.timestamp
         number, recall = before.next, Recall(self.events)
 
         def ask(condition: Condition, partial: Partial) -> object:
@@ -145,9 +145,13 @@ class Matching(Processor[Any, Any, Match[Any]]):
             self._keep(ctx, before.next, left, dead)
         return found
 
-    def _open(self) -> Open:
+    def _open(self, ctx: Context[Any]) -> Open:
+        """Return what is open, without what the pattern has no steps for any more."""
         found = self.open.get() or Open()
-        found.partials = [partial for partial in found.partials if self.plan.knows(partial)]
+        lost = [partial for partial in found.partials if not self.plan.knows(partial)]
+        if lost:
+            found.partials = [partial for partial in found.partials if self.plan.knows(partial)]
+            self._keep(ctx, found.next, found.partials, lost)
         return found
 
     def _store(self, number: int, event: Event[Any], left: list[Partial]) -> None:
@@ -189,7 +193,7 @@ class TimedMatching(Matching):
 
     def on_timer(self, ctx: Context[Any], timer: Timer) -> Iterable[Match[Any]]:
         """Decide what is over."""
-        before, plan = self._open(), self.plan
+        before, plan = self._open(ctx), self.plan
         over = [partial for partial in before.partials if plan.is_over(partial, timer.at)]
         left = [partial for partial in before.partials if not plan.is_over(partial, timer.at)]
         ended, recall = -1, Recall(self.events)
@@ -227,5 +231,5 @@ def matcher(
         "events": MapState(int, kept),
     }
     base = Matching if plan.within_ms is None else TimedMatching
-    made: Any = type("Matcher", (base,), dict(members))
-    return made
+    made = type("Matcher", (base,), dict(members))
+    return cast("type[Processor[Any, Any, Match[Any]]]", made)

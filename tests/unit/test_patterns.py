@@ -284,6 +284,7 @@ def test_open_matches_go_by_the_names_of_steps_where_the_pattern_is_changed(
     found = [msgspec.json.decode(row.value or b"", type=Any) for row in batch.outputs["out"]]
     times = [[event["timestamp"] for of in m["events"].values() for event in of] for m in found]
     assert times == ([[int(at) for at in expected.split()]] if expected else [])
+    assert [[*store.scan()] for store in then.stores.values()] == [[], []]
 
 
 def named(steps: list[tuple[str, str]]) -> ps.App:
