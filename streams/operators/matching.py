@@ -13,8 +13,6 @@ import struct
 from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
-import msgspec
-
 from penstock.errors import DataError
 from penstock.operators.match import Event, Match
 from penstock.operators.partial import Condition, Partial, Plan
@@ -24,18 +22,6 @@ from penstock.serde.types import Serde, format_of
 
 TIMER = "within"
 _TIME = struct.Struct(">q")
-
-
-class Open(msgspec.Struct, array_like=True):
-    """The partial matches of a key.
-
-    Attributes:
-        next: the number of the next event that is stored.
-        partials: in the order in which they began.
-    """
-
-    next: int = 0
-    partials: list[Partial] = msgspec.field(default_factory=list[Partial])
 
 
 class EventSerde:
@@ -95,7 +81,7 @@ class Matching(Processor[Any, Any, Match[Any]]):
     plan: Plan
     shown: str
     max_events: int
-    open: ValueState[Open]
+    open: ValueState[list[Partial]]
     events: MapState[int, Event[Any]]
 
     def process(self, ctx: Context[Any], value: Any) -> Iterable[Match[Any]]:
@@ -103,7 +89,8 @@ class Matching(Processor[Any, Any, Match[Any]]):
         if value is None:  # a deletion is no event
             return ()
         before, plan, time = self._open(ctx), self.plan, ctx.timestamp
-        number, recall = before.next, Recall(self.events)
+        number = 1 + max((partial.last for partial in before), default=-1)
+        recall = Recall(self.events)
 
         def ask(condition: Condition, partial: Partial) -> object:
             if condition.looks_back:
@@ -114,7 +101,7 @@ class Matching(Processor[Any, Any, Match[Any]]):
         left: list[Partial] = []
         dead: list[Partial] = []
         moved = False
-        for partial in before.partials:
+        for partial in before:
             outcome = "passed" if plan.is_over(partial, time) else plan.advance(
                 partial, number, ask
             )  # fmt: skip
@@ -130,28 +117,28 @@ class Matching(Processor[Any, Any, Match[Any]]):
             moved = True
         if moved or dead:
             self._store(number, Event(value, time), left)
-            self._keep(ctx, before.next, left, dead)
+            self._keep(ctx, left, dead)
         return ()
 
     def _complete(
-        self, ctx: Context[Any], before: Open, partial: Partial, recall: Recall
+        self, ctx: Context[Any], before: list[Partial], partial: Partial, recall: Recall
     ) -> Match[Any]:
         """End a match by the event that has come, and with it all that this event concerns."""
         time = ctx.timestamp
         found = recall.match(partial)
-        left = [other for other in before.partials if self.plan.is_over(other, time)]
-        dead = [other for other in before.partials if not self.plan.is_over(other, time)]
+        left = [other for other in before if self.plan.is_over(other, time)]
+        dead = [other for other in before if not self.plan.is_over(other, time)]
         if dead:
-            self._keep(ctx, before.next, left, dead)
+            self._keep(ctx, left, dead)
         return found
 
-    def _open(self, ctx: Context[Any]) -> Open:
+    def _open(self, ctx: Context[Any]) -> list[Partial]:
         """Return what is open, without what the pattern has no steps for any more."""
-        found = self.open.get() or Open()
-        lost = [partial for partial in found.partials if not self.plan.knows(partial)]
+        found = self.open.get() or []
+        lost = [partial for partial in found if not self.plan.knows(partial)]
         if lost:
-            found.partials = [partial for partial in found.partials if self.plan.knows(partial)]
-            self._keep(ctx, found.next, found.partials, lost)
+            found = [partial for partial in found if self.plan.knows(partial)]
+            self._keep(ctx, found, lost)
         return found
 
     def _store(self, number: int, event: Event[Any], left: list[Partial]) -> None:
@@ -171,7 +158,7 @@ class Matching(Processor[Any, Any, Match[Any]]):
             )
         self.events.set(number, event)
 
-    def _keep(self, ctx: Context[Any], next: int, left: list[Partial], dead: list[Partial]) -> None:
+    def _keep(self, ctx: Context[Any], left: list[Partial], dead: list[Partial]) -> None:
         """Keep what is left, with the events that it has taken, and the timer."""
         if not left:
             self.events.clear()
@@ -182,7 +169,7 @@ class Matching(Processor[Any, Any, Match[Any]]):
         wanted = {number for partial in left for number in partial.numbers()}
         for number in {number for partial in dead for number in partial.numbers()} - wanted:
             self.events.delete(number)
-        self.open.set(Open(max(next, max(wanted) + 1), left))
+        self.open.set(left)
         if self.plan.within_ms is not None:
             first = min(partial.start for partial in left)
             ctx.set_timer(TIMER, at=first + self.plan.within_ms + 1)
@@ -194,8 +181,8 @@ class TimedMatching(Matching):
     def on_timer(self, ctx: Context[Any], timer: Timer) -> Iterable[Match[Any]]:
         """Decide what is over."""
         before, plan = self._open(ctx), self.plan
-        over = [partial for partial in before.partials if plan.is_over(partial, timer.at)]
-        left = [partial for partial in before.partials if not plan.is_over(partial, timer.at)]
+        over = [partial for partial in before if plan.is_over(partial, timer.at)]
+        left = [partial for partial in before if not plan.is_over(partial, timer.at)]
         ended, recall = -1, Recall(self.events)
         found: list[Match[Any]] = []
         for partial in over:
@@ -207,7 +194,7 @@ class TimedMatching(Matching):
                 ended = partial.last
         dead = over + [partial for partial in left if partial.first <= ended]
         left = [partial for partial in left if partial.first > ended]
-        self._keep(ctx, before.next, left, dead)
+        self._keep(ctx, left, dead)
         return found
 
 
@@ -227,7 +214,7 @@ def matcher(
         "plan": plan,
         "shown": f"The pattern {name!r}",
         "max_events": max_events,
-        "open": ValueState(Open),
+        "open": ValueState(list[Partial]),
         "events": MapState(int, kept),
     }
     base = Matching if plan.within_ms is None else TimedMatching

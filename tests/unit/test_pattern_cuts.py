@@ -233,7 +233,7 @@ FIRST = st.sampled_from(["a", "a", "ab", "2a", "a+"])
 @st.composite
 def texts(draw: st.DrawFn) -> str:
     """A pattern that is not refused."""
-    some = [draw(FIRST), *draw(st.lists(STEP | STEP | NEVER, max_size=4))]
+    some = [draw(FIRST), *draw(st.lists(STEP | STEP | NEVER, max_size=3))]
     within = draw(st.none() | st.integers(1, 12))
     if within is None and some[-1][0] == "!":
         some.append("c")
@@ -246,10 +246,11 @@ def texts(draw: st.DrawFn) -> str:
 ROWS = st.lists(
     st.tuples(
         st.sampled_from(["k", "k", "l"]),
-        st.builds("{}{}".format, st.sampled_from("aabbccrx"), st.sampled_from(["", 1, 2])),
-        st.integers(-2, 5),
+        st.builds("{}{}".format, st.sampled_from("aaabbbcccrx"), st.sampled_from(["", 1, 2])),
+        st.sampled_from([-2, 0, 1, 1, 1, 2, 3, 8]),
     ),
-    max_size=14,
+    min_size=4,
+    max_size=20,
 )
 CUTS = st.lists(
     st.builds(

@@ -70,6 +70,8 @@ CASES = [
     ("a b? !r c", "a r b c", "0 2 3"),
     ("a !r b? c", "a r b c", ""),
     ("a !r b? c", "a b r c", "0 1 3"),
+    ("a b? !r c? !s d", "a r s c d", ""),
+    ("2a b? !r c", "a r a c", "0,2 3"),
     # Within.
     ("a b |5", "a@0 b@5", "0 5"),
     ("a b |5", "a@0 b@6", ""),
@@ -91,6 +93,7 @@ CASES = [
     ("a !b |5", "a@0 a@1 b@6 x@9", "0"),
     ("a+ !b |5", "a@0 a@1 a@4 x@9", "0,1,4"),
     ("a+ !b |5", "a@0 a@1 a@9 x@20", "0,1 | 9"),
+    ("a+ !b |5", "a@0 a@0 x@9", "0,0"),
     ("a c !b |5!", "a@0 a@1 c@2 x@9", "0 2"),
     ("a c !b |5!", "a@0 x@9", "0!"),
     ("2a !b |5!", "a@0 x@9", "0!"),
@@ -224,6 +227,15 @@ def test_a_condition_that_raises_leaves_everything_as_it_was() -> None:
     assert [match.all("a") for _, match in driver.topic("out").read()] == [["a"]]
 
 
+def test_an_argument_with_a_default_is_no_look_back() -> None:
+    app = ps.App("app")
+    wanted = patterns.begin(str).then("a", lambda value, wanted="a": value == wanted)
+    app.stream("in", key=str, value=str).match(wanted, name="m").to("out")
+    with TestDriver(app) as driver:
+        driver.topic("in").send("a", key="k")
+        assert len(driver.topic("out").read()) == 1
+
+
 class Reading(msgspec.Struct):
     celsius: float
 
@@ -253,14 +265,27 @@ def test_deletions_of_a_table_are_no_events() -> None:
         assert [match.all("any") for _, match in driver.topic("out").read()] == [["a", "b"]]
 
 
-def test_behind_a_repartition_topic() -> None:
+@pytest.mark.parametrize(
+    ("text", "sent", "expected"),
+    [
+        ("a !b |5", "a1@0 a2@1 b1@3 x1@90", ["1"]),
+        ("a b |5!", "a1@0 b1@90 a2@80 b2@85 x1@200", ["80 85", "0!"]),
+        ("a b |5!", "a1@0 a1@80 b1@82 x1@200", ["80 82", "0!"]),
+        ("a !b |5", "a1@0 x1@90 b1@5", []),
+    ],
+)
+def test_behind_a_repartition_topic_time_comes_after_the_events(
+    text: str, sent: str, expected: list[str]
+) -> None:
+    """What is too far behind the first event does nothing to it, though the timer is to fire."""
     app = ps.App("app")
     stream = app.stream("in", key=str, value=str).rekey(lambda v: v[1:], key=str, name="by-number")
-    stream.match(pattern("a !b |5"), name="m").to("out")
+    stream.match(pattern(text), name="m").to("out")
     with TestDriver(app) as driver:
-        for value, at in events("a1@0 a2@1 b1@3 x@90"):
-            driver.topic("in").send(value, key="k", at=at)
-        assert [key for key, _ in driver.topic("out").read()] == ["2"]
+        with driver.batch():
+            for value, at in events(sent):
+                driver.topic("in").send(value, key="k", at=at)
+        assert all_shown(driver.topic("out").read()) == expected
 
 
 @pytest.mark.parametrize(
