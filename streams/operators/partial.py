@@ -105,6 +105,16 @@ Ask: TypeAlias = Callable[[Condition, Partial], object]
 class Plan:
     """The steps of a pattern, as a partial match goes through them.
 
+    >>> hot, low = Condition("hot", lambda n: n > 90), Condition("low", lambda n: n < 9)
+    >>> plan = Plan([Step(hot), Step(low)])
+    >>> partial, _ = plan.begin(1_000, number=0)
+    >>> for number, value in [(1, 50), (2, 5)]:
+    ...     plan.advance(partial, number, lambda condition, _: condition.f(value))
+    'passed'
+    'complete'
+    >>> partial.taken
+    {'hot': [0], 'low': [2]}
+
     Args:
         steps: in their order.
         within_ms: how long a match may take, None for ever.

@@ -19,6 +19,7 @@ NO_OPERATOR = {
     "chunk",
     "declared_process",
     "expiry",
+    "matching",
     "moment",
     "operator",
     "record",

@@ -257,7 +257,7 @@ def test_values_of_any_type_with_a_serde() -> None:
 
 def test_deletions_of_a_table_are_no_events() -> None:
     app = ps.App("app")
-    changes: Any = app.stream("in", key=str, value=str).to_table(name="t").to_stream()
+    changes: Any = app.table(ps.Topic("in", key=str, value=str), name="t").to_stream()
     changes.match(patterns.begin(str).times("any", lambda _: True, count=2), name="m").to("out")
     with TestDriver(app) as driver:
         for value in ("a", None, "b"):
