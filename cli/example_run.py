@@ -3,7 +3,9 @@
 Rule 1. A cluster that is named stays as it was: a topic that exists is refused, and those that the
         example made are deleted at the end.
 Rule 2. It is through when the group has committed the ends of all inputs, repartition topics
-        included: the ends are looked up last, because one input feeds the other.
+        included: the ends are looked up last, because one input feeds the other. Where windows or
+        timers are behind a repartition topic, it goes on committing after that, once time has
+        come there; so it has to have committed nothing for a while.
 Rule 3. Local state is in a temporary folder, and goes with the run.
 """
 
@@ -32,7 +34,7 @@ from penstock.cli.cluster import (
 )
 from penstock.cli.letters import letter_of
 from penstock.cli.reading import read
-from penstock.cli.terminal import printable, shown, waiting
+from penstock.cli.terminal import printable, shown, utc, waiting
 from penstock.errors import BrokerError, TopologyError
 from penstock.runtime.loading import load
 from penstock.runtime.message import Message
@@ -41,10 +43,12 @@ from penstock.testing.kafka_server import KafkaServer
 from penstock.topics.internal import InternalTopic
 from penstock.topology.event_time import late_topics
 from penstock.topology.graph import Topology
+from penstock.windows import Windowed
 
 PARTITIONS = 4
 STOP_TIMEOUT_S = 12.0  # a worker's own limit is 9
 FINISH_TIMEOUT_S = 60.0
+QUIET_S = 6.0  # time behind repartition topics is looked up once a second, and takes two or three
 MOST_SHOWN = 12
 Event: TypeAlias = tuple[bytes | None, bytes]  # key and value
 Row: TypeAlias = tuple[str, str]
@@ -239,18 +243,29 @@ def _await_shares(
 def _await_end(topology: Topology, servers: str, worker: _Worker) -> None:
     admin, group = connect(servers), group_client(servers, topology.application, stable=True)
     partitions = [(topic, n) for topic in topology.readers for n in range(PARTITIONS)]
-    until = time.monotonic() + FINISH_TIMEOUT_S
+    quiet_s = QUIET_S if _waits_for_time(topology) else 0.0
+    now = since = time.monotonic()
+    until, before = now + FINISH_TIMEOUT_S, dict[Partition, tuple[int, str | None]]()
     try:
-        while time.monotonic() < until:
+        while (now := time.monotonic()) < until:
             worker.check()
-            done = {at: found.offset for at, found in committed(group, partitions).items()}
+            found = committed(group, partitions)
+            done = {at: (of.offset, of.metadata) for at, of in found.items()}
+            since, before = (since if done == before else now), done
             ends = admin.stable_ends(partitions)
-            if all(done.get(at, 0) >= end for at, end in ends.items()):
+            through = all(at in done and done[at][0] >= end for at, end in ends.items() if end)
+            if through and now - since >= quiet_s:
                 return
             time.sleep(0.1)
     finally:
         group.close()
     raise _too_late("has not processed its events", topology, worker)
+
+
+def _waits_for_time(topology: Topology) -> bool:
+    """Whether something goes by event time behind a repartition topic."""
+    parts = topology.sub_topologies
+    return any(topology.feeders(part) and topology.needs_time(part) for part in parts)
 
 
 def _too_late(what: str, topology: Topology, worker: _Worker) -> BrokerError:
@@ -322,8 +337,10 @@ def _records(servers: str, topic: str) -> list[Message]:
 
 
 def _text(of: DataType, data: bytes | None) -> str:
-    """Show numbers and text as what they are, and everything else as its bytes."""
+    """Show numbers, text and windows as what they are, and everything else as its bytes."""
     value = of.serde.decode(data) if of.serde and data is not None else None
+    if isinstance(value, Windowed):
+        value = f"{value.key} from {utc(value.start)} to {utc(value.end)}"
     return printable(str(value)) if isinstance(value, str | int | float) else shown(data)
 
 

@@ -101,6 +101,65 @@ def average_power() -> list[tuple[str, float]]:
     return found
 
 
+def closed_hops() -> dict[tuple[str, int, int], int]:
+    """Count by user, start and end of a window, of those that have waited for their ten minutes."""
+    found, newest = Counter[tuple[str, int, int]](), 0
+    for _, value in events("hopping-count"):
+        activity = json.loads(value)
+        minute = activity["Creation_Time"] // (60 * 10**9)
+        newest = max(newest, minute)
+        for start in range(minute - minute % 5 - 5, minute + 1, 5):
+            found[activity["User"], start * 60_000, (start + 10) * 60_000] += 1
+    return {of: n for of, n in found.items() if of[2] + 10 * 60_000 <= newest * 60_000}
+
+
+def closed_sessions() -> dict[tuple[str, int, int], dict[str, Any]]:
+    """Cut the sorted requests of each user at gaps; leave out what the newest one leaves open."""
+    rows = sorted((r["user"], r["event_time"], r["latency_ms"]) for r in _values("session-latency"))
+    sessions: list[list[tuple[str, int, float]]] = []
+    for row in rows:
+        last = sessions[-1][-1] if sessions else ("", 0, 0.0)
+        if row[0] != last[0] or row[1] - last[1] > 30 * 60_000:
+            sessions.append([])
+        sessions[-1].append(row)
+    newest = max(at for _, at, _ in rows)
+    return {
+        (of[0][0], of[0][1], of[-1][1]): {
+            "n": len(of),
+            "p99": sorted(latency for *_, latency in of)[int(0.99 * len(of))],
+        }
+        for of in sessions
+        if of[-1][1] + 31 * 60_000 < newest
+    }
+
+
+def distinct_readings() -> dict[str, int]:
+    distinct = {(reading["sensor"], reading["event_time"]) for reading in _values("deduplication")}
+    return Counter(sensor for sensor, _ in distinct)
+
+
+def alerts() -> list[tuple[str, dict[str, Any]]]:
+    """Look back from each large payment; the events are in the order of time."""
+    found: list[tuple[str, dict[str, Any]]] = []
+    before: dict[str, list[tuple[int, float]]] = defaultdict(list)
+    for card, value in events("card-fraud"):
+        amount, at = (json.loads(value)[name] for name in ("amount", "at"))
+        if amount > 500:
+            probes, next_at = 0, at
+            for earlier in reversed([then for then, paid in before[str(card)] if paid < 1]):
+                if next_at - earlier >= 600_000:
+                    break
+                probes, next_at = probes + 1, earlier
+            if probes >= 3:
+                found.append((str(card), {"probes": probes, "amount": amount}))
+        before[str(card)].append((at, amount))
+    return found
+
+
+def _values(example: str) -> list[dict[str, Any]]:
+    return [json.loads(value) for _, value in events(example)]
+
+
 def distance_km(start: tuple[float, float], end: tuple[float, float]) -> float:
     """The angle between two vectors from the centre of the earth, times its radius."""
     a, b = map(_vector, (start, end))

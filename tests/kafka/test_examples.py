@@ -6,6 +6,7 @@ import pty
 import re
 import subprocess
 import sys
+from datetime import datetime
 
 import pytest
 from typer.testing import CliRunner
@@ -118,6 +119,43 @@ def test_machine_faults(kafka: KafkaServer) -> None:
     found = [(key, json.loads(value)) for key, value in shown["machine-faults"]]
     expected = example_outputs.machine_faults()
     assert sorted(found, key=str) == sorted(expected, key=str)
+
+
+def windows(rows: list[tuple[str, str]]) -> dict[tuple[str, int, int], str]:
+    """Take what is shown of windowed keys apart: key, start and end."""
+    found: dict[tuple[str, int, int], str] = {}
+    for shown, value in rows:
+        key, _, start, _, end = shown.split(" ")
+        found[key, milliseconds(start), milliseconds(end)] = value
+    assert len(found) == len(rows)
+    return found
+
+
+def milliseconds(shown: str) -> int:
+    return round(datetime.fromisoformat(shown).timestamp() * 1000)
+
+
+def test_hopping_count(kafka: KafkaServer) -> None:
+    """Windows behind a repartition topic close before the example ends."""
+    shown = windows(run(kafka, "hopping-count")["activity-per-user"])
+    assert {window: int(n) for window, n in shown.items()} == example_outputs.closed_hops()
+
+
+def test_session_latency(kafka: KafkaServer) -> None:
+    shown = windows(run(kafka, "session-latency")["sessions"])
+    assert {of: json.loads(stats) for of, stats in shown.items()} == (
+        example_outputs.closed_sessions()
+    )
+
+
+def test_deduplication(kafka: KafkaServer) -> None:
+    shown = run(kafka, "deduplication")
+    assert numbers(shown["readings-per-sensor"]) == example_outputs.distinct_readings()
+
+
+def test_card_fraud(kafka: KafkaServer) -> None:
+    shown = [(card, json.loads(alert)) for card, alert in run(kafka, "card-fraud")["alerts"]]
+    assert sorted(shown, key=str) == sorted(example_outputs.alerts(), key=str)
 
 
 def test_several_workers(kafka: KafkaServer) -> None:

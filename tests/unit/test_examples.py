@@ -37,11 +37,15 @@ def driven(name: str) -> Iterator[TestDriver]:
 
 def test_the_examples_are_those_that_are_promised() -> None:
     assert set(FILES) == {
+        "card-fraud",
         "dead-letters",
+        "deduplication",
         "enrichment",
+        "hopping-count",
         "machine-faults",
         "output-modes",
         "quickstart",
+        "session-latency",
         "several-workers",
         "unit-test",
         "word-count",
@@ -140,6 +144,50 @@ def test_several_workers() -> None:
     }
     for station, total in expected.items():
         assert found[station].minutes == pytest.approx(total["minutes"], abs=0.5)
+
+
+def test_hopping_count() -> None:
+    with driven("hopping-count") as driver:
+        found = driver.topic("activity-per-user").read()
+    assert dict(windows(found)) == example_outputs.closed_hops()
+    assert len(found) == len(example_outputs.closed_hops())
+
+
+def test_session_latency() -> None:
+    with driven("session-latency") as driver:
+        found = windows(driver.topic("sessions").read())
+    expected = example_outputs.closed_sessions()
+    assert [(of, msgspec.to_builtins(stats)) for of, stats in found] == sorted(
+        expected.items(), key=lambda session: session[0][2]
+    )
+    assert {of[0] for of in expected} == {"ann", "bob", "carol", "dave"}
+    assert max(stats["n"] for stats in expected.values()) > 100
+
+
+def windows(rows: list[tuple[Any, Any]]) -> list[tuple[tuple[str, int, int], Any]]:
+    return [((of.key, of.start, of.end), value) for of, value in rows]
+
+
+def test_session_latency_says_which_package_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "datasketches", None)
+    with pytest.raises(TopologyError, match=r"pip install 'penstock\[sketches\]'"):
+        load(str(FILES["session-latency"]))
+
+
+def test_deduplication() -> None:
+    with driven("deduplication") as driver:
+        found = dict(driver.topic("readings-per-sensor").read())
+    expected = example_outputs.distinct_readings()
+    assert found == expected
+    assert sum(expected.values()) < len(example_outputs.events("deduplication")) // 2
+
+
+def test_card_fraud() -> None:
+    """All cards in one partition, as here, or each in its own: their payments tell the time."""
+    with driven("card-fraud") as driver:
+        found = driver.topic("alerts").read()
+    assert [(card, msgspec.to_builtins(alert)) for card, alert in found] == example_outputs.alerts()
+    assert len(found) == 4
 
 
 def test_unit_test(tmp_path: Path) -> None:
