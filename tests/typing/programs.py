@@ -304,6 +304,77 @@ class OnOrder(ps.Processor[object, Order, str]):
         return ids if ctx.random.random() < ctx.now + ctx.stream_time else []
 
 
+class Activity(msgspec.Struct):
+    User: str
+    gt: str
+    Creation_Time: int
+
+
+class Event(msgspec.Struct):
+    user: str
+    event_time: int
+    latency_ms: float
+
+
+class Stats(msgspec.Struct):
+    n: int
+    p99: float
+
+
+def activity() -> ps.App:
+    app = ps.App("iot")
+    table = (
+        app.stream("activity", value=Activity, timestamp="Creation_Time", unit="ns")
+        .with_watermark("30m")
+        .group_by("User", key=str, name="by-user")
+        .window(ps.hopping("10m", "5m"))
+        .count(name="per-user")
+    )
+    assert_type(table, ps.WindowedTable[str, int])
+    table.to("per-user", output_mode="append")
+    return app
+
+
+def dedup() -> ps.App:
+    app = ps.App("dedup")
+    once = (
+        app.stream("events", value=Event, timestamp="event_time")
+        .rekey("user", key=str, name="by-user")
+        .drop_duplicates("event_time", within="5s", name="seen")
+    )
+    assert_type(once, ps.Stream[str, Event])
+    once.group_by_key().count(name="per-user").to("per-user")
+    return app
+
+
+def sessions() -> ps.App:
+    app = ps.App("sessions")
+    grouped = (
+        app.stream("events", value=Event, timestamp="event_time")
+        .group_by("user", key=str, name="by-user")
+        .window(ps.session("30m"), grace="1m")
+    )
+    assert_type(grouped, ps.WindowedGrouped[str, Event])
+    table = grouped.agg(Stats, n=ps.count(), p99=ps.quantile("latency_ms", 0.99), name="latencies")
+    assert_type(table, ps.WindowedTable[str, Stats])
+    table.to("sessions", output_mode="append")
+    columns = grouped.agg(n=ps.count(), name="counts")
+    assert_type(columns, ps.WindowedTable[str, dict[str, Any]])
+    return app
+
+
+def late() -> ps.App:
+    app = ps.App("late")
+    (
+        app.stream("events", value=Event, timestamp="event_time")
+        .group_by("user", key=str, name="by-user")
+        .window(ps.tumbling("1m"), grace="10s", late="events-late")
+        .count(name="per-minute")
+        .to("per-minute", output_mode="append")
+    )
+    return app
+
+
 def processors() -> ps.App:
     app = ps.App("processors")
     alerts = app.stream("payments", key=str, value=Payment).process(Fraud, name="fraud")
@@ -522,6 +593,6 @@ def drive() -> None:
 
 APPLICATIONS = (
     words, invoices, invoices_typed, selected, mapped, raw, many_topics, unions, branches,
-    aggregations, records, activity, late, arrivals, covariance, serdes, settings, deduplicated,
-    output_modes, processors, states, windows,
+    aggregations, records, activity, dedup, sessions, late, arrivals, covariance, serdes, settings,
+    deduplicated, output_modes, processors, states, windows,
 )  # fmt: skip
