@@ -19,7 +19,7 @@ from collections.abc import Generator, Iterable, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import typer
 from confluent_kafka import Producer
@@ -338,9 +338,10 @@ def _records(servers: str, topic: str) -> list[Message]:
 
 def _text(of: DataType, data: bytes | None) -> str:
     """Show numbers, text and windows as what they are, and everything else as its bytes."""
-    value = of.serde.decode(data) if of.serde and data is not None else None
+    value: Any = of.serde.decode(data) if of.serde and data is not None else None
     if isinstance(value, Windowed):
-        value = f"{value.key} from {utc(value.start)} to {utc(value.end)}"
+        key: Any = value.key  # pyright: ignore[reportUnknownMemberType]
+        value = f"{key} from {utc(value.start)} to {utc(value.end)}"
     return printable(str(value)) if isinstance(value, str | int | float) else shown(data)
 
 

@@ -321,20 +321,6 @@ class Stats(msgspec.Struct):
     p99: float
 
 
-def activity() -> ps.App:
-    app = ps.App("iot")
-    table = (
-        app.stream("activity", value=Activity, timestamp="Creation_Time", unit="ns")
-        .with_watermark("30m")
-        .group_by("User", key=str, name="by-user")
-        .window(ps.hopping("10m", "5m"))
-        .count(name="per-user")
-    )
-    assert_type(table, ps.WindowedTable[str, int])
-    table.to("per-user", output_mode="append")
-    return app
-
-
 def dedup() -> ps.App:
     app = ps.App("dedup")
     once = (
@@ -360,18 +346,6 @@ def sessions() -> ps.App:
     table.to("sessions", output_mode="append")
     columns = grouped.agg(n=ps.count(), name="counts")
     assert_type(columns, ps.WindowedTable[str, dict[str, Any]])
-    return app
-
-
-def late() -> ps.App:
-    app = ps.App("late")
-    (
-        app.stream("events", value=Event, timestamp="event_time")
-        .group_by("user", key=str, name="by-user")
-        .window(ps.tumbling("1m"), grace="10s", late="events-late")
-        .count(name="per-minute")
-        .to("per-minute", output_mode="append")
-    )
     return app
 
 
@@ -401,18 +375,6 @@ def states() -> ps.App:
     )
     assert_type(counted, ps.Stream[str, str])
     return app
-
-
-class Activity(msgspec.Struct):
-    User: str
-    gt: str
-    Creation_Time: int
-
-
-class Event(msgspec.Struct):
-    user: str
-    event_time: int
-    latency_ms: float
 
 
 def activity() -> ps.App:
