@@ -160,7 +160,10 @@ class Pattern(Generic[V_in]):
             TopologyError: as `then` does, or if the count is not positive.
         """
         if count < 1:
-            raise _wrong(f"times({name!r}, count={count}) waits for nothing. Use 1 or more.")
+            raise TopologyError(
+                f"times({name!r}, count={count}) waits for nothing. Use 1 or more.",
+                operator="match",
+            )
         return self._and("times", name, condition, least=count, most=count)
 
     @overload
@@ -218,11 +221,15 @@ class Pattern(Generic[V_in]):
             TopologyError: if the duration is nothing, or has been said before.
         """
         if self.declared.within_ms is not None:
-            raise _wrong(f"within({duration!r}) comes twice. Leave one out: it is for all steps.")
+            raise TopologyError(
+                f"within({duration!r}) comes twice. Leave one out: it is for all steps.",
+                operator="match",
+            )
         within_ms = milliseconds(duration)
         if within_ms < 1:
-            raise _wrong(
-                f"within({duration!r}) leaves no time for a second event. Use 1 ms or more."
+            raise TopologyError(
+                f"within({duration!r}) leaves no time for a second event. Use 1 ms or more.",
+                operator="match",
             )
         return Pattern(self.declared._replace(within_ms=within_ms, timeouts=timeouts))
 
@@ -240,19 +247,26 @@ class Pattern(Generic[V_in]):
         if not self.declared.steps and (strict or least == 0):
             raise _nothing_before(kind, name)
         if not self.declared.steps and wanted.looks_back:
-            raise _wrong(
+            raise TopologyError(
                 f"{kind}({name!r}) is the first step, and its condition looks at the match so far:"
-                " there is none. Give it a function of the value alone."
+                " there is none. Give it a function of the value alone.",
+                operator="match",
             )
         step = Step(wanted, least, most, strict)
         return Pattern(self.declared._replace(steps=(*self.declared.steps, step)))
 
     def _condition(self, kind: str, name: str, f: Callable[..., object]) -> Condition:
         if not name:
-            raise _wrong(f"{kind}({name!r}) has no name. Give it one, for Match and for messages.")
+            raise TopologyError(
+                f"{kind}({name!r}) has no name. Give it one, for Match and for messages.",
+                operator="match",
+            )
         taken = [of.name for step in self.declared.steps for of in (step.condition, *step.never)]
         if name in taken:
-            raise _wrong(f"{kind}({name!r}): there is a step of that name. Call one of them else.")
+            raise TopologyError(
+                f"{kind}({name!r}): there is a step of that name. Call one of them else.",
+                operator="match",
+            )
         return Condition(name, f, _looks_back(f))
 
 
@@ -299,11 +313,14 @@ def declare_match(
     of, steps, within_ms, timeouts = pattern.declared
     _check_end(steps, within_ms, name)
     if max_events < 1:
-        raise _wrong(f"match {name!r}: max_events={max_events} keeps none. Use 1 or more.")
+        raise TopologyError(
+            f"match {name!r}: max_events={max_events} keeps none. Use 1 or more.", operator="match"
+        )
     if node.value.serde is None:
-        raise _wrong(
+        raise TopologyError(
             f"The type of the values in which match {name!r} looks for a pattern is not known, and"
-            f" it stores them. Pass value= to {node.kind}, or annotate what its function returns."
+            f" it stores them. Pass value= to {node.kind}, or annotate what its function returns.",
+            operator="match",
         )
     known = node.value.type
     if (
@@ -311,9 +328,10 @@ def declare_match(
         and isinstance(of, type)
         and not (is_typeddict(of) or issubclass(known, of))
     ):
-        raise _wrong(
+        raise TopologyError(
             f"The pattern {name!r} is one of {of.__name__}, and the values of {node.kind} are"
-            f" {known.__name__}. Begin it with patterns.begin({known.__name__})."
+            f" {known.__name__}. Declare it with patterns.begin({known.__name__}).",
+            operator="match",
         )
     plan = Plan(steps, within_ms, timeouts=timeouts)
     made = matcher(plan, name, node.value.serde, max_events)
@@ -324,21 +342,24 @@ def declare_match(
 def _check_end(steps: tuple[Step, ...], within_ms: int | None, name: str) -> None:
     """Hold against a pattern that it never begins or ends."""
     if not steps:
-        raise _wrong(
-            f"The pattern {name!r} is empty. Add steps: patterns.begin(...).then('hot', ...)."
+        raise TopologyError(
+            f"The pattern {name!r} is empty. Add steps: patterns.begin(...).then('hot', ...).",
+            operator="match",
         )
     last = steps[-1]
     if last.never and within_ms is None:
-        raise _wrong(
+        raise TopologyError(
             f"The pattern {name!r} ends with without({last.never[-1].name!r}), which is decided"
-            " when time is up, and has no time. Add within('5m') to it."
+            " when time is up, and has no time. Add within('5m') to it.",
+            operator="match",
         )
     if not last.never and (last.least == 0 or last.most is None):
         said = f"optional({last.name!r})" if last.least == 0 else f"one_or_more({last.name!r})"
-        instead = "Leave it out" if last.least == 0 else "Use then or times"
-        raise _wrong(
+        instead = "leave it out" if last.least == 0 else "use then or times"
+        raise TopologyError(
             f"The pattern {name!r} ends with {said}, and nothing says for how long it waits."
-            f" {instead}, or let without(...) and within(...) end it."
+            f" Add without(...) and within(...), which end it, or {instead}.",
+            operator="match",
         )
 
 
@@ -354,11 +375,8 @@ def _looks_back(f: Callable[..., object]) -> bool:
 
 
 def _nothing_before(kind: str, name: str) -> TopologyError:
-    return _wrong(
-        f"{kind}({name!r}) is the first step, and needs one in front of it. Begin with then,"
-        " one_or_more or times."
+    return TopologyError(
+        f"{kind}({name!r}) is the first step, and needs one in front of it. Put then,"
+        " one_or_more or times there.",
+        operator="match",
     )
-
-
-def _wrong(what: str) -> TopologyError:
-    return TopologyError(what, operator="match")

@@ -166,9 +166,10 @@ class Matching(Processor[Any, Any, Match[Any]]):
             if self.plan.within_ms is not None:
                 ctx.cancel_timer(TIMER)
             return
-        wanted = {number for partial in left for number in partial.numbers()}
-        for number in {number for partial in dead for number in partial.numbers()} - wanted:
-            self.events.delete(number)
+        if dead:
+            wanted = {number for partial in left for number in partial.numbers()}
+            for number in {number for partial in dead for number in partial.numbers()} - wanted:
+                self.events.delete(number)
         self.open.set(left)
         if self.plan.within_ms is not None:
             first = min(partial.start for partial in left)

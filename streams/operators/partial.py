@@ -128,6 +128,7 @@ class Plan:
         self.within_ms = within_ms
         self.timeouts = timeouts
         self._places = {step.name: place for place, step in enumerate(steps)}
+        self._gaps = [self._gaps_behind(place) for place in range(len(steps))]
 
     def begin(self, start: int, number: int) -> tuple[Partial, Outcome]:
         """Begin with an event that satisfies the first condition."""
@@ -143,8 +144,8 @@ class Plan:
             ask: whether it satisfies a condition.
         """
         at, filled = self._stand(partial)
-        gaps, barred = self._gaps(at, filled), partial.barred
-        ahead = self._ahead(at, filled, gaps)
+        step, barred = self.steps[at], partial.barred
+        gaps, ahead = self._gaps[at] if filled >= step.least else ([at], [])
         bar = self._bar(partial, gaps, ask)
         if bar == at:
             return "dead"
@@ -154,7 +155,6 @@ class Plan:
                 partial.taken[self.steps[place].name] = [number]
                 partial.barred, partial.passed = "", False
                 return self._outcome(partial, place)
-        step = self.steps[at]
         if step.takes_more(filled) and ask(step.condition, partial):
             partial.taken[step.name].append(number)
             partial.passed = False
@@ -177,7 +177,7 @@ class Plan:
         """Whether a partial match is complete now that its time is over."""
         at, filled = self._stand(partial)
         last = len(self.steps) - 1
-        enough = filled >= self.steps[at].least and self._gaps(at, filled)[-1] == last
+        enough = filled >= self.steps[at].least and self._gaps[at][0][-1] == last
         return enough and not partial.barred and bool(self.steps[last].never)
 
     def knows(self, partial: Partial) -> bool:
@@ -189,15 +189,17 @@ class Plan:
         name = next(reversed(partial.taken))
         return self._places[name], len(partial.taken[name])
 
-    def _gaps(self, at: int, filled: int) -> list[int]:
-        """Return the steps behind which the next event may come: this one, and what is skipped."""
+    def _gaps_behind(self, at: int) -> tuple[list[int], list[int]]:
+        """Return behind which steps the next event may come, and which steps may take it.
+
+        The first of them is the one that stands there and has enough, the others are skipped.
+        """
         gaps = [at]
-        if filled >= self.steps[at].least:
-            for place in range(at + 1, len(self.steps)):
-                if self.steps[place].least:
-                    break
-                gaps.append(place)
-        return gaps
+        for place in range(at + 1, len(self.steps)):
+            if self.steps[place].least:
+                break
+            gaps.append(place)
+        return gaps, [gap + 1 for gap in gaps if gap + 1 < len(self.steps)]
 
     def _bar(self, partial: Partial, gaps: list[int], ask: Ask) -> int:
         """Return the first step behind which there is no way on, having asked what bars it."""
@@ -209,12 +211,6 @@ class Plan:
                 partial.barred = self.steps[gap].name
                 return gap
         return bar
-
-    def _ahead(self, at: int, filled: int, gaps: list[int]) -> list[int]:
-        """Return the steps that may take the next event in place of the one that stands there."""
-        if filled < self.steps[at].least:
-            return []
-        return [gap + 1 for gap in gaps if gap + 1 < len(self.steps)]
 
     def _outcome(self, partial: Partial, at: int) -> Outcome:
         step = self.steps[at]

@@ -339,7 +339,7 @@ def yes(value: str) -> bool:
         (lambda: begun().within("0s"), r"within\('0s'\) leaves no time.*Use 1 ms or more"),
         (lambda: begun().within("1s").within("2s"), r"comes twice.*Leave one out"),
         (lambda: begun().times("b", yes, count=0), r"count=0\) waits for nothing.*Use 1 or more"),
-        (lambda: patterns.begin(str).next("a", yes), r"next\('a'\) is the first.*Begin with then"),
+        (lambda: patterns.begin(str).next("a", yes), r"next\('a'\) is the first.*Put then"),
         (lambda: patterns.begin(str).optional("a", yes), r"optional\('a'\) is the first step"),
         (lambda: patterns.begin(str).without("a", yes), r"without\('a'\) is the first step"),
         (
@@ -348,9 +348,9 @@ def yes(value: str) -> bool:
         ),
         (lambda: patterns.begin(str), r"pattern 'm' is empty.*then\("),
         (lambda: begun().without("r", yes), r"ends with without\('r'\).*Add within\('5m'\)"),
-        (lambda: begun().optional("b", yes), r"ends with optional\('b'\).*Leave it out, or let"),
-        (lambda: begun().one_or_more("b", yes), r"one_or_more\('b'\).*Use then or times, or let"),
-        (lambda: patterns.begin(int).then("a", bool), r"one of int.*are str.*begin\(str\)"),
+        (lambda: begun().optional("b", yes), r"ends with optional\('b'\).*Add without.*or leave it out"),
+        (lambda: begun().one_or_more("b", yes), r"one_or_more\('b'\).*Add without.*use then or times"),
+        (lambda: patterns.begin(int).then("a", bool), r"one of int.*are str.*Declare it with patterns.begin\(str\)"),
     ],
 )  # fmt: skip
 def test_what_cannot_match_is_refused_with_what_to_do(made: Any, message: str) -> None:
