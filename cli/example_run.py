@@ -19,7 +19,7 @@ from collections.abc import Generator, Iterable, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias, cast
+from typing import Any, TypeAlias
 
 import typer
 from confluent_kafka import Producer
@@ -340,7 +340,7 @@ def _text(of: DataType, data: bytes | None) -> str:
     """Show numbers, text and windows as what they are, and everything else as its bytes."""
     value: Any = of.serde.decode(data) if of.serde and data is not None else None
     if isinstance(value, Windowed):
-        window = cast("Windowed[Any]", value)
+        window: Windowed[Any] = value
         value = f"{window.key} from {utc(window.start)} to {utc(window.end)}"
     return printable(str(value)) if isinstance(value, str | int | float) else shown(data)
 
