@@ -43,7 +43,6 @@ from penstock.testing.kafka_server import KafkaServer
 from penstock.topics.internal import InternalTopic
 from penstock.topology.event_time import late_topics
 from penstock.topology.graph import Topology
-from penstock.windows import Windowed
 
 PARTITIONS = 4
 STOP_TIMEOUT_S = 12.0  # a worker's own limit is 9
@@ -339,9 +338,8 @@ def _records(servers: str, topic: str) -> list[Message]:
 def _text(of: DataType, data: bytes | None) -> str:
     """Show numbers, text and windows as what they are, and everything else as its bytes."""
     value: Any = of.serde.decode(data) if of.serde and data is not None else None
-    if isinstance(value, Windowed):
-        window: Windowed[Any] = value
-        value = f"{window.key} from {utc(window.start)} to {utc(window.end)}"
+    if value is not None and hasattr(of.serde, "inner"):  # a windowed key
+        value = f"{value.key} from {utc(value.start)} to {utc(value.end)}"
     return printable(str(value)) if isinstance(value, str | int | float) else shown(data)
 
 
