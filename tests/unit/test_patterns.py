@@ -192,6 +192,13 @@ def test_an_event_is_kept_once_and_as_long_as_it_is_wanted() -> None:
         assert set(rows(driver).values()) == {0}
 
 
+def test_an_event_that_only_bars_a_way_is_not_kept() -> None:
+    with TestDriver(app_of("a b? !r c")) as driver:
+        for value in "ar":
+            driver.topic("in").send(value, key="k")
+        assert rows(driver) == {"m-open": 1, "m-events": 1 + 2}
+
+
 def test_too_many_events_go_by_the_error_policy() -> None:
     def app(**options: Any) -> ps.App:
         app = ps.App("app", **options)
