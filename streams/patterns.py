@@ -27,7 +27,8 @@ Never. `without` counts from the first event of the step in front of it until a 
     counts until time is up: only then is the match complete.
 Time. An event whose timestamp is more than `within` behind that of the first one belongs to the
     match no more. Once event time has passed that point the match is over: it is complete if
-    nothing but `without` was missing, else it is forgotten, or handed on as `timed_out`.
+    nothing but `without` was missing, else it is forgotten, or handed on as `timed_out`. One that
+    begins so late that event time has passed its end is decided at once.
 End. Of several that are complete with one event, the one that began first is handed on. No event
     is in two matches: all that began up to the last event of a match end with it. One that is
     over in vain takes no other with it.

@@ -101,6 +101,9 @@ CASES = [
     ("a c? !b |5", "a@0 b@1 x@9", ""),
     ("a c? !b |5", "a@0 b@1 c@2 x@9", "0 2"),
     ("a c? !b |5!", "a@0 c@2 b@3 x@9", ""),
+    # What begins too late is decided at once.
+    ("a !b |5", "x@20 a@9 b@10", "9"),
+    ("a b |5!", "x@20 a@9 b@10", "9!"),
     # Conditions that look back.
     ("a a> a>", "a1 a3 a2 a5", "0 1 3"),
     ("a b>", "a5 a2 b3", "1 2"),
