@@ -48,6 +48,7 @@ PARTITIONS = 4
 STOP_TIMEOUT_S = 12.0  # a worker's own limit is 9
 FINISH_TIMEOUT_S = 60.0
 QUIET_S = 6.0  # time behind repartition topics is looked up once a second, and takes two or three
+KEPT = {"retention.ms": "-1"}  # results are as old as their events, which may be years
 MOST_SHOWN = 12
 Event: TypeAlias = tuple[bytes | None, bytes]  # key and value
 Row: TypeAlias = tuple[str, str]
@@ -149,7 +150,7 @@ def _topics(topology: Topology, servers: str, *, delete: bool) -> Generator[None
             f"{servers} has {', '.join(there)} already; an example makes its topics itself, and"
             " deletes them at the end. Delete them if nobody needs them, or leave --brokers out."
         )
-    admin.create([InternalTopic(name, PARTITIONS, {}) for name in wanted])
+    admin.create([InternalTopic(name, PARTITIONS, KEPT) for name in wanted])
     try:
         yield
     finally:

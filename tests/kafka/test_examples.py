@@ -11,10 +11,14 @@ from datetime import datetime
 import pytest
 from typer.testing import CliRunner
 
+from penstock.cli import example_run
 from penstock.cli.cluster import connect
+from penstock.cli.example import files
 from penstock.cli.main import app as commands
+from penstock.runtime.loading import load
 from penstock.testing.kafka_server import KafkaServer
 from tests import example_outputs
+from tests.kafka.checking import config_of
 from tests.kafka.commands import refusal
 from tests.kafka.conftest import create_topic
 from tests.terminals import shown_on
@@ -156,6 +160,14 @@ def test_deduplication(kafka: KafkaServer) -> None:
 def test_card_fraud(kafka: KafkaServer) -> None:
     shown = [(card, json.loads(alert)) for card, alert in run(kafka, "card-fraud")["alerts"]]
     assert sorted(shown, key=str) == sorted(example_outputs.alerts(), key=str)
+
+
+def test_results_that_are_as_old_as_their_events_stay(kafka: KafkaServer) -> None:
+    """By the broker's default a result of last year would be deleted within minutes."""
+    topology = load(str(files()["hopping-count"])).topology()
+    with example_run._topics(topology, kafka.bootstrap_servers, delete=True):
+        for topic in ("activity", "activity-per-user"):
+            assert config_of(kafka.bootstrap_servers, topic)["retention.ms"] == "-1"
 
 
 def test_several_workers(kafka: KafkaServer) -> None:
