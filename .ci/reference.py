@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 PAGE = Path(__file__).parent.parent / "docs" / "reference.md"
-MODULES = ("penstock", "penstock.serde", "penstock.testing")
+MODULES = ("penstock", "penstock.serde", "penstock.patterns", "penstock.testing")
 ALIASES = {  # what stands in signatures for something longer
     "Duration": "penstock.durations",
     "Emit": "penstock.topology.node",

@@ -7,7 +7,7 @@ from typing import Any, get_origin, is_typeddict
 
 import msgspec
 
-from penstock.aggregators import Agg
+from penstock.aggregators import AnyAgg, column_of
 from penstock.errors import TopologyError
 from penstock.operators.agg import Column, Fold, Results, StatesSerde
 from penstock.operators.aggregate import Aggregate
@@ -86,7 +86,10 @@ def declare_aggregate(
 
 
 def declare_agg(
-    one: Any, columns: Mapping[str, Agg[Any, Any]], values: DataType, name: str
+    one: Any,
+    columns: Mapping[str, AnyAgg[Any, Any]],
+    values: DataType,
+    name: str,
 ) -> Declared:
     """Bind the columns of an `agg` to the values of a stream.
 
@@ -99,19 +102,23 @@ def declare_agg(
     Raises:
         TopologyError: if that is no aggregation.
     """
-    if isinstance(one, Agg):
+    if only := column_of(one):
         if columns:
             raise _wrong(name, "has an aggregator without a name and others with one. Name it too.")
-        column = one.bind(values)
+        column = only.bind(values)
         return _agg({ONLY: column}, None, _known(column.type))
     if not columns:
         raise _wrong(name, "has no columns. Pass some, such as n=ps.count().")
+    bound: dict[str, Column] = {}
     for field, of in columns.items():
-        if not isinstance(of, Agg):  # pyright: ignore[reportUnnecessaryIsInstance]
+        column_at = column_of(of)
+        if column_at is None:
             raise _wrong(
-                name, f"has {field}={of!r}, which is none. Use one of ps.count, ps.sum ..."
+                name,
+                f"has {field}={of!r}, which is none. Use one of ps.count, ps.sum ..., or an object"
+                " with init, add, merge and result.",
             )
-    bound = {field: of.bind(values) for field, of in columns.items()}
+        bound[field] = column_at.bind(values)
     if one is None:
         return _agg(bound, dict, data_type(dict[str, Any]))
     _check_fields(one, bound, name)

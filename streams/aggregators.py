@@ -15,7 +15,7 @@ import operator
 from collections.abc import Callable, Sequence
 from functools import partial, reduce
 from types import GenericAlias, NoneType, UnionType
-from typing import Any, Generic, Protocol, Union, get_args, get_origin, overload
+from typing import Any, Generic, Protocol, TypeAlias, Union, get_args, get_origin, overload
 
 import msgspec
 from typing_extensions import TypeVar
@@ -23,7 +23,7 @@ from typing_extensions import TypeVar
 from penstock.errors import TopologyError
 from penstock.operators.agg import Column
 from penstock.operators.fields import Selector, compile_selector
-from penstock.serde.types import DataType, where
+from penstock.serde.types import DataType, returned, where
 
 V = TypeVar("V")
 R = TypeVar("R")
@@ -86,6 +86,9 @@ class Agg(Generic[V_co, R_co]):
             TopologyError: if there is no such field, or it cannot be aggregated so.
         """
         return self._bind(values)
+
+
+AnyAgg: TypeAlias = Agg[V, R] | Aggregator[V, Any, R]
 
 
 def count() -> Agg[Any, int]:
@@ -387,15 +390,22 @@ def top_k(of: Any, k: int) -> Agg[Any, list[Any]]:
     return Agg(bind)
 
 
-def custom(aggregator: "Aggregator[V, Any, R]") -> Agg[V, R]:
-    """Use an aggregator of one's own as a column."""
+def column_of(aggregator: AnyAgg[V, R]) -> Agg[V, R] | None:
+    """Return an aggregator as a column, one of a user's own too; None where it is none."""
+    if isinstance(aggregator, Agg):
+        return aggregator
+    is_class = isinstance(aggregator, type)
+    parts = [getattr(aggregator, name, None) for name in ("init", "add", "merge", "result")]
+    return None if is_class or not all(map(callable, parts)) else _custom(aggregator)
 
+
+def _custom(aggregator: "Aggregator[V, Any, R]") -> Agg[V, R]:
     def bind(_: DataType) -> Column:
         name = f"{type(aggregator).__module__}.{type(aggregator).__qualname__}"
         add = aggregator.add
         return Column(
-            name, None, aggregator.init, lambda state, value, _at: add(state, value),
-            aggregator.merge, aggregator.result,
+            name, returned(aggregator.result).type, aggregator.init,
+            lambda state, value, _at: add(state, value), aggregator.merge, aggregator.result,
         )  # fmt: skip
 
     return Agg(bind)

@@ -12,7 +12,7 @@ from penstock.aggregations import (
     declare_count,
     declare_reduce,
 )
-from penstock.aggregators import Agg
+from penstock.aggregators import AnyAgg
 from penstock.durations import Duration, milliseconds
 from penstock.errors import TopologyError
 from penstock.operators.sessions import SessionAggregation
@@ -94,17 +94,36 @@ class Grouped(Generic[K_co, V_co]):
         return self._table(declare_aggregate(init, add, value, name), name, emit)
 
     @overload
-    def agg(self, one: Agg[V_co, R], /, *, name: str, emit: Emit = "commit") -> Table[K_co, R]: ...
-    @overload
     def agg(
-        self, into: type[R], /, *, name: str, emit: Emit = "commit", **columns: Agg[V_co, Any]
+        self, one: AnyAgg[V_co, R], /, *, name: str, emit: Emit = "commit"
     ) -> Table[K_co, R]: ...
     @overload
     def agg(
-        self, /, *, name: str, emit: Emit = "commit", **columns: Agg[V_co, Any]
+        self,
+        into: type[R],
+        /,
+        *,
+        name: str,
+        emit: Emit = "commit",
+        **columns: AnyAgg[V_co, Any],
+    ) -> Table[K_co, R]: ...
+    @overload
+    def agg(
+        self,
+        /,
+        *,
+        name: str,
+        emit: Emit = "commit",
+        **columns: AnyAgg[V_co, Any],
     ) -> Table[K_co, dict[str, Any]]: ...
     def agg(
-        self, one: Any = None, /, *, name: str, emit: Emit = "commit", **columns: Agg[V_co, Any]
+        self,
+        one: Any = None,
+        /,
+        *,
+        name: str,
+        emit: Emit = "commit",
+        **columns: AnyAgg[V_co, Any],
     ) -> Table[K_co, Any]:
         """Run aggregators over the values of each key, any number at once.
 
@@ -113,7 +132,8 @@ class Grouped(Generic[K_co, V_co]):
                 results of the columns; or nothing, for a dict of them.
             name: name of the store.
             emit: "commit" or "every_update", as for count.
-            columns: field = aggregator, such as `n=ps.count(), p99=ps.quantile("ms", 0.99)`.
+            columns: field = aggregator, such as `n=ps.count(), p99=ps.quantile("ms", 0.99)`, or
+                an object of your own with the methods of `Aggregator`.
 
         Raises:
             TopologyError: if a column reads a field that is not there, or the class has other
@@ -239,18 +259,35 @@ class WindowedGrouped(Generic[K_co, V_co]):
 
     @overload
     def agg(
-        self, one: Agg[V_co, R], /, *, name: str, emit: Emit = "commit"
+        self, one: AnyAgg[V_co, R], /, *, name: str, emit: Emit = "commit"
     ) -> WindowedTable[K_co, R]: ...
     @overload
     def agg(
-        self, into: type[R], /, *, name: str, emit: Emit = "commit", **columns: Agg[V_co, Any]
+        self,
+        into: type[R],
+        /,
+        *,
+        name: str,
+        emit: Emit = "commit",
+        **columns: AnyAgg[V_co, Any],
     ) -> WindowedTable[K_co, R]: ...
     @overload
     def agg(
-        self, /, *, name: str, emit: Emit = "commit", **columns: Agg[V_co, Any]
+        self,
+        /,
+        *,
+        name: str,
+        emit: Emit = "commit",
+        **columns: AnyAgg[V_co, Any],
     ) -> WindowedTable[K_co, dict[str, Any]]: ...
     def agg(
-        self, one: Any = None, /, *, name: str, emit: Emit = "commit", **columns: Agg[V_co, Any]
+        self,
+        one: Any = None,
+        /,
+        *,
+        name: str,
+        emit: Emit = "commit",
+        **columns: AnyAgg[V_co, Any],
     ) -> WindowedTable[K_co, Any]:
         """Run aggregators over the values of each key and window, any number at once.
 
@@ -259,7 +296,8 @@ class WindowedGrouped(Generic[K_co, V_co]):
                 results of the columns; or nothing, for a dict of them.
             name: name of the store.
             emit: "commit" or "every_update", as for count.
-            columns: field = aggregator, such as `n=ps.count(), p99=ps.quantile("ms", 0.99)`.
+            columns: field = aggregator, such as `n=ps.count(), p99=ps.quantile("ms", 0.99)`, or
+                an object of your own with the methods of `Aggregator`.
 
         Raises:
             TopologyError: if a column reads a field that is not there, or the class has other

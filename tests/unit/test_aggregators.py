@@ -10,10 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import penstock as ps
 from penstock import aggregators as agg
 from penstock.errors import TopologyError
 from penstock.operators.agg import StatesSerde
 from penstock.serde.types import DataType
+from penstock.testing import TestDriver
 
 NUMBERS = st.lists(st.none() | st.integers(-1_000, 1_000), max_size=40)
 
@@ -171,10 +173,29 @@ class Longest:
 
 
 def test_an_aggregator_of_ones_own_is_a_column() -> None:
-    column = agg.custom(Longest()).bind(ITEM)
+    found = agg.column_of(Longest())
+    assert found is not None
+    column = found.bind(ITEM)
+    assert column.type is int
     state = column.add(column.init(), Item(1, "ab"), 0)
     assert column.result(column.merge(state, "abc")) == 3
     assert column.format.endswith("Longest")
+
+
+def test_an_aggregator_of_ones_own_stands_beside_the_others() -> None:
+    app = ps.App("app")
+    items = app.stream("in", key=str, value=Item).group_by_key()
+    items.agg(n=ps.count(), longest=Longest(), name="both").to("both")
+    items.agg(Longest(), name="alone").to("alone")
+    with TestDriver(app) as driver:
+        for name in ("ab", "abc", "a"):
+            driver.topic("in").send(Item(1, name), key="k")
+        assert driver.topic("both").read()[-1] == ("k", {"n": 3, "longest": 3})
+        assert driver.topic("alone").read()[-1] == ("k", 3)
+    with pytest.raises(TopologyError, match="has n=3, which is none"):
+        items.agg(n=3, name="none")  # type: ignore[arg-type]
+    with pytest.raises(TopologyError, match="an object"):
+        items.agg(n=Longest, name="class")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
