@@ -275,6 +275,7 @@ def begin(of: type[V]) -> Pattern[V]:
     """Begin a pattern of events of a type; add steps to it, and hand it to `Stream.match`.
 
     >>> import penstock as ps
+    >>> from penstock.patterns import begin
     >>> from penstock.testing import TestDriver
     >>> app = ps.App("doors")
     >>> left_open = (

@@ -22,7 +22,6 @@ ASKS = re.compile(
 )
 # Where what to do stands in a part that is put in, and which.
 PUT_IN = {
-    "streams/patterns.py: {}": "every caller says what now",
     "streams/aggregations.py: The columns of agg {} are wrong: it {}": "what it says ends with it",
     "streams/engine/failures.py: {}. {}": "every caller says what now",
     "streams/operators/declared_process.py: Process {} {}": "every caller says what to do",

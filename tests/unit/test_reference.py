@@ -13,7 +13,7 @@ from tests.documents import ROOT
 
 # Handles that others make, and protocols: nobody calls their constructors.
 MADE = {
-    "Aggregator", "Grouped", "Query", "Record", "Serde", "Store", "Stream", "Table", "TestTopic",
+    "Aggregator", "Grouped", "Pattern", "Query", "Record", "Serde", "Store", "Stream", "Table", "TestTopic",
     "WindowedGrouped", "WindowedTable",
 }  # fmt: skip
 EVIDENT = {"node", "self"}
