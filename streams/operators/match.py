@@ -23,6 +23,7 @@ class Event(msgspec.Struct, Generic[V_co], frozen=True):
 class Match(msgspec.Struct, Generic[V_co], frozen=True):
     """What a pattern has found, or what it has found so far.
 
+    >>> from penstock.patterns import Event, Match
     >>> found = Match({"hot": [Event(91, 10), Event(95, 20)]}, 10, 20)
     >>> found["hot"], found.all("hot"), "hot" in found, "alarm" in found
     (91, [91, 95], True, False)
