@@ -400,13 +400,22 @@ def column_of(aggregator: AnyAgg[V, R]) -> Agg[V, R] | None:
 
 
 def _custom(aggregator: "Aggregator[V, Any, R]") -> Agg[V, R]:
+    name = f"{type(aggregator).__module__}.{type(aggregator).__qualname__}"
+    states = type(aggregator.init())
+    fits = _NUMBERS if states in _NUMBERS else (object if states is NoneType else states)
+
+    def add(state: Any, value: Any, _at: int) -> Any:
+        found = aggregator.add(state, value)
+        if not isinstance(found, fits):
+            raise TypeError(
+                f"{name}.add returned {type(found).__name__} ({found!r:.60}), and its init"
+                f" {states.__name__}"
+            )
+        return found
+
     def bind(_: DataType) -> Column:
-        name = f"{type(aggregator).__module__}.{type(aggregator).__qualname__}"
-        add = aggregator.add
-        return Column(
-            name, returned(aggregator.result).type, aggregator.init,
-            lambda state, value, _at: add(state, value), aggregator.merge, aggregator.result,
-        )  # fmt: skip
+        of = returned(aggregator.result).type
+        return Column(name, of, aggregator.init, add, aggregator.merge, aggregator.result)
 
     return Agg(bind)
 

@@ -182,6 +182,25 @@ def test_an_aggregator_of_ones_own_is_a_column() -> None:
     assert column.format.endswith("Longest")
 
 
+class Fickle(Longest):
+    """Returns another type at one of the items."""
+
+    def add(self, state: str, value: Item, /) -> str:
+        return 13 if value.x == 13 else super().add(state, value)  # type: ignore[return-value]
+
+
+def test_an_item_at_which_a_state_changes_its_type_is_left_out() -> None:
+    app = ps.App("app", on_error="skip")
+    items = app.stream("in", key=str, value=Item).group_by_key()
+    items.agg(longest=Fickle(), name="both").to("out")
+    with TestDriver(app) as driver:
+        for x, name in ((1, "ab"), (13, "abcd"), (2, "abc")):
+            driver.topic("in").send(Item(x, name), key="k")
+        assert driver.topic("out").read()[-1] == ("k", {"longest": 3})
+        (failure,) = driver._tasks[0].failures
+        assert "Fickle.add returned int (13), and its init str" in str(failure.error)
+
+
 def test_an_aggregator_of_ones_own_stands_beside_the_others() -> None:
     app = ps.App("app")
     items = app.stream("in", key=str, value=Item).group_by_key()
