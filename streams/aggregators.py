@@ -401,8 +401,8 @@ def column_of(aggregator: AnyAgg[V, R]) -> Agg[V, R] | None:
 
 def _custom(aggregator: "Aggregator[V, Any, R]") -> Agg[V, R]:
     name = f"{type(aggregator).__module__}.{type(aggregator).__qualname__}"
-    states = type(aggregator.init())
-    fits = _NUMBERS if states in _NUMBERS else (object if states is NoneType else states)
+    states: type[object] = type(aggregator.init())
+    fits: Any = _NUMBERS if states in _NUMBERS else (object if states is NoneType else states)
 
     def add(state: Any, value: Any, _at: int) -> Any:
         found = aggregator.add(state, value)
