@@ -401,7 +401,8 @@ def column_of(aggregator: AnyAgg[V, R]) -> Agg[V, R] | None:
 
 def _custom(aggregator: "Aggregator[V, Any, R]") -> Agg[V, R]:
     name = f"{type(aggregator).__module__}.{type(aggregator).__qualname__}"
-    states: type[object] = type(aggregator.init())
+    empty: object = aggregator.init()
+    states = type(empty)
     fits: Any = _NUMBERS if states in _NUMBERS else (object if states is NoneType else states)
 
     def add(state: Any, value: Any, _at: int) -> Any:
