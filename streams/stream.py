@@ -57,6 +57,7 @@ from penstock.serde.types import (
 from penstock.state.definition import StoreDefinition, check_name, same_place
 from penstock.topics.topic import Topic
 from penstock.topology.declaration import Declaration
+from penstock.topology.lookup import check_lookup
 from penstock.topology.node import Node, Reshuffle
 from penstock.topology.repartition import boundaries
 from penstock.windows import Windowed
@@ -441,6 +442,7 @@ class Stream(Generic[K_co, V_co]):
         *,
         name: str,
         value: Spec[R] | None = None,
+        initial: "Table[K_co, Any] | None" = None,
     ) -> "Stream[K_co, R]":
         """Call a processor for each record: with state and timers of its key.
 
@@ -450,12 +452,17 @@ class Stream(Generic[K_co, V_co]):
             processor: a class derived from Processor, or a function that makes an instance.
             name: begins the names of its stores, `<name>-<attribute>`.
             value: type or serde of what it hands on, where the class does not say it.
+            initial: a table of the application; what it has for a key when the first record of
+                that key comes is given to `on_initial`, once. Which keys have begun is kept in
+                the store `<name>-begun`. The table's topic and the stream's are read together, by
+                the order of time, and need equal partition counts.
 
         Raises:
-            TopologyError: if this is no processor, its state cannot be kept, or the key was
-                changed without a name.
+            TopologyError: if this is no processor, its state cannot be kept, the key was
+                changed without a name, or the table has other keys, another application, or is
+                behind a repartition topic that the records do not come through.
         """
-        return add_process(self._declaration, self._node, processor, name, value)
+        return add_process(self._declaration, self._node, processor, name, value, initial)
 
     def update_state(
         self,
@@ -572,14 +579,21 @@ class Stream(Generic[K_co, V_co]):
 
 
 def add_process(
-    declaration: Declaration, parent: Node, processor: Any, name: str, value: Any
+    declaration: Declaration,
+    parent: Node,
+    processor: Any,
+    name: str,
+    value: Any,
+    initial: "Table[Any, Any] | None" = None,
 ) -> "Stream[Any, Any]":
     """Declare a processor behind a step.
 
     Raises:
         TopologyError: if it cannot work, or another one has its name.
     """
-    operator, found = declare_process(processor, name, parent.key, value)
+    begins = initial is not None
+    operator, found = declare_process(processor, name, parent.key, value, begins=begins)
+    table = _looked_into(declaration, parent, name, initial) if begins else None
     if operator.stores:
         check_partitioned(parent, "process")
     for other in declaration.nodes:
@@ -590,9 +604,38 @@ def add_process(
                 operator="process",
             )
     node = declaration.add(
-        "process", operator, parent, key=parent.key, value=found, detail=name, emit="every_update"
+        "process",
+        operator,
+        parent,
+        key=parent.key,
+        value=found,
+        detail=name,
+        emit="every_update",
+        looks_into=table,
     )
     return Stream(declaration, node)
+
+
+def _looked_into(declaration: Declaration, parent: Node, name: str, table: Any) -> Node:
+    """Return the step of a table that a process begins with."""
+    from penstock.table import Table
+
+    if not isinstance(table, Table):
+        raise TopologyError(
+            f"Process {name!r} was given initial={table!r}, which is no table. Pass one of the"
+            " application: app.table(...), stream.to_table(...), or what is aggregated.",
+            operator="process",
+        )
+    if table._declaration is not declaration:  # pyright: ignore[reportPrivateUsage]
+        raise TopologyError(
+            f"Process {name!r} was given initial= with table {table.name!r} of another"
+            " application. Read what it is made of in this one: app.table('topic', name=..., ...).",
+            operator="process",
+            store=table.name,
+        )
+    node: Node = table._node  # pyright: ignore[reportPrivateUsage]
+    check_lookup(parent, node, name)
+    return node
 
 
 def add_sink(

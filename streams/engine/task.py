@@ -32,6 +32,7 @@ from penstock.operators.count import Count
 from penstock.operators.deliver import Deliver, Row
 from penstock.operators.each import NOT_DATA, EachFailed, TimerFailed
 from penstock.operators.event_time import TimeGuard
+from penstock.operators.lookup import Lookup
 from penstock.operators.on_error import DeadLetter
 from penstock.operators.operator import Closing, Firing, Keeping, OpenOperator
 from penstock.operators.sink import Destinations, Outgoing, Sink, check_size
@@ -542,10 +543,14 @@ class Task:
     def _open_operator(self, node: Node) -> Any:
         if not node.per_task:
             return node.operator
-        opened: OpenOperator = node.operator.open(
+        opened: Any = node.operator.open(
             *[self.overlays[store.name] for store in node.stores],
             coalesce=self._topology.coalesces(node),
         )
+        if node.looks_into:
+            first, *behind = node.looks_into.from_store
+            overlay = self.overlays[first.stores[0].name]
+            opened.look_into(Lookup(overlay, [step.operator for step in behind]))
         return opened
 
 

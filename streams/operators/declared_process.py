@@ -3,6 +3,7 @@
 What cannot work is refused here, before a record is read.
 """
 
+import inspect
 import typing
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -13,15 +14,22 @@ from penstock.errors import TopologyError
 from penstock.operators.processing import Process
 from penstock.operators.processor import Processor
 from penstock.operators.states import State, store_of
+from penstock.serde.primitives import BYTES
 from penstock.serde.timers import FiledSerde, packed
 from penstock.serde.types import UNKNOWN, DataType, Serde, data_type, hinted
 from penstock.state.definition import StoreDefinition, check_name, same_place
 
 TIMERS = "timers"
+BEGUN = "begun"
 
 
 def declare_process(
-    make: Callable[[], Processor[Any, Any, Any]], name: str, key: DataType, value: Any
+    make: Callable[[], Processor[Any, Any, Any]],
+    name: str,
+    key: DataType,
+    value: Any,
+    *,
+    begins: bool = False,
 ) -> tuple[Process, DataType]:
     """Return the step of a processor, and the type that it hands on.
 
@@ -30,6 +38,7 @@ def declare_process(
         name: of the process.
         key: of the records.
         value: the declared type of what it hands on, None for what the class says.
+        begins: whether keys begin with what a table has for them.
 
     Raises:
         TopologyError: if this is no processor, or its state cannot be kept.
@@ -38,12 +47,13 @@ def declare_process(
     sample = _sample(make, name)
     kind: type[Any] = sample.__class__
     own: dict[str, Any] = sample.__dict__
-    states = _states(kind, own, name)
+    _check_initial(kind, name, begins=begins)
+    states = _states(kind, own, name, begins=begins)
     has_timers = _defines(kind, "on_timer")
-    stores = _stores(name, states, key.serde, has_timers=has_timers)
+    stores = _stores(name, states, key.serde, has_timers=has_timers, begins=begins)
     if not isinstance(value, DataType):
         value = _result(kind) if value is None else data_type(value)
-    return Process(name, make, states, stores, has_timers, key.serde), value
+    return Process(name, make, states, stores, has_timers, key.serde, begins), value
 
 
 def _sample(make: Any, name: str) -> Any:
@@ -80,8 +90,30 @@ def _defines(kind: type[Any], method: str) -> bool:
     return getattr(kind, method) is not getattr(Processor, method)
 
 
+def _check_initial(kind: type[Any], name: str, *, begins: bool) -> None:
+    defined = _defines(kind, "on_initial")
+    if begins and not defined:
+        raise _wrong(
+            name,
+            f"was given initial=, but {kind.__name__} does nothing with it. Define"
+            " on_initial(self, ctx, value) in it, or leave initial= out.",
+        )
+    if defined and not begins:
+        raise _wrong(
+            name,
+            f"would never call on_initial of {kind.__name__}: no table says what keys begin with."
+            " Pass one: process(..., initial=table).",
+        )
+    if defined and inspect.isgeneratorfunction(kind.on_initial):
+        raise _wrong(
+            name,
+            f"cannot hand on what on_initial of {kind.__name__} yields: it sets up state, and"
+            " nothing else. Keep it in state, and yield it in process.",
+        )
+
+
 def _states(
-    kind: type[Any], own: Mapping[str, Any], name: str
+    kind: type[Any], own: Mapping[str, Any], name: str, *, begins: bool
 ) -> tuple[tuple[str, str, State], ...]:
     """Return the state of a class by attribute, with the end of its store's name."""
     for attribute, value in own.items():
@@ -98,11 +130,11 @@ def _states(
             found.pop(attribute, None)
             if isinstance(value, State):
                 found[attribute] = value
-    _check_states(found, name)
+    _check_states(found, name, begins=begins)
     return tuple((attribute, of.name or attribute, of) for attribute, of in found.items())
 
 
-def _check_states(states: dict[str, State], name: str) -> None:
+def _check_states(states: dict[str, State], name: str, *, begins: bool) -> None:
     owners: dict[str, str] = {}
     for attribute, state in states.items():
         if state.shared:
@@ -125,6 +157,12 @@ def _check_states(states: dict[str, State], name: str) -> None:
                 f"has state {attribute!r} in a store where its timers go, {name}-{TIMERS}. Call it"
                 " something else.",
             )
+        if begins and same_place(ending) == BEGUN:
+            raise _wrong(
+                name,
+                f"has state {attribute!r} in a store where it keeps which keys have begun,"
+                f" {name}-{BEGUN}. Call it something else.",
+            )
         other = owners.setdefault(same_place(ending), attribute)
         if other != attribute:
             raise _wrong(
@@ -136,9 +174,9 @@ def _check_states(states: dict[str, State], name: str) -> None:
 
 def _stores(
     name: str, states: tuple[tuple[str, str, State], ...], key: Serde[Any] | None, *,
-    has_timers: bool,
+    has_timers: bool, begins: bool,
 ) -> tuple[StoreDefinition, ...]:  # fmt: skip
-    if not states and not has_timers:
+    if not states and not has_timers and not begins:
         return ()
     if key is None:
         raise _wrong(
@@ -150,6 +188,8 @@ def _stores(
     if has_timers or any(state.ttl_ms for _, _, state in states):
         timers = StoreDefinition(f"{name}-{TIMERS}", packed(key, TIMERS), FiledSerde())
         stores.append(timers)
+    if begins:
+        stores.append(StoreDefinition(f"{name}-{BEGUN}", key, BYTES))
     return tuple(stores)
 
 

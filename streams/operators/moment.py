@@ -109,6 +109,6 @@ def outside(what: str) -> TopologyError:
     """Make the error for state or timers that are used where there is no key."""
     return TopologyError(
         f"{what} is used outside of process and on_timer: there is no key whose it could be. Use it"
-        " in those two only, and not in what runs after them.",
+        " in those and on_initial only, and not in what runs after them.",
         operator="process",
     )

@@ -8,6 +8,9 @@ Rule 2: timers of the wall clock fire at the flush.
 Rule 3: what a timer raises is no record's fault. In front of each record that is run alone, its
         timers are fired by themselves (`fire`), so that nobody takes the one for the other.
 
+Rule 4: which keys have begun is state like any other: what undoes a record undoes that its key
+        began with it.
+
 Kafka Streams' KStreamProcess; timers by key and name instead of one punctuator, as in Spark's
 transformWithState and Flink.
 """
@@ -20,6 +23,7 @@ from penstock.operators.bound import bind
 from penstock.operators.chunk import Chunk, Headers
 from penstock.operators.each import NOT_DATA, TimerFailed
 from penstock.operators.expiry import Expiry
+from penstock.operators.lookup import Lookup
 from penstock.operators.moment import Moment
 from penstock.operators.operator import EVERYTHING
 from penstock.operators.processor import Processor, Timer
@@ -30,6 +34,7 @@ from penstock.serde.types import Serde
 from penstock.state.definition import StoreDefinition
 from penstock.state.overlay import Changes, Overlay
 
+BEGUN = b"\1"  # what is kept of a key that has begun
 DEEPEST = 1_000  # timers in a row that are due as soon as they are set
 
 
@@ -48,9 +53,11 @@ class Process:
         name: of the process.
         make: makes an instance for a task.
         states: what its class declares, by attribute, with the end of the store's name.
-        stores: theirs in this order, behind them that of the timers, if there is one.
+        stores: theirs in this order, behind them that of the timers, if there is one, and that of
+            the keys that have begun, if `begins`.
         has_timers: whether the class does anything when a timer fires.
         key: serde of the keys; None where it is not known and there is no store.
+        begins: whether each key begins with what a table has for it.
     """
 
     name: str
@@ -59,6 +66,7 @@ class Process:
     stores: tuple[StoreDefinition, ...]
     has_timers: bool
     key: Serde[Any] | None
+    begins: bool = False
     reads = EVERYTHING
     timed = True
 
@@ -117,6 +125,9 @@ class OpenProcess:
     def __init__(self, declared: Process, overlays: Sequence[Overlay]) -> None:
         self._name, self._serde = declared.name, declared.key
         self._keeps = bool(declared.stores)
+        self._begun = overlays[-1] if declared.begins else None
+        overlays = overlays[:-1] if declared.begins else overlays
+        self._initial: Lookup | None = None
         own = overlays[-1] if len(overlays) > len(declared.states) else None
         ttls = {name: state.ttl_ms for _, name, state in declared.states if state.ttl_ms}
         self._timers = Timers(own) if own is not None and declared.has_timers else None
@@ -132,7 +143,13 @@ class OpenProcess:
             for (_, _, state), overlay in zip(declared.states, overlays, strict=False)
             if isinstance(state, ValueState)
         ]
+        if self._begun is not None:
+            self._values.append(self._begun)
         self.dropped = self.late = 0
+
+    def look_into(self, table: Lookup) -> None:
+        """Take the table whose values keys begin with."""
+        self._initial = table
 
     def tell_time_by(self, now_ms: Callable[[], int]) -> None:
         """Take what tells the wall clock's milliseconds."""
@@ -147,7 +164,7 @@ class OpenProcess:
     def process(self, chunk: Chunk, time: OperatorTime = START) -> Chunk | None:
         """Call the processor for each record, and for the timers in between: 1.5 us each."""
         raws: Sequence[Any] = chunk.encoded_keys(self._serde)
-        moment, events = self._moment, self._events
+        moment, events, initial = self._moment, self._events, self._initial
         call: Callable[..., Any] = self._processor.process
         self._read(raws)
         moment.chunk = chunk
@@ -166,6 +183,8 @@ class OpenProcess:
                     continue
                 moment.index = index
                 moment.move(raw, key, at, reached)
+                if initial is not None:
+                    self._begin(initial)
                 found: Iterable[Any] | None = call(moment, value)
                 if found is not None:  # a function that returns nothing hands on nothing
                     results.add(found, raw, at, header)
@@ -229,6 +248,17 @@ class OpenProcess:
             for overlay in self._values:
                 overlay.touch(keys)
 
+    def _begin(self, table: Lookup) -> None:
+        """Begin the key that the processor is called for, if it has not begun: 0.3 us."""
+        moment, begun = self._moment, self._begun
+        assert begun is not None
+        if begun.get(moment.raw) is not None:
+            return
+        begun.put({moment.raw: (BEGUN, moment.written)})
+        value = table.get(moment.raw)
+        if value is not None:
+            self._processor.on_initial(moment, value)
+
     def _fire_events(self, time: int, results: Results) -> None:
         assert self._timers is not None
         while (due := self._timers.take("event", time)) is not None:
@@ -270,6 +300,8 @@ class OpenProcess:
                     f"{DEEPEST} timers in a row have set each other for a time that had passed,"
                     " which never ends: set them for later than timer.at or ctx.stream_time"
                 )
+            if self._initial is not None:
+                self._begin(self._initial)
             found: Iterable[Any] | None = call(moment, timer)
             if found is not None:
                 results.add(found, due.raw, at, None)

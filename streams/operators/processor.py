@@ -160,6 +160,19 @@ class Processor(Generic[K_in, V_in, R_co]):
         """
         return ()
 
+    def on_initial(self, ctx: Context[K_in], value: Any) -> None:
+        """Begin a key: set up its state from what a table has for it.
+
+        It is called once for each key, over restarts too, right before the first record or timer
+        of the key, where the table passed as `initial=` has a value then. A key without a value
+        has begun all the same. An exception is one of that record or timer, and the key has not
+        begun.
+
+        Args:
+            ctx: as for `process`, of the record or timer that comes then.
+            value: what the table has for the key; a copy where it can be changed.
+        """
+
     if not TYPE_CHECKING:  # checkers would take any attribute for one that may be set
 
         def __setattr__(self, name: str, value: Any) -> None:

@@ -29,6 +29,9 @@ def as_mermaid(topology: Topology) -> str:
         lines.append("  end")
     for node in topology:
         lines += [f"  {_id(topology, parent)} --> {_id(topology, node)}" for parent in node.parents]
+        if node.looks_into:
+            table = _id(topology, node.looks_into)
+            lines.append(f"  {table} -. initial .-> {_id(topology, node)}")
     for topic, sink in topology.repartitions.items():
         readers = topology.readers.get(topic, ())
         lines += [f"  {_id(topology, sink)} -.-> {_id(topology, reader)}" for reader in readers]
@@ -40,6 +43,8 @@ def _line(topology: Topology, node: Node) -> str:
     line = f"{topology.labels[node]} {node.detail}".rstrip()
     if node.source and node.source.on_error:
         line += f" (records that fail: {_policy(node.source.on_error)})"
+    if node.looks_into:
+        line += f" (initial state from {topology.labels[node.looks_into]})"
     return f"{line} <- {parents}" if parents else line
 
 

@@ -1,8 +1,8 @@
 """A topology: the immutable graph of an application, and its parts that run on their own.
 
-A sub-topology is a connected part: steps that share a parent or an input topic. Its inputs
-are read together, partition by partition, and one such partition is a task. A topic belongs
-to exactly one sub-topology.
+A sub-topology is a connected part: steps that share a parent or an input topic, or read each
+other's table. Its inputs are read together, partition by partition, and one such partition is a
+task. A topic belongs to exactly one sub-topology.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,6 +13,7 @@ from penstock.errors import TopologyError
 from penstock.operators.on_error import DeadLetter, OnError
 from penstock.state.definition import StoreDefinition, same_place
 from penstock.topology.event_time import check_late_topics
+from penstock.topology.lookup import check_lookups
 from penstock.topology.node import FINAL, Node
 from penstock.topology.repartition import topic_name, with_repartition_topics
 
@@ -124,9 +125,18 @@ class Topology:
 
         Only where nobody can tell: every step behind it turns each change into exactly one,
         up to a sink with one topic. Where a filter drops the last of several changes, the
-        one before it must have gone out.
+        one before it must have gone out. Nor in front of a table that another step reads: it
+        has to be up to date at each record.
         """
-        return node.emit == "commit" and all(map(_one_to_one, self._below(node)))
+        if node.emit != "commit":
+            return False
+        below = self._below(node)
+        return all(map(_one_to_one, below)) and self._looked_into.isdisjoint(below)
+
+    @cached_property
+    def _looked_into(self) -> frozenset[Node]:
+        """The steps whose stores other steps read."""
+        return frozenset(node.looks_into.from_store[0] for node in self.nodes if node.looks_into)
 
     def needs_time(self, part: SubTopology) -> bool:
         """Whether a step of a part, or behind the topics that it writes, goes by event time."""
@@ -213,13 +223,16 @@ class Topology:
     def interleaves(self, part: SubTopology) -> bool:
         """Whether what one input record turns into comes together again on several ways.
 
-        Where it does, at a merge or in a topic, the order of a key's records would depend on
-        how the input is cut, unless one record of a key is taken at a time.
+        Where it does, at a merge, in a topic or in a table that a step reads, the order of a
+        key's records would depend on how the input is cut, unless one record of a key is taken
+        at a time.
         """
         meeting: dict[object, list[Node]] = {}
         for node in part.nodes:
             place = node.sink.topic if node.sink else node
             meeting.setdefault(place, []).extend(node.parents)
+            if node.looks_into:
+                meeting[place].append(node.looks_into)
         return any(map(self._overlap, meeting.values()))
 
     def _overlap(self, nodes: Sequence[Node]) -> bool:
@@ -266,7 +279,8 @@ def make_topology(application: str, nodes: Sequence[Node], on_error: OnError = "
     Raises:
         TopologyError: if nothing is read, two stores have one name, a changelog's name is too
             long, a topic is read as two types, two repartition topics have one name, or what
-            has failed or was late goes to a topic that is read.
+            has failed or was late goes to a topic that is read, or a step cannot run beside the
+            table that it reads.
     """
     if not nodes:
         raise TopologyError(
@@ -280,6 +294,7 @@ def make_topology(application: str, nodes: Sequence[Node], on_error: OnError = "
     _check_sources(nodes)
     topology = Topology(application, nodes, on_error)
     _check_dead_letters(topology)
+    check_lookups(topology)
     check_late_topics(topology)
     return topology
 
@@ -385,7 +400,7 @@ def _connected(nodes: Sequence[Node]) -> list[tuple[Node, ...]]:
     by_topic: dict[str, Node] = {}
     for node in nodes:
         group[node] = [node]
-        linked = [*node.parents]
+        linked = [*node.parents, *([node.looks_into] if node.looks_into else [])]
         for topic in _topics(node):
             linked.append(by_topic.setdefault(topic, node))
         for other in linked:

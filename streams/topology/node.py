@@ -4,6 +4,8 @@ Nodes are immutable values. Parents come before children wherever nodes are list
 a step can only be declared on what is there already.
 """
 
+import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
@@ -47,6 +49,8 @@ class Node:
         reshuffle: what is known of its repartition topic, if it hands on records under other
             keys than it got.
         emit: "every_update" where a stateful step must not coalesce.
+        looks_into: the step of a table whose rows it reads, in the same task. It is no parent:
+            changes of the table are no records of this step.
     """
 
     kind: str
@@ -58,6 +62,7 @@ class Node:
     is_table: bool = False
     reshuffle: Reshuffle | None = None
     emit: Emit = "commit"
+    looks_into: "Node | None" = None
 
     @property
     def store(self) -> StoreDefinition | None:
@@ -105,6 +110,20 @@ class Node:
     def sink(self) -> Sink | None:
         """The sink, if it is one."""
         return self.operator if isinstance(self.operator, Sink) else None
+
+    def rewired(self, others: Mapping["Node", "Node"], operator: Any = None) -> "Node":
+        """Return the step among steps that have been replaced.
+
+        Args:
+            others: what stands for each step before it.
+            operator: what it does from now on, None for what it does.
+        """
+        return dataclasses.replace(
+            self,
+            operator=self.operator if operator is None else operator,
+            parents=tuple(others[parent] for parent in self.parents),
+            looks_into=self.looks_into and others[self.looks_into],
+        )
 
     def __repr__(self) -> str:
         return f"{self.kind} {self.detail}".rstrip()

@@ -7,7 +7,6 @@ Rule 3: what the topic is called stands in the declaration: a generated name wou
         the next edit, and with it the records that are on their way.
 """
 
-import dataclasses
 from collections.abc import Iterator, Sequence
 
 from penstock.errors import BugError
@@ -39,8 +38,7 @@ def with_repartition_topics(application: str, nodes: Sequence[Node]) -> tuple[No
     rebuilt: dict[Node, Node] = {}
     found: list[Node] = []
     for node in nodes:
-        parents = tuple(rebuilt[parent] for parent in node.parents)
-        rebuilt[node] = last = dataclasses.replace(node, parents=parents)
+        rebuilt[node] = last = node.rewired(rebuilt)
         found.append(last)
         if node in cuts:
             sink, source = _topic(application, last)

@@ -29,8 +29,7 @@ def resolve(topology: Topology, topics: Sequence[str], *, missing_ok: bool = Fal
         operator = node.operator
         if node.source and node.source.pattern:
             operator = _match(node.source, topology.application, topics, missing_ok=missing_ok)
-        parents = tuple(replaced[parent] for parent in node.parents)
-        replaced[node] = dataclasses.replace(node, operator=operator, parents=parents)
+        replaced[node] = node.rewired(replaced, operator)
     return make_topology(topology.application, tuple(replaced.values()), topology.on_error)
 
 

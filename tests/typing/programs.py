@@ -286,6 +286,18 @@ class Fraud(ps.Processor[str, Payment, Alert]):
         return iter(())
 
 
+class Limit(ps.Processor[str, Payment, float]):
+    """Begins with the limit of its card."""
+
+    left = ps.ValueState(float)
+
+    def on_initial(self, ctx: ps.Context[str], value: float) -> None:
+        self.left.set(value)
+
+    def process(self, ctx: ps.Context[str], value: Payment) -> list[float]:
+        return [(self.left.get() or 0.0) - value.amount]
+
+
 class OnOrder(ps.Processor[object, Order, str]):
     """Takes any key, and all that is an Order."""
 
@@ -359,6 +371,10 @@ def processors() -> ps.App:
     orders = app.stream(ORDERS)
     limited = orders.process(lambda: OnOrder(5), name="limited", value=str)
     assert_type(limited, ps.Stream[str, str])
+    limits = app.table("limits", key=str, value=float, name="limits")
+    payments = app.stream("payments", key=str, value=Payment)
+    left = payments.process(Limit, name="limit", initial=limits)
+    assert_type(left, ps.Stream[str, float])
     return app
 
 
