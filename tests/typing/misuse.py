@@ -120,7 +120,7 @@ class Misused(ps.Processor[str, Order, str]):
 minutes = grouped.window(ps.tumbling("1m"))
 per_minute = minutes.count(name="per-minute")
 plain = ps.Topic("w", key=str, value=int)
-windowed = ps.Topic("w", key=ps.Windowed[str], value=int)
+of_windows = ps.Topic("w", key=ps.Windowed[str], value=int)
 others = ps.Topic("w", key=ps.Windowed[int], value=int)
 binary = ps.Topic("w", key=ps.serde.time_windowed(str, "1m"), value=int)
 grouped.window()  # E the windows are missing
@@ -139,16 +139,16 @@ ps.serde.time_windowed(str)  # E the size is missing
 minutes.count()  # E the name is missing
 minutes.window(ps.tumbling("1h"))  # E no windows of windows
 per_minute.to("t", output_mode="complete")  # E a topic takes no complete
-per_minute.to(plain)  # E the keys are windowed
-per_minute.to(others)  # E windowed keys of another type
-per_minute.to(windowed, output_mode="append")
+per_minute.to(plain)  # E the keys are of_windows
+per_minute.to(others)  # E of_windows keys of another type
+per_minute.to(of_windows, output_mode="append")
 per_minute.to(binary, output_mode="append")
-counts.to(windowed)  # E the keys are not windowed
+counts.to(of_windows)  # E the keys are not of_windows
 counts.to_stream(output_mode="append")  # E a table without windows has no append
 per_minute.to_stream().map(lambda count: count + 1)  # E a deletion is None
 per_minute.to_stream(output_mode="append").map(lambda count: count + 1)
-app.stream(windowed).map_record(lambda record: (record.key.nope, 1))  # E no such attribute
-app.stream(windowed).map_record(lambda record: (record.key.key, 1), key=str)
+app.stream(of_windows).map_record(lambda record: (record.key.nope, 1))  # E no such attribute
+app.stream(of_windows).map_record(lambda record: (record.key.key, 1), key=str)
 
 # Sinks
 orders.to(ps.Topic("t", key=str, value=Customer))  # E another value
