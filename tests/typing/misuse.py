@@ -91,6 +91,9 @@ orders.process(Fraud, name="p")  # E it takes a Payment, these are orders
 orders.process(OnOrder)  # E the name is missing
 orders.process(OnOrder(), name="p")  # E an instance is no class
 orders.process(OnOrder, name="p", value=int)  # E mypy it hands on text
+ages = app.table("ages", key=int, value=int, name="ages")
+orders.process(OnOrder, name="p", initial=ages)  # E its keys are numbers
+orders.process(OnOrder, name="p", initial=app.stream("q"))  # E a stream is no table
 orders.process(OnOrder, name="p").to(ps.Topic("t", key=str, value=Order))  # E it hands on text
 app.stream("q", key=str, value=Rush).process(OnOrder, name="q").to("t")
 app.stream("q", key=int, value=Payment).process(Fraud, name="r")  # E it takes keys of text
