@@ -1,4 +1,7 @@
-"""Import every module of the installed package: none may need what is not declared."""
+"""Import every module of the installed package: none may need what is not declared.
+
+Sketches are: one of the examples uses them.
+"""
 
 import importlib
 import pkgutil
