@@ -10,6 +10,7 @@ Rule 2: a window is closed from then on. Closing it reads its results and delete
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
+from operator import ge
 from typing import Any
 
 from penstock.operators.aggregation import Aggregation, Fold, Group
@@ -94,7 +95,9 @@ class OpenWindows(Aggregation):
             reached = time.at_each(times)
             if counts is not None:
                 reached = [at for at, n in zip(reached, counts, strict=True) for _ in range(n)]
-            kept = [start >= self._open_from(at) for start, at in zip(starts, reached, strict=True)]
+            grace_ms = self._declared.grace_ms
+            ended = [at - grace_ms for at in reached] if grace_ms else reached
+            kept = list(map(ge, starts, self._declared.windows.open_from_each(ended)))
             self.late += kept.count(False)
             if group.offsets is not None:
                 end = self._declared.windows.end
@@ -147,11 +150,14 @@ class OpenWindows(Aggregation):
         self._unflushed = _NEVER
         if not self.is_due(clock):
             return None, True
-        stop = pack_start(self._open_from(clock))
+        bound = self._open_from(clock)
+        stop = pack_start(bound)
         found = self._overlay.scan(self._closed_to, stop, limit)
         done = len(found) < limit
         self._closed_to = stop if done else found[-1][0] + b"\0"
-        self._earliest = None
+        # While windows come and go, the next one need not be looked up; in the end, none is left.
+        going_on = done and found
+        self._earliest = self._declared.windows.first_from(bound) if going_on else None
         if not found:
             return None, True
         self._overlay.put({key: (None, timestamp) for key, (_, timestamp) in found})
