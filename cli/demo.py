@@ -35,6 +35,7 @@ OUTPUTS = [(topic, number) for topic in (REPARTITION, RESULT) for number in rang
 KILL_AFTER_SHARE = 0.4
 KILL_TRIES = 1_000
 WORKERS = 2
+UNCOMMITTED_S = 0.5
 LOOK_AGAIN_S = 0.15  # by then the other worker has committed what was open at the kill
 FINISH_TIMEOUT_S = 30.0
 RECOVERY_TIMEOUT_S = 30.0
@@ -173,6 +174,7 @@ class _Demo:
         Return where the partitions that it was writing ended, and when it was killed.
         """
         if "PENSTOCK_DEMO_BREAK" in os.environ:  # see demo_app: no transactions then
+            self._wait_for_uncommitted_results()
             self._kill_worker()
             return self._admin.ends(OUTPUTS), time.monotonic()
         for _ in range(KILL_TRIES):
@@ -192,6 +194,24 @@ class _Demo:
             "The demo found no open transaction to kill the worker in: too few events arrive."
             " Run it again with a higher --rate."
         )
+
+    def _wait_for_uncommitted_results(self) -> None:
+        """Wait until every output has grown since the inputs were last committed."""
+        from penstock.cli.cluster import committed, group_client
+
+        group = group_client(self._brokers, APPLICATION)
+        try:
+            while True:
+                self._check_alive()
+                before, ends = committed(group, INPUTS), self._admin.ends(OUTPUTS)
+                time.sleep(UNCOMMITTED_S)
+                grown = self._admin.ends(OUTPUTS)
+                if committed(group, INPUTS) == before and all(
+                    grown[at] > end for at, end in ends.items()
+                ):
+                    return
+        finally:
+            group.close()
 
     def _kill_worker(self) -> None:
         self._workers[0].send_signal(signal.SIGKILL)

@@ -53,11 +53,15 @@ if TYPE_CHECKING:
     from penstock.operators.states import ListState as ListState
     from penstock.operators.states import MapState as MapState
     from penstock.operators.states import ValueState as ValueState
+    from penstock.query.listener import Listener as Listener
     from penstock.query.progress import Progress as Progress
     from penstock.query.query import Query as Query
+    from penstock.query.status import Status as Status
     from penstock.query.store import Store as Store
     from penstock.runtime.settings import CommitSettings as CommitSettings
+    from penstock.runtime.settings import HttpSettings as HttpSettings
     from penstock.runtime.settings import KafkaSettings as KafkaSettings
+    from penstock.runtime.settings import ProgressSettings as ProgressSettings
     from penstock.runtime.settings import Settings as Settings
     from penstock.runtime.settings import StateSettings as StateSettings
     from penstock.runtime.settings import WorkerSettings as WorkerSettings
@@ -83,19 +87,23 @@ _HOMES = {
     "DeadLetter": "penstock.operators.on_error",
     "Duration": "penstock.durations",
     "Grouped": "penstock.grouped",
+    "HttpSettings": "penstock.runtime.settings",
     "KafkaSettings": "penstock.runtime.settings",
+    "Listener": "penstock.query.listener",
     "ListState": "penstock.operators.states",
     "MapState": "penstock.operators.states",
     "Memory": "penstock.memory",
     "PenstockError": "penstock.errors",
     "Processor": "penstock.operators.processor",
     "Progress": "penstock.query.progress",
+    "ProgressSettings": "penstock.runtime.settings",
     "Query": "penstock.query.query",
     "Record": "penstock.operators.record",
     "Serde": "penstock.serde.types",
     "Settings": "penstock.runtime.settings",
     "StateError": "penstock.errors",
     "StateSettings": "penstock.runtime.settings",
+    "Status": "penstock.query.status",
     "Store": "penstock.query.store",
     "Stream": "penstock.stream",
     "Table": "penstock.table",

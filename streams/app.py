@@ -25,6 +25,7 @@ from penstock.topology.graph import Topology, make_topology
 from penstock.topology.node import Node
 
 if TYPE_CHECKING:
+    from penstock.query.listener import Listener
     from penstock.query.query import Query
 
 K = TypeVar("K")
@@ -245,27 +246,33 @@ class App:
             detail=pattern.pattern if pattern else ", ".join(names),
         )
 
-    def run(self) -> None:
+    def run(self, *, listeners: "Sequence[Listener]" = ()) -> None:
         """Run the application in this thread until it is stopped or fails.
 
         SIGINT and SIGTERM stop it: the open batch is committed or aborted, then it returns.
+
+        Args:
+            listeners: whom to tell how it goes, each in a thread of its own.
 
         Raises:
             PenstockError: whatever stopped it; the class says who is to blame.
         """
         from penstock.runtime.run import run
 
-        run(self)
+        run(self, listeners=listeners)
 
-    def start(self) -> "Query":
+    def start(self, *, listeners: "Sequence[Listener]" = ()) -> "Query":
         """Start the application in the background and return a handle on it.
+
+        Args:
+            listeners: whom to tell how it goes, each in a thread of its own.
 
         Raises:
             TopologyError: if the declaration is wrong. Errors after that are in the handle.
         """
         from penstock.runtime.run import start
 
-        return start(self)
+        return start(self, listeners=listeners)
 
 
 def _resolve(

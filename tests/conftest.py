@@ -1,6 +1,10 @@
 """What holds for every test."""
 
+import os
 import signal
+
+# Tests of the HTTP server turn it on; hundreds of others need no port.
+os.environ.setdefault("PENSTOCK_HTTP", "off")
 
 # A shell starts its background jobs with SIGINT ignored, and a test's processes would inherit
 # that: those that are to be stopped by it would run for ever.

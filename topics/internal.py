@@ -37,6 +37,18 @@ class InternalTopic:
     config: Mapping[str, str] = field(default_factory=lambda: dict(CHANGELOG_CONFIG))
 
 
+def progress_topic(application: str, name: str | None, retention_ms: int) -> InternalTopic:
+    """Return the topic that an application's workers write their progress to.
+
+    Args:
+        application: the application id.
+        name: what it is called, where not after the application.
+        retention_ms: how long it keeps what stands in it.
+    """
+    config = {"cleanup.policy": "delete", "retention.ms": str(retention_ms)}
+    return InternalTopic(name or f"{application}-progress", 1, config)
+
+
 def verify(needed: InternalTopic, partitions: int, config: Mapping[str, str]) -> None:
     """Refuse an internal topic that exists but is not what the application needs.
 

@@ -10,6 +10,7 @@ so that no more than a third of the time goes there: with 100,000 keys to count,
 half a write then instead of 0.8.
 """
 
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -35,7 +36,9 @@ class Batch:
         rows_in: records read, by (topic, partition).
         bytes_in: bytes of their values.
         rows_out: records written to topics, changelogs not counted.
+        rows_by_sink: the same by topic.
         rows_failed: records that failed and were let go.
+        dead_letters: those of them that were written to a topic.
     """
 
     id: BatchId
@@ -45,7 +48,9 @@ class Batch:
     rows_in: PerInput = field(default_factory=PerInput)
     bytes_in: int = 0
     rows_out: int = 0
+    rows_by_sink: Counter[str] = field(default_factory=Counter[str])
     rows_failed: int = 0
+    dead_letters: int = 0
 
     def add(self, source: tuple[str, int], first: int, next_offset: int, rows: int) -> None:
         """Note records that were processed."""

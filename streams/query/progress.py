@@ -1,8 +1,11 @@
-"""Progress: what one batch did, with Spark's field names and meanings.
+"""Progress: what a worker did since it last told, with Spark's field names and meanings.
 
 Attributes are snake_case, `to_json()` is Spark's camelCase (StreamingQueryProgress), so that
 what reads Spark's progress reads ours. Facts that Spark does not have stand under new names
 at the end. Counts are exact; rates are derived from them.
+
+Batches are many and small, so one record covers all since the record before it, at most one a
+second: counts and durations are sums, `batchId` is the last one's, `batches` how many they are.
 """
 
 import datetime
@@ -15,84 +18,157 @@ import msgspec
 _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 _FIRST_MS, _LAST_MS = -62_135_596_800_000, 253_402_300_799_999  # the years 1 and 9999
 
+Offsets = Mapping[str, Mapping[str, int]]  # by topic, then by partition as text
+
 
 class StateOperatorProgress(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
-    """One store in one batch.
+    """One store of a worker.
 
     Attributes:
         operator_name: the store's name.
-        num_rows_updated: keys that the batch changed.
-        commit_time_ms: how long writing them to disk took.
+        num_rows_total: keys in it.
+        num_rows_updated: keys that the batches changed, once for each batch.
+        all_updates_time_ms: how long its steps took over their records.
+        num_rows_removed: keys that the batches deleted.
+        all_removals_time_ms: how long closing, expiring and deleting took.
+        commit_time_ms: how long writing its changes to disk took.
+        memory_used_bytes: of its entries in memory, about.
         num_rows_dropped_by_watermark: windows that records came too late for, of each record all
             that it has missed, as Kafka Streams counts them; a session is one.
+        num_shuffle_partitions: partitions of the store in the whole application.
         num_state_store_instances: partitions of the store in this worker.
-        custom_metrics: `numDroppedDuplicateRows` where the store is one of drop_duplicates.
+        custom_metrics: `numDroppedDuplicateRows` where the store is one of drop_duplicates;
+            `stateOnDiskBytes`: of its files.
     """
 
     operator_name: str
+    num_rows_total: int = 0
     num_rows_updated: int = 0
+    all_updates_time_ms: int = 0
+    num_rows_removed: int = 0
+    all_removals_time_ms: int = 0
     commit_time_ms: int = 0
+    memory_used_bytes: int = 0
     num_rows_dropped_by_watermark: int = 0
+    num_shuffle_partitions: int = 0
     num_state_store_instances: int = 0
     custom_metrics: Mapping[str, int] = msgspec.field(default_factory=dict[str, int])
 
 
+class PartitionProgress(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
+    """One input partition.
+
+    Attributes:
+        num_input_rows: records read.
+        input_rows_per_second: records over the time that the progress covers.
+        lag: records, or markers of transactions, from our position to the end; None where the
+            end is not known.
+        retention_headroom_offsets: how many offsets our position is ahead of the first one that
+            the broker still has; None where that is not known.
+        retention_headroom_ms: for how long what comes next is still safe from retention; None
+            where nothing is deleted by time, or it is not known.
+    """
+
+    num_input_rows: int = 0
+    input_rows_per_second: float = 0.0
+    lag: int | None = None
+    retention_headroom_offsets: int | None = None
+    retention_headroom_ms: int | None = None
+
+
 class SourceProgress(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
-    """The topics that a batch read.
+    """The topics that the batches read.
 
     Attributes:
         description: what is read.
-        start_offset: first offset of the batch, by topic and partition.
-        end_offset: offset behind its last record, by topic and partition.
+        start_offset: first offset of the batches, by topic and partition.
+        end_offset: offset behind their last record, by topic and partition.
         latest_offset: end of the partition as the client last saw it, where known.
         num_input_rows: records read.
-        metrics: offsets behind the latest: average, maximum, minimum over partitions.
+        input_rows_per_second: records over the time since the record before was begun.
+        processed_rows_per_second: records over the time that the batches took.
+        metrics: offsets behind the latest: average, maximum, minimum over partitions, as text.
+        partitions: by topic and partition, of all that the worker has.
     """
 
     description: str
-    start_offset: Mapping[str, Mapping[str, int]]
-    end_offset: Mapping[str, Mapping[str, int]]
-    latest_offset: Mapping[str, Mapping[str, int]]
+    start_offset: Offsets
+    end_offset: Offsets
+    latest_offset: Offsets
     num_input_rows: int
     input_rows_per_second: float
     processed_rows_per_second: float
     metrics: Mapping[str, str]
+    partitions: Mapping[str, Mapping[str, PartitionProgress]] = msgspec.field(
+        default_factory=dict[str, Mapping[str, PartitionProgress]]
+    )
 
 
 class SinkProgress(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
-    """The topics that a batch wrote.
+    """The topics that the batches wrote.
 
     Attributes:
         description: their names.
         num_output_rows: records written, changelogs not counted.
+        metrics: nothing so far.
     """
 
     description: str
     num_output_rows: int
+    metrics: Mapping[str, str] = msgspec.field(default_factory=dict[str, str])
+
+
+class Latency(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
+    """From a record's timestamp to its commit, in milliseconds, of a sample of the records.
+
+    Attributes:
+        p50: half of them took at most so long.
+        p95: 95 of 100.
+        p99: 99 of 100.
+        max: the longest of the sample.
+    """
+
+    p50: int
+    p95: int
+    p99: int
+    max: int
 
 
 class Progress(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
-    """What one batch did.
+    """What a worker did since it last told.
 
     Attributes:
         id: of the query, the same over restarts.
         run_id: of this run.
         name: the application id.
-        timestamp: when the batch began, ISO 8601, UTC.
-        batch_id: number of the batch in this run.
-        batch_duration: milliseconds from the first record to the written state.
+        timestamp: when the first batch began, ISO 8601, UTC.
+        batch_id: number of the last batch in this run.
+        batch_duration: milliseconds that the batches took together.
         num_input_rows: records read.
-        input_rows_per_second: records over the time since the previous batch began.
-        processed_rows_per_second: records over the time that the batch took.
-        duration_ms: milliseconds per phase.
-        event_time: largest event time seen, ISO 8601, where something is stateful.
+        input_rows_per_second: records over the time since the record before was begun.
+        processed_rows_per_second: records over the time that the batches took.
+        duration_ms: milliseconds per phase, of all batches together.
+        event_time: `max`, `min` and `avg` of the records' event times, and the `watermark`, ISO
+            8601, where something goes by event time.
         state_operators: one per store.
-        sources: one per sub-topology.
+        sources: one per sub-topology that reads records.
         sink: all outputs together.
-        observed_metrics: empty so far.
-        num_dropped_rows: records without key or value that the batch has dropped.
+        observed_metrics: what `observe` has counted, by its name.
+        instance_id: of the worker, the same over restarts on the same disk.
+        batches: how many the record covers.
+        max_batch_duration: milliseconds of the longest of them.
+        sinks: one per output, where there are several.
+        lag: records from our positions to the ends of all inputs, as far as these are known.
+        falling_behind_ms: for how long the lag has been growing without a break.
+        latency_ms: from a record's timestamp to its commit; None where no record came.
+        num_dropped_rows: records without key or value that the batches have dropped.
         num_failed_rows: records that failed and were skipped, or are dead letters; those without
             an event time, or with one too far ahead, among them.
+        num_dead_letters: those of them that were written to a topic.
+        num_late_rows: records that came too late for a window, once each.
+        rebalances: how often the group has given or taken partitions.
+        restored_rows: records that were read to restore stores.
+        restore_ms: milliseconds that restoring took.
     """
 
     id: uuid.UUID
@@ -110,8 +186,25 @@ class Progress(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     sources: tuple[SourceProgress, ...]
     sink: SinkProgress
     observed_metrics: Mapping[str, Any] = msgspec.field(default_factory=dict[str, Any])
+    instance_id: str = ""
+    batches: int = 1
+    max_batch_duration: int = 0
+    sinks: tuple[SinkProgress, ...] = ()
+    lag: int = 0
+    falling_behind_ms: int = 0
+    latency_ms: Latency | None = None
     num_dropped_rows: int = 0
     num_failed_rows: int = 0
+    num_dead_letters: int = 0
+    num_late_rows: int = 0
+    rebalances: int = 0
+    restored_rows: int = 0
+    restore_ms: int = 0
+
+    @property
+    def falling_behind(self) -> bool:
+        """Whether more comes than is processed: the lag has grown over several records."""
+        return self.falling_behind_ms > 0
 
     def to_json(self) -> str:
         """Return the progress as JSON with Spark's names."""

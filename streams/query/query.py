@@ -1,15 +1,18 @@
 """Query: the handle on a running application."""
 
 import threading
-import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 
 from penstock.durations import Duration, milliseconds
-from penstock.query.progress import Progress, query_id
+from penstock.errors import TopologyError
+from penstock.query.monitor import Monitor
+from penstock.query.progress import Progress
+from penstock.query.status import TERMINATED, Status
 
 
 class Query:
-    """A running application: is it active, what did it do last, and how it ended.
+    """A running application: is it active, what does it do, and how did it end.
 
     Attributes:
         id: of the query, the same in every run.
@@ -17,20 +20,15 @@ class Query:
         name: the application id.
     """
 
-    def __init__(
-        self,
-        application: str,
-        run_id: uuid.UUID,
-        recent: Callable[[], list[Progress]],
-        stop: Callable[[], None],
-    ) -> None:
-        self.id = query_id(application)
-        self.run_id = run_id
-        self.name = application
-        self._recent = recent
+    def __init__(self, monitor: Monitor, stop: Callable[[], None]) -> None:
+        self.id = monitor.id
+        self.run_id = monitor.run_id
+        self.name = monitor.topology.application
+        self._monitor = monitor
         self._stop = stop
         self._ended = threading.Event()
         self._error: Exception | None = None
+        self._callback_threads: set[int] = set()
 
     @property
     def is_active(self) -> bool:
@@ -38,14 +36,19 @@ class Query:
         return not self._ended.is_set()
 
     @property
+    def status(self) -> Status:
+        """What it is doing now."""
+        return TERMINATED if self._ended.is_set() else self._monitor.look().status
+
+    @property
     def recent_progress(self) -> list[Progress]:
-        """The progress of the last hundred batches, oldest first."""
-        return self._recent()
+        """The last hundred records of progress of this worker, oldest first."""
+        return list(self._monitor.recent)
 
     @property
     def last_progress(self) -> Progress | None:
-        """The progress of the last batch, None before the first."""
-        recent = self._recent()
+        """The last record of progress, None before the first."""
+        recent = self.recent_progress
         return recent[-1] if recent else None
 
     def exception(self) -> Exception | None:
@@ -55,11 +58,14 @@ class Query:
     def stop(self, timeout: Duration = "30s") -> None:
         """Stop the application: its open batch is committed or aborted first.
 
+        In a callback of the query it does not wait for the end, which waits for the callback.
+
         Args:
             timeout: how long to wait for its end; it goes on ending after that.
         """
         self._stop()
-        self._ended.wait(milliseconds(timeout) / 1000)
+        if threading.get_ident() not in self._callback_threads:
+            self._ended.wait(milliseconds(timeout) / 1000)
 
     def await_termination(self, timeout: Duration | None = None) -> bool:
         """Wait until the application has ended, and return whether it has.
@@ -68,22 +74,35 @@ class Query:
             timeout: how long to wait; left out, as long as it takes.
 
         Raises:
+            TopologyError: in a callback of the query, which would wait for itself.
             PenstockError: the error that ended it.
         """
+        if threading.get_ident() in self._callback_threads:
+            raise TopologyError(
+                "await_termination() was called in a callback of the query, which would wait for"
+                " itself. Call it in the thread that has started the query."
+            )
         ended = self._ended.wait(None if timeout is None else milliseconds(timeout) / 1000)
         if self._error:
             raise self._error
         return ended
 
-    def watch(self, work: Callable[[], None]) -> None:
-        """Do the work and note how it ends; called in the application's own thread.
+    def add_callback_thread(self) -> None:
+        """Note that this thread calls the user's functions: it must not wait for the end."""
+        self._callback_threads.add(threading.get_ident())
 
-        Args:
-            work: the whole run of the application.
-        """
+    @contextmanager
+    def running(self) -> Generator[None]:
+        """Note how the block ends, which is the whole run of the application."""
+        self.add_callback_thread()
         try:
-            work()
-        except Exception as error:  # noqa: BLE001 - the handle carries whatever it was
+            yield
+        except Exception as error:
             self._error = error
+            raise
         finally:
-            self._ended.set()
+            self._callback_threads.discard(threading.get_ident())
+
+    def end(self) -> None:
+        """Let go of those who wait for the end."""
+        self._ended.set()

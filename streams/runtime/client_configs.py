@@ -110,6 +110,17 @@ class ClientConfigs:
             "check.crcs": True,
         }
 
+    def telemetry(self) -> dict[str, Any]:
+        """Return those of the producer that writes progress, which nothing waits for."""
+        return {
+            **self.common(),
+            "client.id": f"{self._app.id}-progress",
+            "linger.ms": 20,
+            "acks": 1,
+            "message.timeout.ms": 30_000,
+            "queue.buffering.max.messages": 1_000,
+        }
+
     def producer(self, identity: str, batch_bytes: int) -> dict[str, Any]:
         """Return those of the producer."""
         kafka = self._kafka

@@ -1,11 +1,21 @@
-"""Reporting: from what the worker did in a batch to its Progress."""
+"""Reporting: from what the worker does, batch by batch, to what is told of it.
 
-import uuid
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Sequence
+Batches are added up, which costs microseconds each; at most once in an interval, and once at the
+end, a record of progress is made of the sums. Where nothing was read for a while, that is told
+as an event of its own: dashboards would take an idle progress for a batch that was committed.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import cached_property
+from typing import Any
 
 from penstock.engine.batch import Batch
+from penstock.engine.failures import Failure
+from penstock.engine.restore import RestoreProgress
+from penstock.query.events import Idle, Rebalance, Restored, Started, Terminated
+from penstock.query.monitor import RECENT, Monitor, Problem
 from penstock.query.progress import (
+    PartitionProgress,
     Progress,
     SinkProgress,
     SourceProgress,
@@ -13,99 +23,315 @@ from penstock.query.progress import (
     behind,
     iso,
     nested,
-    query_id,
 )
-from penstock.runtime.tasks import OwnedTask
+from penstock.runtime.gathering import Gathered, latency, sample
+from penstock.runtime.tasks import OwnedTask, Phase
 from penstock.topology.graph import Topology
 
-RECENT = 100
 DUPLICATES = "numDroppedDuplicateRows"  # as Spark calls them
+IDLE_S = 10.0  # Spark's noDataProgressEventInterval
+BEHIND_AFTER = 3  # records of progress, each with more lag than the one before
 
-Latest = Callable[[Iterable[tuple[str, int]]], dict[tuple[str, int], int]]
+At = tuple[str, int]
+Latest = Callable[[Iterable[At]], dict[At, int]]
 
 
 class Reporter:
-    """Measure the phases of each batch and keep the recent progress.
+    """Measure the batches of a worker and tell its monitor of them.
+
+    Args:
+        monitor: what is told.
+        interval_ms: the shortest time between two records of progress.
+        now: monotonic seconds.
+        now_ms: the wall clock.
 
     Attributes:
-        recent: the last hundred batches.
+        latest: looks up the ends of inputs, as far as the client knows them; costs no request.
     """
 
-    def __init__(self, topology: Topology, run_id: uuid.UUID) -> None:
-        self.recent: deque[Progress] = deque(maxlen=RECENT)
-        self._topology = topology
-        self._run_id = run_id
-        self._began = self._before = self._last = 0.0
-        self._began_ms = 0
-        self._durations: dict[str, float] = {}
+    def __init__(
+        self,
+        monitor: Monitor,
+        *,
+        interval_ms: int,
+        now: Callable[[], float],
+        now_ms: Callable[[], int],
+    ) -> None:
+        self.monitor = monitor
+        self.latest: Latest = lambda _: {}
+        self._now = now
+        self._now_ms = now_ms
+        self._interval_s = interval_ms / 1000
+        self._open: dict[str, float] = {}
+        self._began = self._last = 0.0
+        self._fetched_s = 0.0
+        self._sampled: list[int] = []
+        self._gathered: Gathered | None = None
+        self._told = 0.0  # when the record before was told
+        self._before = 0.0  # when it was begun
+        self._spoken = 0.0  # when anything was told
+        self._lag = 0
+        self._grew = 0
+        self._grew_since = 0.0
+        self._rebalances = 0
+        self._restored_rows = 0
+        self._restore_s = 0.0
+
+    # A batch
 
     def begin(self, now: float, now_ms: int) -> None:
         """Note that a batch begins."""
-        self._before, self._began, self._last = self._began, now, now
-        self._began_ms = now_ms
-        self._durations = {}
+        self._began = self._last = now
+        self._fetched_s = 0.0
+        self._open, self._sampled = {}, []
+        if self._gathered is None:
+            self._gathered = Gathered(now, now_ms)
+
+    def fetched(self, seconds: float) -> None:
+        """Note how long fetching took while the batch was open."""
+        self._fetched_s += seconds
+
+    def processed(self, timestamps: Sequence[int]) -> None:
+        """Note that a chunk of records was processed."""
+        self._sampled += sample(timestamps)
 
     def phase(self, name: str, now: float) -> None:
         """Note that a phase has ended: it took since the phase before it."""
-        self._durations[name] = now - self._last
+        took = now - self._last
+        if name == "addBatch":
+            self._open["getBatch"] = self._fetched_s
+            took = max(0.0, took - self._fetched_s)
+        self._open[name] = took
         self._last = now
 
-    def committed(
-        self, batch: Batch, tasks: Sequence[OwnedTask], latest: Latest, now: float
-    ) -> None:
-        """Keep the progress of a committed batch."""
-        took = max(0.001, now - self._began)
-        pause = self._began - self._before if self._before else 0.0
-        self.recent.append(
-            Progress(
-                id=query_id(self._topology.application),
-                run_id=self._run_id,
-                name=self._topology.application,
-                timestamp=iso(self._began_ms),
-                batch_id=batch.id.number,
-                batch_duration=round(took * 1000),
-                num_input_rows=batch.rows,
-                input_rows_per_second=_rate(batch.rows, pause),
-                processed_rows_per_second=_rate(batch.rows, took),
-                duration_ms=self._milliseconds(took),
-                event_time=_event_time(tasks),
-                state_operators=_stores(tasks),
-                sources=(self._source(batch, latest, pause, took),),
-                sink=SinkProgress(
-                    description=", ".join(self._sinks()), num_output_rows=batch.rows_out
-                ),
-                num_failed_rows=batch.rows_failed,
-                num_dropped_rows=sum(owned.task.take_dropped() for owned in tasks if owned.task),
+    def committed(self, batch: Batch, tasks: Iterable[OwnedTask], now: float, now_ms: int) -> None:
+        """Add a committed batch."""
+        gathered = self._gathered
+        if gathered is None:
+            return
+        took = now - self._began
+        gathered.add(batch, tasks, took)
+        gathered.timed({**self._open, "triggerExecution": took})
+        gathered.waited(self._sampled, now_ms)
+
+    def failed(self, failures: Sequence[Failure]) -> None:
+        """Keep the last of the records that were let go, for people to look at."""
+        timestamp = iso(self._now_ms())
+        for failure in failures[-RECENT:]:
+            self.monitor.problems.append(Problem(timestamp=timestamp, text=str(failure)))
+
+    # The group and the stores
+
+    def rebalanced(self, taken: Sequence[At], given: Sequence[At], all_: Sequence[At]) -> None:
+        """Tell that the group has given or taken partitions."""
+        self._rebalances += 1
+        self.monitor.tell(
+            Rebalance(
+                **self._common(),
+                taken=_by_topic(taken),
+                given_back=_by_topic(given),
+                assigned=_by_topic(all_),
             )
         )
 
-    def _milliseconds(self, took: float) -> dict[str, int]:
-        found = {name: round(seconds * 1000) for name, seconds in sorted(self._durations.items())}
-        return found | {"triggerExecution": round(took * 1000)}
-
-    def _source(self, batch: Batch, latest: Latest, pause: float, took: float) -> SourceProgress:
-        ends = latest(batch.next_offsets)
-        lags = behind(batch.next_offsets, ends)
-        topics = sorted({topic for topic, _ in batch.next_offsets})
-        return SourceProgress(
-            description=f"Kafka[{', '.join(topics)}]",
-            start_offset=nested(batch.start_offsets),
-            end_offset=nested(batch.next_offsets),
-            latest_offset=nested({at: end for at, end in ends.items() if end >= 0}),
-            num_input_rows=batch.rows,
-            input_rows_per_second=_rate(batch.rows, pause),
-            processed_rows_per_second=_rate(batch.rows, took),
-            metrics=_lag_metrics(lags),
+    def restored(self, progress: RestoreProgress) -> None:
+        """Tell that stores were restored."""
+        self._restored_rows += progress.records
+        self._restore_s += progress.seconds
+        self.monitor.tell(
+            Restored(
+                **self._common(),
+                stores=len(progress.complete),
+                rows=progress.records,
+                duration_ms=round(progress.seconds * 1000),
+            )
         )
 
+    # Telling
+
+    def started(self, instance_id: str) -> None:
+        """Tell that the run has a slot, and goes on to join the group."""
+        self.monitor.instance_id = instance_id
+        self.monitor.tell(Started(**self._common()))
+
+    def tick(self, tasks: Collection[OwnedTask], now: float) -> None:
+        """Tell what there is to tell, where it is time."""
+        if now - self._told < self._interval_s:
+            return
+        if self._gathered is not None and self._gathered.batches:
+            self._tell(tasks, now)
+        elif now - self._spoken >= IDLE_S:
+            self._spoken = now
+            self._lag = self.lag(tasks)
+            self.monitor.tell(Idle(**self._common(), lag=self._lag))
+
+    def ended(self, tasks: Collection[OwnedTask], now: float) -> None:
+        """Tell the last progress, before the tasks are given up."""
+        if self._gathered is not None and self._gathered.batches:
+            self._tell(tasks, now)
+
+    def lag(self, tasks: Collection[OwnedTask]) -> int:
+        """Return how many records wait in the inputs of tasks, as far as the client knows."""
+        return sum(self._lags(tasks)[0].values())
+
+    def terminated(self, error: BaseException | None) -> None:
+        """Tell that the run has ended."""
+        self.monitor.tell(
+            Terminated(
+                **self._common(),
+                exception=None if error is None else str(error),
+                error_class=None if error is None else type(error).__name__,
+            )
+        )
+
+    def _common(self) -> dict[str, Any]:
+        monitor = self.monitor
+        return {
+            "id": monitor.id,
+            "run_id": monitor.run_id,
+            "instance_id": monitor.instance_id,
+            "name": monitor.topology.application,
+            "timestamp": iso(self._now_ms()),
+        }
+
+    def _tell(self, tasks: Collection[OwnedTask], now: float) -> None:
+        gathered = self._gathered
+        if gathered is None:
+            return
+        looked = self._now()
+        lags, ends = self._lags(tasks)
+        gathered.phases["latestOffset"] += self._now() - looked  # type: ignore[assignment]
+        self._follow(sum(lags.values()), now)
+        since = gathered.began - self._before if self._before else 0.0
+        covered = now - (self._told or gathered.began)
+        sources = self._sources(gathered, tasks, ends, lags, since, covered)
+        progress = Progress(
+            **{**self._common(), "timestamp": iso(gathered.began_ms)},
+            batch_id=gathered.last,
+            batch_duration=round(gathered.took_s * 1000),
+            num_input_rows=gathered.rows,
+            input_rows_per_second=_rate(gathered.rows, since),
+            processed_rows_per_second=_rate(gathered.rows, max(0.001, gathered.took_s)),
+            duration_ms=_durations(gathered.phases),
+            event_time=_event_time(tasks),
+            state_operators=_stores(gathered, tasks, self.monitor.topology),
+            sources=sources,
+            sink=SinkProgress(
+                description=", ".join(self._sinks), num_output_rows=gathered.rows_out
+            ),
+            sinks=self._each_sink(gathered),
+            batches=gathered.batches,
+            max_batch_duration=round(gathered.longest_s * 1000),
+            lag=self._lag,
+            falling_behind_ms=self._behind_ms(now),
+            latency_ms=latency(gathered.latencies_ms),
+            num_dropped_rows=gathered.dropped,
+            num_failed_rows=gathered.failed,
+            num_dead_letters=gathered.dead_letters,
+            num_late_rows=sum(gathered.late.values()),
+            rebalances=self._rebalances,
+            restored_rows=self._restored_rows,
+            restore_ms=round(self._restore_s * 1000),
+        )
+        self._before, self._told, self._spoken = gathered.began, now, now
+        self._gathered = None
+        self._rebalances, self._restored_rows, self._restore_s = 0, 0, 0.0
+        self.monitor.tell(progress)
+
+    def _follow(self, lag: int, now: float) -> None:
+        """Note how the lag goes: more of it each time is falling behind."""
+        if lag > self._lag:
+            self._grew_since = self._grew_since if self._grew else now
+            self._grew += 1
+        else:
+            self._grew = 0
+        self._lag = lag
+
+    def _behind_ms(self, now: float) -> int:
+        return round((now - self._grew_since) * 1000) if self._grew >= BEHIND_AFTER else 0
+
+    def _lags(self, tasks: Collection[OwnedTask]) -> tuple[dict[At, int], dict[At, int]]:
+        """Return the lag of each input whose end is known, and the ends."""
+        positions = {at: n for owned in tasks for at, n in list(owned.offsets.items())}
+        ends = {at: end for at, end in self.latest(positions).items() if end >= 0}
+        return {at: max(0, end - positions[at]) for at, end in ends.items()}, ends
+
+    def _sources(
+        self,
+        gathered: Gathered,
+        tasks: Collection[OwnedTask],
+        ends: Mapping[At, int],
+        lags: Mapping[At, int],
+        since: float,
+        covered: float,
+    ) -> tuple[SourceProgress, ...]:
+        """Return one source for each sub-topology that the worker has a task of."""
+        found: list[SourceProgress] = []
+        for part in self.monitor.topology.sub_topologies:
+            inputs = sorted(at for owned in tasks if owned.lead.part is part for at in owned.inputs)
+            if not inputs:
+                continue
+            mine = set(inputs)
+            rows = sum(n for at, n in gathered.rows_in.items() if at in mine)
+            stops = {at: n for at, n in gathered.ends.items() if at in mine}
+            found.append(
+                SourceProgress(
+                    description=f"Kafka[{', '.join(sorted({topic for topic, _ in inputs}))}]",
+                    start_offset=nested({a: n for a, n in gathered.starts.items() if a in mine}),
+                    end_offset=nested(stops),
+                    latest_offset=nested({at: end for at, end in ends.items() if at in mine}),
+                    num_input_rows=rows,
+                    input_rows_per_second=_rate(rows, since),
+                    processed_rows_per_second=_rate(rows, max(0.001, gathered.took_s)),
+                    metrics=_lag_metrics(behind(stops, ends)),
+                    partitions=_partitions(inputs, gathered, lags, covered),
+                )
+            )
+        return tuple(found)
+
+    @cached_property
     def _sinks(self) -> list[str]:
-        return sorted(
-            {node.detail for node in self._topology if node.sink and not node.sink.internal}
+        nodes = self.monitor.topology
+        return sorted({node.detail for node in nodes if node.sink and not node.sink.internal})
+
+    def _each_sink(self, gathered: Gathered) -> tuple[SinkProgress, ...]:
+        if len(self._sinks) < 2:
+            return ()
+        return tuple(
+            SinkProgress(description=name, num_output_rows=gathered.rows_by_sink[name])
+            for name in sorted({*self._sinks, *gathered.rows_by_sink})
         )
+
+
+def _by_topic(inputs: Iterable[At]) -> dict[str, tuple[int, ...]]:
+    found: dict[str, tuple[int, ...]] = {}
+    for topic, partition in sorted(inputs):
+        found[topic] = (*found.get(topic, ()), partition)
+    return found
 
 
 def _rate(rows: int, seconds: float) -> float:
     return round(rows / seconds, 1) if seconds else 0.0
+
+
+def _durations(phases: Mapping[str, float]) -> dict[str, int]:
+    # Spark plans each batch; here the topology is planned once, before the first.
+    found = {"queryPlanning": 0} | {name: round(s * 1000) for name, s in phases.items()}
+    return dict(sorted(found.items()))
+
+
+def _partitions(
+    inputs: Iterable[At], gathered: Gathered, lags: Mapping[At, int], covered: float
+) -> dict[str, dict[str, PartitionProgress]]:
+    found: dict[str, dict[str, PartitionProgress]] = {}
+    for topic, partition in inputs:
+        rows = gathered.rows_in[topic, partition]
+        found.setdefault(topic, {})[str(partition)] = PartitionProgress(
+            num_input_rows=rows,
+            input_rows_per_second=_rate(rows, covered),
+            lag=lags.get((topic, partition)),
+        )
+    return found
 
 
 def _lag_metrics(lags: list[int]) -> dict[str, str]:
@@ -118,29 +344,31 @@ def _lag_metrics(lags: list[int]) -> dict[str, str]:
     }
 
 
-def _event_time(tasks: Sequence[OwnedTask]) -> dict[str, str]:
+def _event_time(tasks: Iterable[OwnedTask]) -> dict[str, str]:
     clocks = [clock for owned in tasks if owned.task for clock in owned.task.clocks.values()]
     newest = max(clocks, default=-1)  # -1 is the clock that no record has moved
     return {"max": iso(newest)} if newest >= 0 else {}
 
 
-def _stores(tasks: Sequence[OwnedTask]) -> tuple[StateOperatorProgress, ...]:
-    names = dict.fromkeys(name for owned in tasks for name in owned.stores)
-    late = sum((owned.task.take_late() for owned in tasks if owned.task), Counter[str]())
-    duplicates = sum(
-        (owned.task.take_duplicates() for owned in tasks if owned.task), Counter[str]()
-    )
+def _stores(
+    gathered: Gathered, tasks: Collection[OwnedTask], topology: Topology
+) -> tuple[StateOperatorProgress, ...]:
+    running = [owned for owned in tasks if owned.phase is Phase.RUNNING]
     return tuple(
         StateOperatorProgress(
-            operator_name=name,
-            num_rows_updated=sum(
-                owned.task.overlays[name].last_updated
-                for owned in tasks
-                if owned.task and name in owned.stores
+            operator_name=store.name,
+            num_rows_updated=gathered.updated[store.name],
+            num_rows_dropped_by_watermark=gathered.late[store.name],
+            num_state_store_instances=sum(store.name in owned.stores for owned in running),
+            num_shuffle_partitions=max(
+                (owned.lead.tasks for owned in tasks if store.name in owned.stores), default=0
             ),
-            num_rows_dropped_by_watermark=late[name],
-            custom_metrics={DUPLICATES: duplicates[name]} if name in duplicates else {},
-            num_state_store_instances=sum(name in owned.stores for owned in tasks),
+            custom_metrics=(
+                {DUPLICATES: gathered.duplicates[store.name]}
+                if store.name in gathered.duplicates
+                else {}
+            ),
         )
-        for name in names
+        for store in topology.stores
+        if any(store.name in owned.stores for owned in tasks)
     )

@@ -6,7 +6,7 @@ says how far they are, where it takes longer, and what it took.
 """
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from itertools import groupby
@@ -58,10 +58,17 @@ class Restorer:
     Args:
         config: librdkafka settings.
         clients: the Kafka client's classes, and time.
+        finished: told of what was restored, where the disk did not have all of it.
     """
 
-    def __init__(self, config: Mapping[str, Any], clients: Clients) -> None:
+    def __init__(
+        self,
+        config: Mapping[str, Any],
+        clients: Clients,
+        finished: Callable[[RestoreProgress], None] = lambda _: None,
+    ) -> None:
         self._config = dict(config)
+        self._finished = finished
         self._clients = clients
         self._client: Consumer | None = None
         self._at: dict[tuple[str, int], Restoring] = {}
@@ -167,6 +174,7 @@ class Restorer:
             found = self._progress(now)
             if found.records:  # else the disk had all of it
                 log.info("Restored %s.", _finished(found))
+                self._finished(found)
         elif now - self._told >= TELL_S:
             self._told = now
             log.info("Restoring %s.", _unfinished(self._progress(now)))

@@ -5,16 +5,18 @@ import os
 import threading
 import uuid
 from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
 from math import inf
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from confluent_kafka import KafkaException
 
 from penstock.errors import BugError, DataError, PenstockError, TopologyError
 from penstock.operators.on_error import DeadLetter
+from penstock.query.listener import Listener
+from penstock.query.monitor import Monitor
 from penstock.query.query import Query
 from penstock.runtime.client_configs import ClientConfigs
 from penstock.runtime.clients import Clients
@@ -33,6 +35,7 @@ from penstock.runtime.restorer import Restorer
 from penstock.runtime.settings import KafkaSettings
 from penstock.runtime.silence import SilenceWatch
 from penstock.runtime.tasks import TaskStarter
+from penstock.runtime.telemetry import Telemetry
 from penstock.runtime.transport import warn_of_weak_transport
 from penstock.runtime.upstream import Upstream
 from penstock.runtime.watch import TopicWatch
@@ -53,7 +56,13 @@ log = logging.getLogger("penstock")
 BYTES_PER_ENTRY = 350  # measured: a key of 16 bytes with a count and a timestamp in a dict
 
 
-def run(app: "App", *, parent: Parent | None = None, debug: bool = False) -> None:
+def run(
+    app: "App",
+    *,
+    listeners: Sequence[Listener] = (),
+    parent: Parent | None = None,
+    debug: bool = False,
+) -> None:
     """Run an application in this thread until it is stopped or fails.
 
     SIGINT and SIGTERM stop it in order and in bounded time, a second one at once; a loop that
@@ -66,7 +75,7 @@ def run(app: "App", *, parent: Parent | None = None, debug: bool = False) -> Non
     worker = app.settings.worker
     end = partial(exit_now, tell=parent.tell) if parent else exit_now
     watchdog = Watchdog(app.settings.kafka.max_poll_interval_ms, exit_now=end)
-    running = Running(app, watchdog if worker.watchdog else None)
+    running = Running(app, watchdog if worker.watchdog else None, listeners=listeners)
     ending = Ending(running.stop, worker.stop_timeout_ms, exit_now=end)
     try:
         bound = parent.stops(ending) if parent else nullcontext()
@@ -82,15 +91,16 @@ def run(app: "App", *, parent: Parent | None = None, debug: bool = False) -> Non
         raise error.with_traceback(None)  # noqa: B904 - the cause is kept where it helps
 
 
-def start(app: "App") -> Query:
+def start(app: "App", *, listeners: Sequence[Listener] = ()) -> Query:
     """Run an application in a thread of its own."""
-    running = Running(app)
-    query = Query(app.id, running.run_id, running.recent_progress, running.stop)
-    thread = threading.Thread(
-        target=query.watch, args=(running.work,), name=f"penstock-{app.id}", daemon=True
-    )
-    thread.start()
-    return query
+    running = Running(app, listeners=listeners)
+
+    def work() -> None:
+        with suppress(Exception):  # the handle carries it
+            running.work()
+
+    threading.Thread(target=work, name=f"penstock-{app.id}", daemon=True).start()
+    return running.query
 
 
 class Running:
@@ -101,6 +111,10 @@ class Running:
         watchdog: ends the process if the loop stalls; without it nobody does.
         clients: the Kafka client's classes, and time.
         run_id: names this run in committed metadata and progress; random if left out.
+        listeners: whom to tell how it goes.
+
+    Attributes:
+        query: the handle on it.
     """
 
     def __init__(
@@ -110,6 +124,7 @@ class Running:
         *,
         clients: Clients | None = None,
         run_id: uuid.UUID | None = None,
+        listeners: Sequence[Listener] = (),
     ) -> None:
         self._app = app
         self._watchdog = watchdog
@@ -118,7 +133,15 @@ class Running:
         self._settings = app.settings
         self._configs = ClientConfigs(app)
         self.run_id = run_id or uuid.uuid4()
-        self._reporter = Reporter(self._topology, self.run_id)
+        self._listeners = listeners
+        monitor = Monitor(self._topology, self.run_id)
+        self._reporter = Reporter(
+            monitor,
+            interval_ms=self._settings.progress.interval_ms,
+            now=self._clients.now,
+            now_ms=self._clients.now_ms,
+        )
+        self.query = Query(monitor, self.stop)
         self._worker: Worker | None = None
         self._stopped = False
 
@@ -128,12 +151,18 @@ class Running:
         if self._worker:
             self._worker.stop()
 
-    def recent_progress(self) -> list[Any]:
-        """Return the progress of the last batches."""
-        return list(self._reporter.recent)
-
     def work(self) -> None:
-        """Prepare, join the group, and work until stopped."""
+        """Prepare, join the group, and work until stopped; tell of it meanwhile."""
+        telemetry = Telemetry(self._reporter.monitor, self.query, self._listeners)
+        try:
+            with self.query.running():
+                self._work(telemetry)
+        finally:
+            self._reporter.terminated(self.query.exception())
+            telemetry.close()
+            self.query.end()
+
+    def _work(self, telemetry: Telemetry) -> None:
         root = make_folder(self._app.state_dir or default_state_dir())
         admin = self._connect()
         if self._stopped:
@@ -142,6 +171,8 @@ class Running:
         worker_id = self._settings.worker.worker_id or os.environ.get("PENSTOCK_WORKER_ID")
         slot = Slot.acquire(root, self._app.id, worker_id or None)
         try:
+            telemetry.publish(self._settings.progress, self._configs, admin, self._clients)
+            self._reporter.started(slot.identity)
             self._join(prepared, admin, slot, root)
         finally:
             slot.release()
@@ -246,7 +277,7 @@ class Running:
         with _refused_settings(settings.kafka):
             producer = self._producer(identity, prepared.batch_bytes, fenced)
         producer.init(settings.kafka.connect_timeout_ms, lambda: self._stopped)
-        restorer = Restorer(self._configs.restore(), clients)
+        restorer = Restorer(self._configs.restore(), clients, self._reporter.restored)
         memory_bytes = settings.state.memory_bytes
         stores = max(
             1, sum(lead.tasks * len(lead.part.stores) for lead in prepared.leads.leads.values())

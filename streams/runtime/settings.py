@@ -171,6 +171,53 @@ class WorkerSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ProgressSettings:
+    """What a worker tells of its progress.
+
+    Attributes:
+        interval_ms: the shortest time between two records of progress.
+        topic: where they are written; "<application id>-progress" if left out.
+        publish: whether they are written to a topic at all.
+        retention_ms: how long a progress topic that is made here keeps them.
+    """
+
+    interval_ms: int = 1_000
+    topic: str | None = None
+    publish: bool = True
+    retention_ms: int = 604_800_000
+
+    def __post_init__(self) -> None:
+        if self.interval_ms < 100:
+            raise TopologyError(
+                f"ProgressSettings(interval_ms={self.interval_ms}) is too short: a record of"
+                " progress costs a millisecond. Take 100 or more."
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class HttpSettings:
+    """The worker's own HTTP server: metrics, status, tables, and the page.
+
+    Attributes:
+        enabled: whether there is one. The environment's PENSTOCK_HTTP=off wins.
+        host: the address that it listens on. One that others can reach needs a token.
+        port: its port; 0 takes any that is free.
+        next_port: whether the next free port is taken where this one is not free; else the
+            worker refuses to start.
+        token: what a caller has to show, as `Authorization: Bearer TOKEN`. Left out, it is the
+            environment's PENSTOCK_HTTP_TOKEN.
+        advertised: the host name under which other workers reach this one; `host` if left out.
+    """
+
+    enabled: bool = True
+    host: str = "127.0.0.1"
+    port: int = 8321
+    next_port: bool = True
+    token: Secret | str | None = None
+    advertised: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Settings:
     """All settings beside the application's own: groups of named values.
 
@@ -179,9 +226,13 @@ class Settings:
         state: local state.
         commit: when a batch ends.
         worker: the worker as a process and as a member of the group.
+        progress: what it tells of its progress.
+        http: its HTTP server.
     """
 
     kafka: KafkaSettings = field(default_factory=KafkaSettings)
     state: StateSettings = field(default_factory=StateSettings)
     commit: CommitSettings = field(default_factory=CommitSettings)
     worker: WorkerSettings = field(default_factory=WorkerSettings)
+    progress: ProgressSettings = field(default_factory=ProgressSettings)
+    http: HttpSettings = field(default_factory=HttpSettings)

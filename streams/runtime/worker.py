@@ -16,12 +16,13 @@ from typing import TypeVar
 
 from penstock.engine.batch import Batch, Pace
 from penstock.engine.delivery import deliver
-from penstock.engine.metadata import BatchId, Metadata, decode, short_hash
+from penstock.engine.metadata import BatchId, Metadata, short_hash
 from penstock.engine.narrowing import Narrowing
 from penstock.engine.task import FlushFailed
 from penstock.engine.transaction import Command, Event, State, Transaction
 from penstock.errors import BrokerError, DataError, PenstockError
 from penstock.operators.source import Fetched, total_bytes
+from penstock.query.monitor import View
 from penstock.runtime.consumer import InputConsumer, Membership
 from penstock.runtime.cost import RecordCost
 from penstock.runtime.failure_log import FailureLog
@@ -29,6 +30,7 @@ from penstock.runtime.faults import Abortable, Unknown
 from penstock.runtime.idling import IdleNote
 from penstock.runtime.intake import Intake
 from penstock.runtime.orphans import OrphanWatch
+from penstock.runtime.outcome import find_outcome, stable_offsets
 from penstock.runtime.preparation import Prepared
 from penstock.runtime.producer import IdempotentProducer, TransactionalProducer
 from penstock.runtime.reporting import Reporter
@@ -37,6 +39,7 @@ from penstock.runtime.settings import Settings
 from penstock.runtime.silence import SilenceWatch
 from penstock.runtime.tasks import OwnedTask, Phase, TaskStarter, offsets_to_commit
 from penstock.runtime.upstream import Upstream
+from penstock.runtime.viewing import status_of, task_views
 from penstock.runtime.watch import TopicWatch
 from penstock.state.store import Position
 
@@ -46,7 +49,6 @@ T = TypeVar("T")
 IDLE_WAIT_S = 0.1
 HELD_WAIT_S = 0.005
 UNASSIGNED_WAIT_S = 0.01  # an assignment comes inside `fetch`, which then waits to the end
-RESOLVE_TRIES = 60
 SAME_FAILURES = 5
 KEEPALIVE_S = 1.0
 
@@ -89,6 +91,8 @@ class Worker:
         self._restorer = restorer
         self._starter = starter
         self._reporter = reporter
+        reporter.latest = consumer.latest
+        reporter.monitor.look = self.view
         self._run_id = run
         self._now_ms = now_ms
         self._alive = alive
@@ -165,6 +169,17 @@ class Worker:
         finally:
             self._close()
 
+    def view(self) -> View:
+        """Return what the worker is doing now; safe to call from another thread."""
+        tasks = list(self._tasks.values())
+        status = status_of(
+            tasks,
+            is_open=self._transaction.state is not State.IDLE,
+            is_stopping=self._stopping,
+            lag=self._reporter.lag(tasks),
+        )
+        return View(status=status, tasks=task_views(tasks))
+
     def step(self) -> None:
         """Do what there is to do, for as long as one fetch or one chunk takes.
 
@@ -193,8 +208,10 @@ class Worker:
     # Fetching and processing
 
     def _fetch(self, wait_s: float, limit: int) -> None:
+        began = self._now()
         self._intake.fetch(wait_s, limit)
         self._polled = self._now()
+        self._reporter.fetched(self._polled - began)
 
     def _wait_s(self) -> float:
         if self._restorer.busy and self._restoring:
@@ -268,15 +285,22 @@ class Worker:
         )
         self._batch.add(at, fetched.offsets[0], fetched.next_offset, len(fetched.offsets))
         self._batch.bytes_in += total_bytes(fetched.values)
+        self._reporter.processed(fetched.timestamps)
 
     def _produce(self, owned: OwnedTask) -> None:
         if owned.task is None:
             return
+        topology, batch = self._prepared.topology, self._batch
         outputs, owned.task.outputs = owned.task.outputs, []
         for out in outputs:
             self._producer.produce(out)
-            if out.store is None and out.topic not in self._prepared.topology.repartitions:
-                self._batch.rows_out += len(out.values)
+            if out.store is not None or out.topic in topology.repartitions:
+                continue
+            if out.topic in topology.dead_letter_topics:
+                batch.dead_letters += len(out.values)
+            else:
+                batch.rows_out += len(out.values)
+                batch.rows_by_sink[out.topic] += len(out.values)
 
     # The transaction
 
@@ -384,14 +408,13 @@ class Worker:
             failures = owned.task.take_failures() if owned.task else []
             self._batch.rows_failed += len(failures)
             self._failure_log.tell(failures, self._now())
+            self._reporter.failed(failures)
         self._reporter.phase("stateCommit", self._now())
         self._batches += 1
         self._failures, self._careful = 0, {}
         self._narrowing.committed(self._batch, self._settings.commit.max_batch_records)
         self._pace.committed(self._commit_began * 1000, self._now() * 1000)
-        self._reporter.committed(
-            self._batch, list(self._touched.values()), self._consumer.latest, self._now()
-        )
+        self._reporter.committed(self._batch, self._touched.values(), self._now(), now_ms)
         touched, self._touched = self._touched, {}
         running = [owned.task for owned in self._tasks.values() if owned.task]
         deliver(
@@ -431,32 +454,14 @@ class Worker:
         self._count_failure()
 
     def _resolve(self) -> Event:
-        self._producer.renew(self._settings.kafka.connect_timeout_ms)
-        leads = {
-            (owned.lead.topic, owned.partition): owned
-            for owned in self._touched.values()
-            if owned in self._tasks.values()
-        }
-        found = self._stable(list(leads))
-        unchanged = len(leads) == len(self._touched)
-        for at, (_, text) in found.items():
-            metadata = decode(text, f"{at[0]}/{at[1]}")
-            if metadata is not None and metadata.batch == self._batch.id:
-                return Event.FOUND_COMMITTED
-            before = leads[at].metadata
-            unchanged = unchanged and (metadata and metadata.batch) == (before and before.batch)
-        return Event.FOUND_ABORTED if unchanged else Event.FOUND_LOST
-
-    def _stable(self, leads: list[tuple[str, int]]) -> dict[tuple[str, int], tuple[int, str]]:
-        timeout_s = self._settings.kafka.request_timeout_ms / 1000
-        for _ in range(RESOLVE_TRIES):
-            self._alive()
-            found = self._consumer.committed(leads, timeout_s) if leads else {}
-            if found is not None:
-                return found
-        raise BrokerError(
-            "The outcome of a commit is not known, and the group's coordinator does not answer."
-            " Check the cluster's health and start the worker again: it finds out by itself."
+        kafka = self._settings.kafka
+        self._producer.renew(kafka.connect_timeout_ms)
+        timeout_s = kafka.request_timeout_ms / 1000
+        return find_outcome(
+            self._batch.id,
+            self._touched.values(),
+            self._tasks.values(),
+            lambda leads: stable_offsets(self._consumer, leads, timeout_s, self._alive),
         )
 
     def _reopen(self) -> None:
@@ -549,6 +554,7 @@ class Worker:
             PenstockError: if the disk refuses, or a topic is not what it was.
         """
         now = self._now()
+        self._reporter.tick(self._tasks.values(), now)
         self._idle.look(len(self._tasks), now)
         self._orphans.check(now * 1000)
         self._upstream.look(self._tasks.values())
@@ -582,6 +588,7 @@ class Worker:
             self._intake.take(owned)
             taken += owned.inputs
         log.info("Assigned: %s.", ", ".join(f"{t}/{p}" for t, p in taken) or "nothing")
+        self._reporter.rebalanced(taken, [], self._inputs())
 
     def _revoked(self, found: list[tuple[str, int]]) -> list[tuple[str, int]]:
         self._in_callback(self._end_batch)
@@ -602,7 +609,11 @@ class Worker:
             given += owned.inputs
         if given:
             log.info("Given back: %s.", ", ".join(f"{t}/{p}" for t, p in given))
+            self._reporter.rebalanced([], given, self._inputs())
         return given
+
+    def _inputs(self) -> list[tuple[str, int]]:
+        return [at for owned in self._tasks.values() for at in owned.inputs]
 
     def _in_callback(self, action: Callable[[], None]) -> None:
         try:
@@ -633,6 +644,7 @@ class Worker:
                 log.warning("While aborting: %s", error)
 
     def _close(self) -> None:
+        self._reporter.ended(self._tasks.values(), self._now())
         for owned in list(self._tasks.values()):
             self._starter.close(owned)
         self._tasks = {}

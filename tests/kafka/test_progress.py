@@ -78,7 +78,7 @@ def test_progress_has_sparks_names(kafka: KafkaServer, topic: TopicFactory, tmp_
     assert last is not None
     found = msgspec.json.decode(last.to_json())
     assert set(found) >= SPARK
-    assert set(found["sources"][0]) == SPARK_SOURCE
+    assert set(found["sources"][0]) == SPARK_SOURCE | {"partitions"}
     assert set(found["sink"]) >= {"description", "numOutputRows"}
     assert set(found["durationMs"]) >= {"addBatch", "triggerExecution", "walCommit"}
     assert all(isinstance(ms, int) for ms in found["durationMs"].values())
