@@ -79,6 +79,7 @@ class OpenWindows(Aggregation):
         self._declared = declared
         self._closed_to = b""
         self._earliest: int | None = None  # start of the first window; None: nobody has looked
+        self._is_bound = False  # whether the first window may begin later than that
         self._unflushed = _NEVER  # start of the first window that a look would not see yet
 
     def group(self, chunk: Chunk, time: OperatorTime) -> Group:
@@ -135,6 +136,8 @@ class OpenWindows(Aggregation):
 
     def held_ms(self) -> int | None:
         """Where the first open window begins: its result is no older."""
+        if self._is_bound:
+            self._earliest = None
         first = self._first()
         return None if first == _NEVER else first
 
@@ -143,6 +146,7 @@ class OpenWindows(Aggregation):
             first = self._overlay.scan(self._closed_to, _END, 1)
             found = unpack_start(first[0][0]) if first else _NEVER
             self._earliest = min(found, self._unflushed)
+            self._is_bound = False
         return self._earliest
 
     def close(self, clock: int, now_ms: int, limit: int) -> tuple[Chunk | None, bool]:
@@ -156,8 +160,8 @@ class OpenWindows(Aggregation):
         done = len(found) < limit
         self._closed_to = stop if done else found[-1][0] + b"\0"
         # While windows come and go, the next one need not be looked up; in the end, none is left.
-        going_on = done and found
-        self._earliest = self._declared.windows.first_from(bound) if going_on else None
+        self._is_bound = bool(done and found)
+        self._earliest = self._declared.windows.first_from(bound) if self._is_bound else None
         if not found:
             return None, True
         self._overlay.put({key: (None, timestamp) for key, (_, timestamp) in found})

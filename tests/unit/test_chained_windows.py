@@ -206,3 +206,14 @@ def test_time_that_others_move_makes_nothing_late(
         patch.setattr(engine, "CLOSED_AT_ONCE", slice_)
         flags = {kind: True}
         check(Plan(first, second, grace, regrouped, **flags), rows, data)
+
+
+def test_a_step_waits_for_no_window_that_is_not_there() -> None:
+    """The first windows are empty between 10 and 20: what begins there is not to come."""
+    plan = Plan(tumbling("10ms"), tumbling("10ms"), grace=1, regrouped=False, filtered=True)
+    with TestDriver(plan.app()) as driver:
+        with driver.batch():
+            for key, at in [(RARE, 0), (RARE, 20), ("a", 22)]:
+                driver.topic("in").send(key, key=key, at=at)
+        [(window, count)] = driver.topic("out").read()
+    assert ((window.start, window.end), count) == ((0, 10), 1)
