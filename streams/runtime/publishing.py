@@ -1,4 +1,4 @@
-"""Publishing: progress and events to the progress topic, from a thread of its own.
+"""Publishing: progress, events and alerts to topics, from a thread of its own.
 
 Telemetry may be lost, data may not: nothing here is part of a transaction, nothing waits for it,
 and a topic that is gone, full or forbidden costs a warning.
@@ -26,12 +26,14 @@ POLL_S = 0.5
 CLOSE_S = 1.0
 WARN_S = 60.0
 
+Row = tuple[str, bytes, bytes]  # topic, key, value
 
-class ProgressTopic:
-    """Write what a monitor tells to a topic.
+
+class Publisher:
+    """Write what a monitor tells to a topic, and what alerts say to theirs.
 
     Args:
-        topic: its name.
+        topic: the topic of progress.
         config: librdkafka settings of a producer.
         make: makes the topic where it is not there.
         clients: the Kafka client's classes, and time.
@@ -48,7 +50,7 @@ class ProgressTopic:
         self._config = config
         self._make = make
         self._clients = clients
-        self._waiting: deque[Told] = deque(maxlen=MOST_WAITING)
+        self._waiting: deque[Told | Row] = deque(maxlen=MOST_WAITING)
         self._awake = threading.Event()
         self._closed = False
         self._warned = -WARN_S
@@ -56,8 +58,13 @@ class ProgressTopic:
         self._thread.start()
 
     def take(self, told: Told) -> None:
-        """Write something, soon; the oldest of what waits is dropped where that is much."""
+        """Write progress or an event, soon; the oldest of what waits goes where that is much."""
         self._waiting.append(told)
+        self._awake.set()
+
+    def write(self, topic: str, key: bytes, value: bytes) -> None:
+        """Write a record to any topic, soon."""
+        self._waiting.append((topic, key, value))
         self._awake.set()
 
     def close(self) -> None:
@@ -87,21 +94,25 @@ class ProgressTopic:
     def _write(self, producer: Any) -> None:
         while self._waiting:
             told = self._waiting.popleft()
-            key = msgspec.json.encode([str(told.id), told.instance_id])
+            topic, key, value = told if isinstance(told, tuple) else self._row(told)
             with suppress(BufferError):  # the broker is away: it is in the log already
-                producer.produce(self._topic, told.to_json(), key, on_delivery=self._delivered)
+                producer.produce(topic, value, key, on_delivery=self._delivered)
 
-    def _delivered(self, error: KafkaError | None, _: object) -> None:
+    def _row(self, told: Told) -> Row:
+        key = msgspec.json.encode([str(told.id), told.instance_id])
+        return self._topic, key, told.to_json().encode()
+
+    def _delivered(self, error: KafkaError | None, message: Any) -> None:
         if error is not None and not self._closed:
-            self._warn(error.str())
+            self._warn(error.str(), message.topic())
 
-    def _warn(self, why: str) -> None:
+    def _warn(self, why: str, topic: str | None = None) -> None:
         now = self._clients.now()
         if now - self._warned >= WARN_S:
             self._warned = now
             log.warning(
-                "Progress cannot be written to %s: %s. Processing goes on; what was not written"
-                " is lost.",
-                self._topic,
+                "Progress or alerts cannot be written to %s: %s. Processing goes on; what was not"
+                " written is lost.",
+                topic or self._topic,
                 why,
             )

@@ -25,6 +25,7 @@ from penstock.query.progress import (
     nested,
 )
 from penstock.runtime.gathering import Gathered, latency, sample
+from penstock.runtime.headroom import Headroom, Reading
 from penstock.runtime.tasks import OwnedTask, Phase
 from penstock.topology.graph import Topology
 
@@ -47,6 +48,7 @@ class Reporter:
 
     Attributes:
         latest: looks up the ends of inputs, as far as the client knows them; costs no request.
+        headroom: how far an input is from losing records, None where nobody knows.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class Reporter:
     ) -> None:
         self.monitor = monitor
         self.latest: Latest = lambda _: {}
+        self.headroom: Callable[[At], Headroom | None] = lambda _: None
         self._now = now
         self._now_ms = now_ms
         self._interval_s = interval_ms / 1000
@@ -66,6 +69,7 @@ class Reporter:
         self._began = self._last = 0.0
         self._fetched_s = 0.0
         self._sampled: list[int] = []
+        self._newest: dict[At, int] = {}
         self._gathered: Gathered | None = None
         self._told = 0.0  # when the record before was told
         self._before = 0.0  # when it was begun
@@ -91,9 +95,10 @@ class Reporter:
         """Note how long fetching took while the batch was open."""
         self._fetched_s += seconds
 
-    def processed(self, timestamps: Sequence[int]) -> None:
-        """Note that a chunk of records was processed."""
+    def processed(self, at: At, timestamps: Sequence[int]) -> None:
+        """Note that a chunk of records of an input was processed."""
         self._sampled += sample(timestamps)
+        self._newest[at] = timestamps[-1]
 
     def phase(self, name: str, now: float) -> None:
         """Note that a phase has ended: it took since the phase before it."""
@@ -173,6 +178,17 @@ class Reporter:
     def lag(self, tasks: Collection[OwnedTask]) -> int:
         """Return how many records wait in the inputs of tasks, as far as the client knows."""
         return sum(self._lags(tasks)[0].values())
+
+    def readings(self, tasks: Collection[OwnedTask]) -> dict[At, Reading]:
+        """Return where the inputs stand that retention may delete; for any thread."""
+        lags, _ = self._lags(tasks)
+        repartitions = self.monitor.topology.repartitions
+        return {
+            at: Reading(offset, self._newest.get(at), waits=lags.get(at, 1) > 0)
+            for owned in tasks
+            for at, offset in list(owned.offsets.items())
+            if at[0] not in repartitions
+        }
 
     def terminated(self, error: BaseException | None) -> None:
         """Tell that the run has ended."""
@@ -284,10 +300,25 @@ class Reporter:
                     input_rows_per_second=_rate(rows, since),
                     processed_rows_per_second=_rate(rows, max(0.001, gathered.took_s)),
                     metrics=_lag_metrics(behind(stops, ends)),
-                    partitions=_partitions(inputs, gathered, lags, covered),
+                    partitions=self._partitions(inputs, gathered, lags, covered),
                 )
             )
         return tuple(found)
+
+    def _partitions(
+        self, inputs: Iterable[At], gathered: Gathered, lags: Mapping[At, int], covered: float
+    ) -> dict[str, dict[str, PartitionProgress]]:
+        found: dict[str, dict[str, PartitionProgress]] = {}
+        for at in inputs:
+            rows, headroom = gathered.rows_in[at], self.headroom(at)
+            found.setdefault(at[0], {})[str(at[1])] = PartitionProgress(
+                num_input_rows=rows,
+                input_rows_per_second=_rate(rows, covered),
+                lag=lags.get(at),
+                retention_headroom_offsets=headroom and headroom.offsets,
+                retention_headroom_ms=headroom and headroom.milliseconds,
+            )
+        return found
 
     @cached_property
     def _sinks(self) -> list[str]:
@@ -318,20 +349,6 @@ def _durations(phases: Mapping[str, float]) -> dict[str, int]:
     # Spark plans each batch; here the topology is planned once, before the first.
     found = {"queryPlanning": 0} | {name: round(s * 1000) for name, s in phases.items()}
     return dict(sorted(found.items()))
-
-
-def _partitions(
-    inputs: Iterable[At], gathered: Gathered, lags: Mapping[At, int], covered: float
-) -> dict[str, dict[str, PartitionProgress]]:
-    found: dict[str, dict[str, PartitionProgress]] = {}
-    for topic, partition in inputs:
-        rows = gathered.rows_in[topic, partition]
-        found.setdefault(topic, {})[str(partition)] = PartitionProgress(
-            num_input_rows=rows,
-            input_rows_per_second=_rate(rows, covered),
-            lag=lags.get((topic, partition)),
-        )
-    return found
 
 
 def _lag_metrics(lags: list[int]) -> dict[str, str]:

@@ -25,6 +25,7 @@ from penstock.runtime.consumer import InputConsumer
 from penstock.runtime.destinations import ClusterDestinations
 from penstock.runtime.ending import Ending, exit_now, stopped_by_signals
 from penstock.runtime.group import wait_for_group
+from penstock.runtime.headroom import HeadroomWatch
 from penstock.runtime.loading import from_own_code, refuse_while_loading
 from penstock.runtime.orphans import OrphanWatch
 from penstock.runtime.parent import Parent
@@ -153,7 +154,9 @@ class Running:
 
     def work(self) -> None:
         """Prepare, join the group, and work until stopped; tell of it meanwhile."""
-        telemetry = Telemetry(self._reporter.monitor, self.query, self._listeners)
+        telemetry = Telemetry(
+            self._reporter.monitor, self.query, self._listeners, self._clients.now_ms
+        )
         try:
             with self.query.running():
                 self._work(telemetry)
@@ -173,7 +176,7 @@ class Running:
         try:
             telemetry.publish(self._settings.progress, self._configs, admin, self._clients)
             self._reporter.started(slot.identity)
-            self._join(prepared, admin, slot, root)
+            self._join(prepared, admin, slot, root, telemetry)
         finally:
             slot.release()
 
@@ -216,7 +219,9 @@ class Running:
                 clients=self._clients,
             )
 
-    def _join(self, prepared: Prepared, admin: Admin, slot: Slot, root: Path) -> None:
+    def _join(
+        self, prepared: Prepared, admin: Admin, slot: Slot, root: Path, telemetry: Telemetry
+    ) -> None:
         consumer = self._consumer(prepared, slot.identity)
         disk = RocksDisk(root, RocksMemory(self._settings.state.memory_bytes // 2))
 
@@ -227,6 +232,10 @@ class Running:
         if self._stopped:
             consumer.close()
             return
+        clients = self._clients
+        headroom = HeadroomWatch(admin, self._worker.readings, clients.now, clients.now_ms)
+        self._reporter.headroom = headroom.of
+        telemetry.watch(headroom)
         wait_for_group(
             admin,
             self._app.id,

@@ -2,13 +2,15 @@
 
 from collections.abc import Callable, Sequence
 
+from penstock.query.alerting import Alerts
 from penstock.query.listener import Listener
 from penstock.query.monitor import Monitor
 from penstock.query.query import Query
 from penstock.runtime.client_configs import ClientConfigs
 from penstock.runtime.clients import Clients
+from penstock.runtime.headroom import HeadroomWatch
 from penstock.runtime.listening import ListenerThread, close_all
-from penstock.runtime.publishing import ProgressTopic
+from penstock.runtime.publishing import Publisher
 from penstock.runtime.settings import ProgressSettings
 from penstock.topics.admin import Admin
 from penstock.topics.internal import progress_topic
@@ -21,35 +23,55 @@ class Telemetry:
         monitor: what they look at.
         query: what listeners are told of.
         listeners: the user's.
+        now_ms: the wall clock.
     """
 
-    def __init__(self, monitor: Monitor, query: Query, listeners: Sequence[Listener]) -> None:
+    def __init__(
+        self,
+        monitor: Monitor,
+        query: Query,
+        listeners: Sequence[Listener],
+        now_ms: Callable[[], int],
+    ) -> None:
         self._monitor = monitor
         self._listeners = [ListenerThread(listener, query) for listener in listeners]
         self._ends: list[Callable[[], None]] = []
         for thread in self._listeners:
             monitor.attach(thread.take)
+        self._alerts = [listener for listener in listeners if isinstance(listener, Alerts)]
+        for alerts in self._alerts:
+            alerts.bind(monitor, now_ms)
 
     def publish(
         self, settings: ProgressSettings, configs: ClientConfigs, admin: Admin, clients: Clients
     ) -> None:
         """Write progress to its topic from now on."""
-        if not settings.publish:
+        if not (settings.publish or self._alerts):
             return
         application = self._monitor.topology.application
         topic = progress_topic(application, settings.topic, settings.retention_ms)
 
         def make() -> None:
-            if topic.name not in admin.topics():  # one that is there is as somebody wants it
+            if (
+                settings.publish and topic.name not in admin.topics()
+            ):  # one that is there is as somebody wants it
                 admin.create([topic])
 
-        publisher = ProgressTopic(topic.name, configs.telemetry(), make, clients)
-        self._monitor.attach(publisher.take)
+        publisher = Publisher(topic.name, configs.telemetry(), make, clients)
+        if settings.publish:
+            self._monitor.attach(publisher.take)
+        for alerts in self._alerts:
+            alerts.write_by(publisher.write)
         self._ends.append(publisher.close)
+
+    def watch(self, headroom: HeadroomWatch) -> None:
+        """Look at what retention is about to delete from now on."""
+        headroom.start()
+        self._ends.append(headroom.close)
 
     def close(self) -> None:
         """End all of it, in bounded time, after the last that was told."""
-        for end in reversed(self._ends):
-            end()
         if self._listeners:
             close_all(self._listeners)
+        for end in reversed(self._ends):  # the last alerts are written, too
+            end()

@@ -27,6 +27,7 @@ from penstock.runtime.consumer import InputConsumer, Membership
 from penstock.runtime.cost import RecordCost
 from penstock.runtime.failure_log import FailureLog
 from penstock.runtime.faults import Abortable, Unknown
+from penstock.runtime.headroom import Reading
 from penstock.runtime.idling import IdleNote
 from penstock.runtime.intake import Intake
 from penstock.runtime.orphans import OrphanWatch
@@ -180,6 +181,10 @@ class Worker:
         )
         return View(status=status, tasks=task_views(tasks))
 
+    def readings(self) -> dict[tuple[str, int], Reading]:
+        """Return where the inputs stand; safe to call from another thread."""
+        return self._reporter.readings(list(self._tasks.values()))
+
     def step(self) -> None:
         """Do what there is to do, for as long as one fetch or one chunk takes.
 
@@ -285,7 +290,7 @@ class Worker:
         )
         self._batch.add(at, fetched.offsets[0], fetched.next_offset, len(fetched.offsets))
         self._batch.bytes_in += total_bytes(fetched.values)
-        self._reporter.processed(fetched.timestamps)
+        self._reporter.processed(at, fetched.timestamps)
 
     def _produce(self, owned: OwnedTask) -> None:
         if owned.task is None:
