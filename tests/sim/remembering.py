@@ -1,0 +1,122 @@
+"""The application with memory under simulation: duplicates are dropped, and timers fire.
+
+Timers of event time tell of keys that have gone quiet; those of the wall clock, of what has been
+gathered since the first record.
+"""
+
+import random
+from collections.abc import Iterable, Iterator
+
+import penstock as ps
+from penstock.runtime.settings import CommitSettings, KafkaSettings, Settings
+from penstock.testing.sim import SimBroker
+from penstock.testing.sim.clock import EPOCH_MS
+from penstock.testing.sim.producer import SimProducer
+from tests.sim import applications
+from tests.sim.world import Feeder, Plan, World
+
+EVENTS = "events"
+ONCE, QUIET, GATHERED = "once", "quiet", "gathered"
+OUTPUTS = (ONCE, QUIET, GATHERED)
+
+WITHIN_MS, QUIET_MS, GATHER_MS = 2_000, 900, 700
+STEP_MS, DISORDER_MS = 400, 3_000
+KINDS = "abc"
+
+
+class GoneQuiet(ps.Processor[str, str, str]):
+    """Say how many records a key had until it was quiet for a while."""
+
+    count = ps.ValueState(int)
+
+    def process(self, ctx: ps.Context[str], value: str) -> Iterable[str]:
+        self.count.set((self.count.get() or 0) + 1)
+        ctx.set_timer("quiet", at=ctx.timestamp + QUIET_MS)
+        return ()
+
+    def on_timer(self, ctx: ps.Context[str], timer: ps.Timer) -> Iterator[str]:
+        yield str(self.count.get())
+        self.count.clear()
+
+
+class Gather(ps.Processor[str, str, str]):
+    """Hand on the numbers of records together, some time after the first of them."""
+
+    numbers = ps.ListState(str)
+
+    def process(self, ctx: ps.Context[str], value: str) -> Iterable[str]:
+        if not list(self.numbers):
+            ctx.set_timer("full", at=ctx.now + GATHER_MS, clock="wall")
+        self.numbers.append(value)
+        return ()
+
+    def on_timer(self, ctx: ps.Context[str], timer: ps.Timer) -> Iterator[str]:
+        yield ",".join(self.numbers)
+        self.numbers.clear()
+
+
+def kind(value: str) -> str:
+    """What makes records of a key equal."""
+    return value[-1]
+
+
+def make_app(plan: Plan) -> ps.App:
+    """Make it."""
+    kafka = KafkaSettings(
+        protocol=plan.protocol,
+        session_timeout_ms=applications.SESSION_MS,
+        transaction_timeout_ms=8_000,
+        request_timeout_ms=2_000,
+        max_poll_interval_ms=10_000,
+    )
+    settings = Settings(kafka=kafka, state=applications.STATE, commit=CommitSettings())
+    app = ps.App(applications.ID, settings=settings)
+    events = app.stream(EVENTS, key=str, value=str)
+    events.drop_duplicates(kind, within=f"{WITHIN_MS}ms", name="seen").to(ONCE)
+    events.process(GoneQuiet, name="quiet").to(QUIET)
+    events.process(Gather, name="gather").to(GATHERED)
+    return app
+
+
+class EventFeeder(Feeder):
+    """Write events; each partition has a time of its own."""
+
+    def __init__(
+        self, broker: SimBroker, draw: random.Random, partitions: int, disorder_ms: int
+    ) -> None:
+        super().__init__(broker, draw, partitions)
+        self._disorder_ms = disorder_ms
+        self._times = [EPOCH_MS - number * 60_000 for number in range(partitions)]
+
+    def write_one(self, producer: SimProducer, number: int, key: str, partition: int) -> None:
+        draw = self._draw
+        self._times[partition] += draw.randrange(STEP_MS)
+        at = self._times[partition] - (draw.randrange(self._disorder_ms) if number % 3 else 0)
+        value = f"{number}-{draw.choice(KINDS)}"
+        producer.produce(EVENTS, value, key, partition, timestamp=at)
+
+
+class RememberingWorld(World):
+    """A world of that application."""
+
+    inputs = (EVENTS,)
+    outputs = OUTPUTS
+
+    def __init__(self, plan: Plan) -> None:
+        self.disorder_ms = random.Random(plan.seed).choice((1, DISORDER_MS))
+        super().__init__(plan)
+
+    def make_feeder(self) -> Feeder:
+        return EventFeeder(self.broker, self.draw, self.plan.partitions, self.disorder_ms)
+
+    def make_app(self) -> ps.App:
+        return make_app(self.plan)
+
+    def work_off(self) -> None:
+        """Let the wall clock go on, too, until it has nothing to fire any more."""
+        super().work_off()
+        for _ in range(4 * GATHER_MS // 100):
+            self.broker.advance(0.1)
+            for slot in self.slots:
+                self.step(slot)
+        super().work_off()
