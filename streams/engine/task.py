@@ -91,6 +91,7 @@ class Task:
         self._left_out: dict[int, tuple[Exception, Node]] = {}
         self._in_slices = topology.interleaves(part)
         self._keeps_keys = all(map(_keeps_keys, part.nodes))
+        self._coalescing = {node for node in part.stateful if topology.coalesces(node)}
         self._open = {node: self._open_operator(node) for node in part.nodes}
         self._firing: dict[Node, Firing] = {
             node: of for node, of in self._open.items() if hasattr(of, "fire")
@@ -198,14 +199,10 @@ class Task:
     def _flush_store(self, node: Node) -> None:
         """Write a step's changes to its changelogs, and hand them on where it coalesces."""
         self._at = node
-        coalesces = self._topology.coalesces(node)
-        for store in node.stores:
-            changes = self.overlays[store.name].flush()
-            if not changes.keys:
-                continue
-            self._write_changelog(store, changes)
-            if coalesces:
-                operator: OpenOperator = self._open[node]
+        changed = self._write_changes(node)
+        if node in self._coalescing:
+            operator: OpenOperator = self._open[node]
+            for changes in changed:
                 chunk = operator.updates(changes)
                 chunk.partition = self.partition
                 self._push(node, chunk)
@@ -221,18 +218,12 @@ class Task:
             clock = self.time.flush(node)
             self._at = node
             found, _ = closer.close(clock, now_ms, most)
-            self._write_closed(node)
+            self._write_changes(node)
+            self._gathered += [(whole, []) for whole in self._wholes if whole.from_store[0] is node]
             if found is not None:
                 found.partition = self.partition
                 self._push(node, found, final=True)
         self.time.end_flush()
-
-    def _write_closed(self, node: Node) -> None:
-        for store in node.stores:
-            changes = self.overlays[store.name].flush()
-            if changes.keys:
-                self._write_changelog(store, changes)
-        self._gathered += [(whole, []) for whole in self._wholes if whole.from_store[0] is node]
 
     def discard(self, clocks: Mapping[str, int]) -> None:
         """Forget everything since the last commit."""
@@ -361,6 +352,16 @@ class Task:
                 " and start again: the timer fires again.",
                 operator=node.kind,
             ) from error
+
+    def _write_changes(self, node: Node) -> list[Changes]:
+        """Write what has changed in the stores of a step to their changelogs, and return it."""
+        found: list[Changes] = []
+        for store in node.stores:
+            changes = self.overlays[store.name].flush()
+            if changes.keys:
+                self._write_changelog(store, changes)
+                found.append(changes)
+        return found
 
     def _write_changelog(self, store: StoreDefinition, changes: Changes) -> None:
         changelog = store.changelog(self._topology.application)
@@ -545,7 +546,7 @@ class Task:
             return node.operator
         opened: Any = node.operator.open(
             *[self.overlays[store.name] for store in node.stores],
-            coalesce=self._topology.coalesces(node),
+            coalesce=node in self._coalescing,
         )
         if node.looks_into:
             first, *behind = node.looks_into.from_store
