@@ -24,6 +24,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
+from penstock.engine.drops import Drops
 from penstock.engine.failures import Failure, Guard, dead_letters
 from penstock.engine.late_letters import LateRecords
 from penstock.engine.task_time import TaskTime
@@ -83,9 +84,6 @@ class Task:
         self._waiting: list[Outgoing] = []
         self._gathered: list[tuple[Node, list[Row]]] = []
         self._delivered: dict[Node, list[Row]] = {}
-        self._nulls = self._dropped = 0
-        self._late: Counter[str] = Counter()
-        self._duplicates: Counter[str] = Counter()
         self._at: Node = part.nodes[0]
         self._chunk: Chunk | Fetched = _NO_CHUNK
         self._left_out: dict[int, tuple[Exception, Node]] = {}
@@ -106,6 +104,7 @@ class Task:
         self.time = TaskTime(topology, part, self._closing)
         self._wholes = [node for node in part.nodes if _is_whole(node)]
         self._windows = {node for node in part.stateful if hasattr(node.operator, "windows")}
+        self._drops = Drops({node: self._open[node] for node in part.stateful})
         self._late_records = LateRecords(self._open)
         guards = [(node, guard(topology, node)) for node in part.sources]
         self._time_guards: dict[Node, TimeGuard] = {node: of for node, of in guards if of}
@@ -233,8 +232,8 @@ class Task:
             self._open[node].discard()
         self.outputs, self._waiting = [], []
         self._gathered, self._delivered = [], {}
-        self._count_drops()
-        self._dropped, self._late, self._duplicates = 0, Counter(), Counter()
+        self._drops.discard()
+        self._late_records.forget()
         self.failures, self._unwritten = [], []
         self.clocks = dict(clocks)
 
@@ -265,18 +264,15 @@ class Task:
 
     def take_late(self) -> Counter[str]:
         """Return how often records were too late for a window, by store, and begin anew."""
-        late, self._late = self._late, Counter()
-        return late
+        return self._drops.take_late()
 
     def take_duplicates(self) -> Counter[str]:
         """Return how many duplicates the batch has dropped, by store, and begin anew."""
-        duplicates, self._duplicates = self._duplicates, Counter()
-        return duplicates
+        return self._drops.take_duplicates()
 
     def take_dropped(self) -> int:
         """Return how many records without key or value the batch has dropped, and begin anew."""
-        dropped, self._dropped = self._dropped, 0
-        return dropped
+        return self._drops.take_dropped()
 
     def _run(self, fetched: Fetched, let_go: LetGo | None = None) -> None:
         """Run records through all steps; `let_go` takes those that a step leaves out."""
@@ -300,7 +296,7 @@ class Task:
                 chunk = node.source.in_event_time(chunk, self._time_guards.get(node))
                 self.time.see(chunk.timestamps)
                 left_out = len(self._left_out) - known
-                self._nulls += len(fetched.values) - len(chunk) - left_out
+                self._drops.nulls += len(fetched.values) - len(chunk) - left_out
                 self._push(node, chunk)
 
     def _leave_out(self, errors: Mapping[int, Exception]) -> None:
@@ -509,37 +505,20 @@ class Task:
         for node, rows in self._gathered:
             self._delivered.setdefault(node, []).extend(rows)
         self._waiting, self._gathered = [], []
-        dropped, late, duplicates = self._count_drops()
-        self._dropped += dropped
-        self._late += late
-        self._duplicates += duplicates
+        self._drops.accept()
+        self._late_records.forget()
         for overlay in self.overlays.values():
             overlay.savepoint()
 
     def _rollback(self, clocks: Mapping[str, int]) -> None:
         self._waiting, self._gathered = [], []
-        self._count_drops()
+        self._drops.rollback()
+        self._late_records.forget()
         self.clocks = dict(clocks)
         for overlay in self.overlays.values():
             overlay.rollback()
         for firing in self._firing.values():
             firing.rollback()
-
-    def _count_drops(self) -> tuple[int, Counter[str], Counter[str]]:
-        """Return what was dropped since the last call: without key or value, late, duplicates."""
-        dropped, self._nulls = self._nulls, 0
-        late, duplicates = Counter[str](), Counter[str]()
-        for node in self.part.stateful:
-            operator: Any = self._open[node]
-            dropped += operator.dropped
-            if operator.late:
-                late[node.clock] = operator.late
-            if hasattr(operator, "duplicates"):
-                duplicates[node.clock] = operator.duplicates
-                operator.duplicates = 0
-            operator.dropped = operator.late = 0
-        self._late_records.forget()
-        return dropped, late, duplicates
 
     def _open_operator(self, node: Node) -> Any:
         if not node.per_task:

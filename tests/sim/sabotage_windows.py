@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from penstock.engine.drops import Drops
 from penstock.engine.task import Task
 from penstock.engine.task_time import SEEN_TIME, TaskTime
 from penstock.operators.sessions import OpenSessions
@@ -96,14 +97,14 @@ def aborted_batches_move_time(patch: Any) -> None:
 
 def lates_of_aborted_batches_count(patch: Any) -> None:
     """Records that come too late are counted each time that they are tried."""
-    discard = Task.discard
+    discard = Drops.discard
 
-    def stubborn(self: Task, clocks: Mapping[str, int]) -> None:
+    def stubborn(self: Drops) -> None:
         late = self._late
-        discard(self, clocks)
+        discard(self)
         self._late = late
 
-    patch.setattr(Task, "discard", stubborn)
+    patch.setattr(Drops, "discard", stubborn)
 
 
 def nothing_closes_without_records(patch: Any) -> None:
