@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from penstock.errors import DataError
 from penstock.operators.chunk import Headers
+from penstock.operators.each import EachFailed
 from penstock.operators.on_error import DeadLetter
 from penstock.operators.sink import Destinations, Outgoing, record_size
 from penstock.operators.source import Fetched
@@ -60,6 +61,11 @@ class Failure(NamedTuple):
             operator=self.step.partition(" ")[0],
             store=self.store,
         )
+
+
+def cause(error: Exception) -> Exception:
+    """What a function has raised, where a chunk of several records failed because of it."""
+    return next(iter(error.errors.values())) if isinstance(error, EachFailed) else error
 
 
 def dead_letters(

@@ -10,40 +10,30 @@ Rule 2: a record that fails leaves nothing in stores, clocks and outputs, and go
         fails of the timers that fire in front of it is not its fault: that stops all.
 Rule 3: at flush, stateful steps hand on what changed, parents first, one changelog record
         and at most one change per key.
-Rule 4: where ways of one input meet again, a chunk is taken in slices without a repeated key,
-        so that each key's records come in the order of the input whatever the cut. Timers that
-        fire in front of a record go all ways before it.
 
-Not here: offsets, transactions and restoring. The task sees chunks and stores only.
+How a chunk goes through the steps is in `steps`. Not here: offsets, transactions and restoring.
+The task sees chunks and stores only.
 """
 
-import copy
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any
 
-from penstock.engine.drops import Drops
-from penstock.engine.failures import Failure, Guard, dead_letters
+from penstock.engine.failures import Failure, Guard, cause, dead_letters
 from penstock.engine.late_letters import LateRecords
-from penstock.engine.task_time import TaskTime
-from penstock.operators.chunk import Chunk, LetGo
-from penstock.operators.count import Count
+from penstock.engine.steps import Steps
+from penstock.operators.chunk import Chunk
 from penstock.operators.deliver import Deliver, Row
-from penstock.operators.each import NOT_DATA, EachFailed, TimerFailed
-from penstock.operators.event_time import TimeGuard
-from penstock.operators.lookup import Lookup
+from penstock.operators.each import NOT_DATA, EachFailed
 from penstock.operators.on_error import DeadLetter
-from penstock.operators.operator import Closing, Firing, Keeping, OpenOperator
-from penstock.operators.sink import Destinations, Outgoing, Sink, check_size
+from penstock.operators.operator import Keeping, OpenOperator
+from penstock.operators.sink import Destinations, Outgoing, check_size
 from penstock.operators.source import Fetched
-from penstock.serde.types import is_canonical, is_immutable
 from penstock.state.definition import StoreDefinition
 from penstock.state.overlay import Changes, Overlay
-from penstock.topology.event_time import guard
 from penstock.topology.graph import SubTopology, Topology
-from penstock.topology.node import FINAL, Node
+from penstock.topology.node import Node
 
 CLOSED_AT_ONCE = 20_000
 _NO_CHUNK = Chunk([], [])
@@ -78,42 +68,13 @@ class Task:
         self.outputs: list[Outgoing] = []
         self._topology = topology
         self._destinations = destinations
-        self._careful = False
         self.failures: list[Failure] = []
         self._unwritten: list[Failure] = []
-        self._waiting: list[Outgoing] = []
-        self._gathered: list[tuple[Node, list[Row]]] = []
         self._delivered: dict[Node, list[Row]] = {}
-        self._at: Node = part.nodes[0]
-        self._chunk: Chunk | Fetched = _NO_CHUNK
-        self._left_out: dict[int, tuple[Exception, Node]] = {}
-        self._in_slices = topology.interleaves(part)
-        self._keeps_keys = all(map(_keeps_keys, part.nodes))
-        self._coalescing = {node for node in part.stateful if topology.coalesces(node)}
-        self._open = {node: self._open_operator(node) for node in part.nodes}
-        self._firing: dict[Node, Firing] = {
-            node: of for node, of in self._open.items() if hasattr(of, "fire")
-        }
-        for firing in self._firing.values():
-            firing.tell_time_by(now_ms)
-        self._closing: dict[Node, Closing] = {
-            node: self._open[node]
-            for node in part.stateful
-            if getattr(node.operator, "timed", False)
-        }
-        self.time = TaskTime(topology, part, self._closing)
+        self._steps = Steps(topology, part, self.overlays, destinations, now_ms)
+        self.time = self._steps.time
         self._wholes = [node for node in part.nodes if _is_whole(node)]
-        self._windows = {node for node in part.stateful if hasattr(node.operator, "windows")}
-        self._drops = Drops({node: self._open[node] for node in part.stateful})
-        self._late_records = LateRecords(self._open)
-        guards = [(node, guard(topology, node)) for node in part.sources]
-        self._time_guards: dict[Node, TimeGuard] = {node: of for node, of in guards if of}
-        keeping = [node for node in part.nodes if node.stores or isinstance(node.operator, Deliver)]
-        self._copies = {node for node in keeping if _needs_copies(topology, node)}
-        self._sources = {
-            topic: [node for node in part.sources if node.source and topic in node.source.topics]
-            for topic in part.topics
-        }
+        self._late_records = LateRecords(self._steps.opened)
         self._guards = {
             topic: Guard(policy)
             for topic in part.topics
@@ -144,7 +105,7 @@ class Task:
             PenstockError: what is no record's fault, such as a store that fails.
         """
         self.time.silence.end()
-        self._time_guards = {node: of.at(now_ms) for node, of in self._time_guards.items()}
+        self._steps.know_now(now_ms)
         failures = self._refused(fetched, refused)
         rest = fetched.without({failure.offset for failure in failures}) if failures else fetched
         failures += self._process_carefully(rest) if careful else self._process_whole(rest)
@@ -164,7 +125,7 @@ class Task:
 
     def event_times(self, fetched: Fetched) -> Sequence[int]:
         """Return a timestamp for each record of an input, in milliseconds."""
-        source = self._sources[fetched.topic][0].source
+        source = self._steps.sources[fetched.topic][0].source
         return source.event_times(fetched) if source else fetched.timestamps
 
     def flush(self, now_ms: int = 0, tasks: int = 1) -> None:
@@ -187,7 +148,7 @@ class Task:
         except NOT_DATA:
             raise
         except Exception as error:
-            raise FlushFailed(type(_first(error)).__name__) from error
+            raise FlushFailed(type(cause(error)).__name__) from error
         self._accept()
         self._write_letters()
 
@@ -197,43 +158,42 @@ class Task:
 
     def _flush_store(self, node: Node) -> None:
         """Write a step's changes to its changelogs, and hand them on where it coalesces."""
-        self._at = node
+        self._steps.at = node
         changed = self._write_changes(node)
-        if node in self._coalescing:
-            operator: OpenOperator = self._open[node]
+        if node in self._steps.coalescing:
+            operator: OpenOperator = self._steps.opened[node]
             for changes in changed:
                 chunk = operator.updates(changes)
                 chunk.partition = self.partition
-                self._push(node, chunk)
+                self._steps.push(node, chunk)
 
     def _flush_in_time(self, now_ms: int, most: int) -> None:
         """Hand on what has changed and what time has come for, parents first."""
         self.time.begin_flush()
         for node in self.part.stateful:
             self._flush_store(node)
-            closer = self._closing.get(node)
+            closer = self._steps.closing.get(node)
             if closer is None:
                 continue
             clock = self.time.flush(node)
-            self._at = node
+            self._steps.at = node
             found, _ = closer.close(clock, now_ms, most)
             self._write_changes(node)
-            self._gathered += [(whole, []) for whole in self._wholes if whole.from_store[0] is node]
+            self._steps.gathered += [
+                (whole, []) for whole in self._wholes if whole.from_store[0] is node
+            ]
             if found is not None:
                 found.partition = self.partition
-                self._push(node, found, final=True)
+                self._steps.push(node, found, final=True)
         self.time.end_flush()
 
     def discard(self, clocks: Mapping[str, int]) -> None:
         """Forget everything since the last commit."""
         for overlay in self.overlays.values():
             overlay.discard()
-        for node in self.part.stateful:
-            self._open[node].discard()
-        self.outputs, self._waiting = [], []
-        self._gathered, self._delivered = [], {}
-        self._drops.discard()
+        self._steps.discard()
         self._late_records.forget()
+        self.outputs, self._delivered = [], {}
         self.failures, self._unwritten = [], []
         self.clocks = dict(clocks)
 
@@ -255,7 +215,7 @@ class Task:
             most: how many at most.
         """
         first, *between, last = node.from_store
-        keeper: Keeping = self._open[first]
+        keeper: Keeping = self._steps.opened[first]
         chunk = keeper.contents(most)
         for step in between:
             chunk = step.operator.process(chunk)
@@ -264,90 +224,15 @@ class Task:
 
     def take_late(self) -> Counter[str]:
         """Return how often records were too late for a window, by store, and begin anew."""
-        return self._drops.take_late()
+        return self._steps.drops.take_late()
 
     def take_duplicates(self) -> Counter[str]:
         """Return how many duplicates the batch has dropped, by store, and begin anew."""
-        return self._drops.take_duplicates()
+        return self._steps.drops.take_duplicates()
 
     def take_dropped(self) -> int:
         """Return how many records without key or value the batch has dropped, and begin anew."""
-        return self._drops.take_dropped()
-
-    def _run(self, fetched: Fetched, let_go: LetGo | None = None) -> None:
-        """Run records through all steps; `let_go` takes those that a step leaves out."""
-        self._left_out = {}
-        if not self._in_slices:
-            self._run_slice(fetched, let_go)
-            return
-        start = 0
-        for stop in _cuts(fetched.keys if self._keeps_keys else [None] * len(fetched.keys)):
-            self._run_slice(fetched.part(start, stop), let_go)
-            start = stop
-
-    def _run_slice(self, fetched: Fetched, let_go: LetGo | None) -> None:
-        sources = self._sources[fetched.topic]
-        for node in sources:
-            self._at, self._chunk = node, fetched
-            if node.source:
-                known = len(self._left_out)
-                alone = let_go if len(sources) == 1 else None
-                self._chunk = chunk = node.source.decode(fetched, alone)
-                chunk = node.source.in_event_time(chunk, self._time_guards.get(node))
-                self.time.see(chunk.timestamps)
-                left_out = len(self._left_out) - known
-                self._drops.nulls += len(fetched.values) - len(chunk) - left_out
-                self._push(node, chunk)
-
-    def _leave_out(self, errors: Mapping[int, Exception]) -> None:
-        self._left_out.update({offset: (error, self._at) for offset, error in errors.items()})
-
-    def _push(self, node: Node, chunk: Chunk, *, final: bool = False) -> None:
-        if not len(chunk):
-            return
-        children = self._topology.children[node]
-        if node in self._windows:
-            children = tuple(of for of in children if (of.kind == FINAL) == final)
-        if len(children) > 1:
-            chunk = chunk.strictly()
-        for child in children:
-            self._at, self._chunk = child, chunk
-            operator = self._open[child]
-            if isinstance(operator, Sink):
-                self._waiting += operator.encode(chunk, self._destinations)
-                continue
-            given = _copied(chunk) if child in self._copies else chunk
-            if isinstance(operator, Deliver):
-                self._gathered.append((child, operator.gather(given)))
-                continue
-            if child.per_task:
-                time = self.time.come(child, chunk)
-                if child in self._firing and (self._careful or self._in_slices):
-                    self._fire(child, time.after(chunk.timestamps[:1]))
-                    self._at, self._chunk = child, chunk
-                result = operator.process(given, time)
-            else:
-                result = operator.process(given)
-            if result is not None:
-                self._push(child, result)
-
-    def _fire(self, node: Node, clock: int) -> None:
-        """Fire the timers in front of a record by themselves: what fails then is not the record."""
-        fired = self._firing[node].fire(clock)
-        if fired is None:
-            return
-        try:
-            self._push(node, fired)
-        except NOT_DATA:
-            raise
-        except Exception as error:
-            cause, at = _first(error), self._topology.labels[self._at]
-            raise TimerFailed(
-                f"What on_timer of {node!r} has handed on failed in {at} {self._at.detail}:"
-                f" {type(cause).__name__}: {cause}. Nothing of this batch is committed. Correct it"
-                " and start again: the timer fires again.",
-                operator=node.kind,
-            ) from error
+        return self._steps.drops.take_dropped()
 
     def _write_changes(self, node: Node) -> list[Changes]:
         """Write what has changed in the stores of a step to their changelogs, and return it."""
@@ -363,7 +248,7 @@ class Task:
         changelog = store.changelog(self._topology.application)
         limit = self._destinations.max_message_bytes(changelog)
         check_size(changelog, changes.keys, changes.encoded, None, limit)
-        self._waiting.append(
+        self._steps.waiting.append(
             Outgoing(
                 changelog,
                 changes.keys,
@@ -381,7 +266,7 @@ class Task:
         stops = self._topology.on_error_of(fetched.topic) == "fail"
         while fetched.offsets:
             try:
-                self._run(fetched, None if stops else self._leave_out)
+                self._steps.run(fetched, None if stops else self._steps.leave_out)
             except EachFailed as failed:
                 self._rollback(clocks)
                 found = self._found(failed, fetched)
@@ -404,8 +289,8 @@ class Task:
     def _take_left_out(self, fetched: Fetched) -> list[Failure]:
         """Return what the steps have left out, as failures at the step that did."""
         found: list[Failure] = []
-        for offset, (error, step) in self._left_out.items():
-            self._at = step
+        for offset, (error, step) in self._steps.left_out.items():
+            self._steps.at = step
             found += self._failures_at(fetched, {offset: error})
         return found
 
@@ -415,9 +300,9 @@ class Task:
         failures: list[Failure] = []
         for index in range(len(fetched.offsets)):
             clocks, record = dict(self.clocks), fetched.part(index, index + 1)
-            self._careful = True
+            self._steps.careful = True
             try:
-                self._run(record)
+                self._steps.run(record)
                 # Windows close with the batch: their results are not this record's.
                 self._flush_stores()
             except NOT_DATA:
@@ -429,7 +314,7 @@ class Task:
             else:
                 self._accept(record)
             finally:
-                self._careful = False
+                self._steps.careful = False
         return failures
 
     def _found(self, failed: EachFailed, fetched: Fetched) -> list[Failure]:
@@ -437,7 +322,7 @@ class Task:
 
         Behind a store the chunk does not say which they are: then none.
         """
-        at = self._chunk.offsets
+        at = self._steps.chunk.offsets
         if at is None:
             return []
         errors: dict[int, Exception] = {}
@@ -450,7 +335,7 @@ class Task:
         return [self._failure(fetched, at, error) for at, error in found if at is not None]
 
     def _failure(self, fetched: Fetched, index: int, error: Exception) -> Failure:
-        policy, error = self._topology.on_error_of(fetched.topic), _first(error)
+        policy, error = self._topology.on_error_of(fetched.topic), cause(error)
         if policy != "fail":
             # Until the commit, frames would hold the whole chunk.
             error.__traceback__ = error.__context__ = None
@@ -463,15 +348,15 @@ class Task:
             fetched.timestamps[index],
             fetched.headers_at(index),
             error,
-            f"{self._topology.labels[self._at]} {self._at.detail}".rstrip(),
-            self._at.store.name if self._at.store else None,
+            f"{self._topology.labels[self._steps.at]} {self._steps.at.detail}".rstrip(),
+            self._steps.at.store.name if self._steps.at.store else None,
             private=isinstance(policy, DeadLetter) and not policy.payload,
         )
 
     def _refused(self, fetched: Fetched, errors: Mapping[int, Exception]) -> list[Failure]:
         if not errors:
             return []
-        self._at = self._sources[fetched.topic][0]
+        self._steps.at = self._steps.sources[fetched.topic][0]
         return self._failures_at(fetched, errors)
 
     def _check_policy(self, failures: Sequence[Failure]) -> None:
@@ -499,39 +384,23 @@ class Task:
                 )
 
     def _accept(self, fetched: Fetched | None = None) -> None:
-        self.outputs += self._waiting
+        waiting, gathered = self._steps.take()
+        self.outputs += waiting
         if fetched is not None:
             self.outputs += self._late_records.letters(fetched, self._destinations)
-        for node, rows in self._gathered:
+        for node, rows in gathered:
             self._delivered.setdefault(node, []).extend(rows)
-        self._waiting, self._gathered = [], []
-        self._drops.accept()
+        self._steps.drops.accept()
         self._late_records.forget()
         for overlay in self.overlays.values():
             overlay.savepoint()
 
     def _rollback(self, clocks: Mapping[str, int]) -> None:
-        self._waiting, self._gathered = [], []
-        self._drops.rollback()
-        self._late_records.forget()
         self.clocks = dict(clocks)
         for overlay in self.overlays.values():
             overlay.rollback()
-        for firing in self._firing.values():
-            firing.rollback()
-
-    def _open_operator(self, node: Node) -> Any:
-        if not node.per_task:
-            return node.operator
-        opened: Any = node.operator.open(
-            *[self.overlays[store.name] for store in node.stores],
-            coalesce=node in self._coalescing,
-        )
-        if node.looks_into:
-            first, *behind = node.looks_into.from_store
-            overlay = self.overlays[first.stores[0].name]
-            opened.look_into(Lookup(overlay, [step.operator for step in behind]))
-        return opened
+        self._steps.rollback()
+        self._late_records.forget()
 
 
 def _is_whole(node: Node) -> bool:
@@ -542,40 +411,3 @@ def _index(fetched: Fetched, offset: int) -> int | None:
     """Return where a record is among those that were fetched, None if it is not there."""
     at = bisect_left(fetched.offsets, offset)
     return at if at < len(fetched.offsets) and fetched.offsets[at] == offset else None
-
-
-def _keeps_keys(node: Node) -> bool:
-    """Whether records leave a step under the key, to the byte, that they came with."""
-    if node.source:
-        return node.key.serde is not None and is_canonical(node.key.serde)
-    # A record fires timers of other keys.
-    return node.reshuffle is None and not getattr(node.operator, "has_timers", False)
-
-
-def _cuts(keys: Sequence[bytes | None]) -> Iterator[int]:
-    """Yield where slices without a repeated key end: 0.1 us per record."""
-    seen: set[bytes | None] = set()
-    for at, key in enumerate(keys):
-        if key in seen:
-            yield at
-            seen = set()
-        seen.add(key)
-    yield len(keys)
-
-
-def _needs_copies(topology: Topology, node: Node) -> bool:
-    """Whether a step may change or keep values in place that others see after it."""
-    looks_only = isinstance(node.operator, Count) or (bool(node.stores) and node.keeps_records)
-    if looks_only or not topology.shares_values(node):
-        return False
-    return any(p.value.serde is None or not is_immutable(p.value.serde) for p in node.parents)
-
-
-def _copied(chunk: Chunk) -> Chunk:
-    """The same records with values of their own: 3 to 5 us each, rarely needed."""
-    return chunk.with_values([copy.deepcopy(value) for value in chunk.values])
-
-
-def _first(error: Exception) -> Exception:
-    """What a function has raised, where a chunk of several records failed because of it."""
-    return next(iter(error.errors.values())) if isinstance(error, EachFailed) else error

@@ -18,7 +18,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-import penstock.engine.task
+import penstock.engine.steps
 import penstock.operators.count
 from penstock.operators.aggregation import Aggregation
 from penstock.operators.chunk import Chunk
@@ -317,7 +317,7 @@ CONTROLS = {
         [IN, Step("map", (0,), "double"), Step("merge", (0, 1)), Step("to", (2,))],
     ),
     "slices of other keys than those that meet": Control(
-        penstock.engine.task,
+        penstock.engine.steps,
         "_keeps_keys",
         lambda node: True,
         [

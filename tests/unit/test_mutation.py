@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import penstock as ps
-import penstock.engine.task
+import penstock.engine.steps
 import penstock.state.overlay
 from penstock.engine.task import Task
 from penstock.errors import DataError
@@ -264,7 +264,7 @@ def test_without_forgetting_an_abort_fails_the_check(operator, kind, monkeypatch
 def test_without_copies_the_sibling_sees_changes(operator, kind, monkeypatch):
     """With copying switched off in the task, the sibling's output is changed."""
     run(Machine(operator, kind, change_second), [[1, 2, 3], "commit"])
-    monkeypatch.setattr(penstock.engine.task, "is_immutable", lambda serde: True)
+    monkeypatch.setattr(penstock.engine.steps, "is_immutable", lambda serde: True)
     with pytest.raises(AssertionError):
         run(Machine(operator, kind, change_second), [[1, 2, 3], "commit"])
 

@@ -153,7 +153,8 @@ def test_timers_on_disk_fire_before_later_ones_in_memory(monkeypatch: pytest.Mon
         with driver.batch():
             for n in range(30):
                 inputs.send(f"set {100 + 2 * n} t{n:02}", key="a", at=1)
-        (process,) = [of for of in driver._tasks[0]._open.values() if isinstance(of, OpenProcess)]
+        opened = driver._tasks[0]._steps.opened.values()
+        (process,) = [of for of in opened if isinstance(of, OpenProcess)]
         assert process._timers
         assert len(process._timers.queues["event"]._heap) <= 5
         inputs.send("set 151 u;set 103 v;set 200 w", key="b", at=2)

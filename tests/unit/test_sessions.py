@@ -191,8 +191,8 @@ def test_sessions_that_hand_on_every_update_remember_nothing_of_them() -> None:
             driver.topic("in").send(0, key=f"key-{at}", at=at)
         (task,) = driver._tasks
         (node,) = task.part.stateful
-        assert not task._open[node]._before
-        assert not task._open[node]._changed
+        assert not task._steps.opened[node]._before
+        assert not task._steps.opened[node]._changed
 
 
 def test_deletions_are_as_old_as_what_they_delete() -> None:

@@ -62,7 +62,7 @@ def test_an_aborted_transaction_closes_nothing(kind: str) -> None:
         driver._logs["in"].append((b"b", bytes(8), 2 * DAY_MS, None))
         task.process(*driver._new("in"))
         task.flush()
-        for closer in task._closing.values():
+        for closer in task._steps.closing.values():
             assert not closer.is_due(2 * DAY_MS)
         task.discard(clocks)
         driver._positions["in"] -= 1
