@@ -8,11 +8,9 @@ Rule 2: a record that fails leaves nothing in stores, clocks and outputs, and go
         tell which record it was, the chunk is run record by record, flushed after each one,
         so that the error names its record whatever raised, a step behind a store too. What
         fails of the timers that fire in front of it is not its fault: that stops all.
-Rule 3: at flush, stateful steps hand on what changed, parents first, one changelog record
-        and at most one change per key.
 
-How a chunk goes through the steps is in `steps`. Not here: offsets, transactions and restoring.
-The task sees chunks and stores only.
+How a chunk goes through the steps is in `steps`, what is flushed in which order in `flush`. Not
+here: offsets, transactions and restoring. The task sees chunks and stores only.
 """
 
 from bisect import bisect_left
@@ -21,17 +19,17 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
 from penstock.engine.failures import Failure, Guard, cause, dead_letters
+from penstock.engine.flush import Flush
 from penstock.engine.late_letters import LateRecords
 from penstock.engine.steps import Steps
 from penstock.operators.chunk import Chunk
 from penstock.operators.deliver import Deliver, Row
 from penstock.operators.each import NOT_DATA, EachFailed
 from penstock.operators.on_error import DeadLetter
-from penstock.operators.operator import Keeping, OpenOperator
-from penstock.operators.sink import Destinations, Outgoing, check_size
+from penstock.operators.operator import Keeping
+from penstock.operators.sink import Destinations, Outgoing
 from penstock.operators.source import Fetched
-from penstock.state.definition import StoreDefinition
-from penstock.state.overlay import Changes, Overlay
+from penstock.state.overlay import Overlay
 from penstock.topology.graph import SubTopology, Topology
 from penstock.topology.node import Node
 
@@ -73,7 +71,9 @@ class Task:
         self._delivered: dict[Node, list[Row]] = {}
         self._steps = Steps(topology, part, self.overlays, destinations, now_ms)
         self.time = self._steps.time
-        self._wholes = [node for node in part.nodes if _is_whole(node)]
+        self._flush = Flush(
+            topology.application, part, partition, self.overlays, destinations, self._steps
+        )
         self._late_records = LateRecords(self._steps.opened)
         self._guards = {
             topic: Guard(policy)
@@ -144,48 +144,13 @@ class Task:
                 again carefully, which names the record.
         """
         try:
-            self._flush_in_time(now_ms, -(-CLOSED_AT_ONCE // tasks))
+            self._flush.hand_on_in_time(now_ms, -(-CLOSED_AT_ONCE // tasks))
         except NOT_DATA:
             raise
         except Exception as error:
             raise FlushFailed(type(cause(error)).__name__) from error
         self._accept()
         self._write_letters()
-
-    def _flush_stores(self) -> None:
-        for node in self.part.stateful:
-            self._flush_store(node)
-
-    def _flush_store(self, node: Node) -> None:
-        """Write a step's changes to its changelogs, and hand them on where it coalesces."""
-        self._steps.at = node
-        changed = self._write_changes(node)
-        if node in self._steps.coalescing:
-            operator: OpenOperator = self._steps.opened[node]
-            for changes in changed:
-                chunk = operator.updates(changes)
-                chunk.partition = self.partition
-                self._steps.push(node, chunk)
-
-    def _flush_in_time(self, now_ms: int, most: int) -> None:
-        """Hand on what has changed and what time has come for, parents first."""
-        self.time.begin_flush()
-        for node in self.part.stateful:
-            self._flush_store(node)
-            closer = self._steps.closing.get(node)
-            if closer is None:
-                continue
-            clock = self.time.flush(node)
-            self._steps.at = node
-            found, _ = closer.close(clock, now_ms, most)
-            self._write_changes(node)
-            self._steps.gathered += [
-                (whole, []) for whole in self._wholes if whole.from_store[0] is node
-            ]
-            if found is not None:
-                found.partition = self.partition
-                self._steps.push(node, found, final=True)
-        self.time.end_flush()
 
     def discard(self, clocks: Mapping[str, int]) -> None:
         """Forget everything since the last commit."""
@@ -234,31 +199,6 @@ class Task:
         """Return how many records without key or value the batch has dropped, and begin anew."""
         return self._steps.drops.take_dropped()
 
-    def _write_changes(self, node: Node) -> list[Changes]:
-        """Write what has changed in the stores of a step to their changelogs, and return it."""
-        found: list[Changes] = []
-        for store in node.stores:
-            changes = self.overlays[store.name].flush()
-            if changes.keys:
-                self._write_changelog(store, changes)
-                found.append(changes)
-        return found
-
-    def _write_changelog(self, store: StoreDefinition, changes: Changes) -> None:
-        changelog = store.changelog(self._topology.application)
-        limit = self._destinations.max_message_bytes(changelog)
-        check_size(changelog, changes.keys, changes.encoded, None, limit)
-        self._steps.waiting.append(
-            Outgoing(
-                changelog,
-                changes.keys,
-                changes.encoded,
-                [self.partition] * len(changes.keys),
-                changes.timestamps,
-                store=store.name,
-            )
-        )
-
     def _process_whole(self, fetched: Fetched) -> list[Failure]:
         """Run records as one chunk; where some of them fail, run the others again."""
         failures: list[Failure] = []
@@ -304,7 +244,7 @@ class Task:
             try:
                 self._steps.run(record)
                 # Windows close with the batch: their results are not this record's.
-                self._flush_stores()
+                self._flush.hand_on_changes()
             except NOT_DATA:
                 raise
             except Exception as error:  # noqa: BLE001 - a user's function raises what it likes
@@ -401,10 +341,6 @@ class Task:
             overlay.rollback()
         self._steps.rollback()
         self._late_records.forget()
-
-
-def _is_whole(node: Node) -> bool:
-    return isinstance(node.operator, Deliver) and node.operator.mode == "complete"
 
 
 def _index(fetched: Fetched, offset: int) -> int | None:

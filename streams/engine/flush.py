@@ -1,0 +1,116 @@
+"""Flushing: what has changed in the stores of a task goes to changelogs and to the steps behind.
+
+Rule 1: parents first, one changelog record and at most one change per key.
+Rule 2: a step closes what time has come for once its changes have been flushed. What it deletes
+        thereby is written too.
+"""
+
+from collections.abc import Mapping
+
+from penstock.engine.steps import Steps
+from penstock.operators.deliver import Deliver
+from penstock.operators.operator import OpenOperator
+from penstock.operators.sink import Destinations, Outgoing, check_size
+from penstock.state.definition import StoreDefinition
+from penstock.state.overlay import Changes, Overlay
+from penstock.topology.graph import SubTopology
+from penstock.topology.node import Node
+
+
+class Flush:
+    """Hands on what the steps of a task keep.
+
+    Args:
+        application: the application id, which changelogs are named after.
+        part: the steps.
+        partition: the task's partition.
+        overlays: its stores by name.
+        destinations: limits of topics.
+        steps: the steps at work.
+    """
+
+    def __init__(
+        self,
+        application: str,
+        part: SubTopology,
+        partition: int,
+        overlays: Mapping[str, Overlay],
+        destinations: Destinations,
+        steps: Steps,
+    ) -> None:
+        self._application = application
+        self._stateful = part.stateful
+        self._partition = partition
+        self._overlays = overlays
+        self._destinations = destinations
+        self._steps = steps
+        self._wholes = [node for node in part.nodes if _is_whole(node)]
+
+    def hand_on_changes(self) -> None:
+        """Hand on what has changed in the stores."""
+        for node in self._stateful:
+            self._hand_on(node)
+
+    def hand_on_in_time(self, now_ms: int, most: int) -> None:
+        """Hand on what has changed, and what time has come for.
+
+        Args:
+            now_ms: the wall clock.
+            most: how many results of a step at most, about; the rest waits.
+        """
+        steps = self._steps
+        steps.time.begin_flush()
+        for node in self._stateful:
+            self._hand_on(node)
+            closer = steps.closing.get(node)
+            if closer is None:
+                continue
+            clock = steps.time.flush(node)
+            steps.at = node
+            found, _ = closer.close(clock, now_ms, most)
+            self._write_changes(node)
+            steps.gathered += [(of, []) for of in self._wholes if of.from_store[0] is node]
+            if found is not None:
+                found.partition = self._partition
+                steps.push(node, found, final=True)
+        steps.time.end_flush()
+
+    def _hand_on(self, node: Node) -> None:
+        """Write a step's changes to its changelogs, and hand them on where it coalesces."""
+        self._steps.at = node
+        changed = self._write_changes(node)
+        if node in self._steps.coalescing:
+            operator: OpenOperator = self._steps.opened[node]
+            for changes in changed:
+                chunk = operator.updates(changes)
+                chunk.partition = self._partition
+                self._steps.push(node, chunk)
+
+    def _write_changes(self, node: Node) -> list[Changes]:
+        """Write what has changed in the stores of a step to their changelogs, and return it."""
+        found: list[Changes] = []
+        for store in node.stores:
+            changes = self._overlays[store.name].flush()
+            if changes.keys:
+                self._write_changelog(store, changes)
+                found.append(changes)
+        return found
+
+    def _write_changelog(self, store: StoreDefinition, changes: Changes) -> None:
+        changelog = store.changelog(self._application)
+        limit = self._destinations.max_message_bytes(changelog)
+        check_size(changelog, changes.keys, changes.encoded, None, limit)
+        self._steps.waiting.append(
+            Outgoing(
+                changelog,
+                changes.keys,
+                changes.encoded,
+                [self._partition] * len(changes.keys),
+                changes.timestamps,
+                store=store.name,
+            )
+        )
+
+
+def _is_whole(node: Node) -> bool:
+    return isinstance(node.operator, Deliver) and node.operator.mode == "complete"
