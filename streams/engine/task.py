@@ -9,20 +9,20 @@ Rule 2: a record that fails leaves nothing in stores, clocks and outputs, and go
         so that the error names its record whatever raised, a step behind a store too. What
         fails of the timers that fire in front of it is not its fault: that stops all.
 
-How a chunk goes through the steps is in `steps`, what is flushed in which order in `flush`. Not
-here: offsets, transactions and restoring. The task sees chunks and stores only.
+How a chunk goes through the steps is in `steps`, what is flushed in which order in `flush`, which
+record a failure is of in `blame`. Not here: offsets, transactions and restoring. The task sees
+chunks and stores only.
 """
 
-from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
+from penstock.engine.blame import Blame
 from penstock.engine.failures import Failure, Guard, cause, dead_letters
 from penstock.engine.flush import Flush
 from penstock.engine.late_letters import LateRecords
 from penstock.engine.steps import Steps
-from penstock.operators.chunk import Chunk
 from penstock.operators.deliver import Deliver, Row
 from penstock.operators.each import NOT_DATA, EachFailed
 from penstock.operators.on_error import DeadLetter
@@ -34,7 +34,6 @@ from penstock.topology.graph import SubTopology, Topology
 from penstock.topology.node import Node
 
 CLOSED_AT_ONCE = 20_000
-_NO_CHUNK = Chunk([], [])
 
 
 class FlushFailed(Exception):
@@ -71,6 +70,7 @@ class Task:
         self._delivered: dict[Node, list[Row]] = {}
         self._steps = Steps(topology, part, self.overlays, destinations, now_ms)
         self.time = self._steps.time
+        self._blame = Blame(topology, self._steps)
         self._flush = Flush(
             topology.application, part, partition, self.overlays, destinations, self._steps
         )
@@ -106,7 +106,7 @@ class Task:
         """
         self.time.silence.end()
         self._steps.know_now(now_ms)
-        failures = self._refused(fetched, refused)
+        failures = self._blame.refused(fetched, refused)
         rest = fetched.without({failure.offset for failure in failures}) if failures else fetched
         failures += self._process_carefully(rest) if careful else self._process_whole(rest)
         if failures:
@@ -209,7 +209,7 @@ class Task:
                 self._steps.run(fetched, None if stops else self._steps.leave_out)
             except EachFailed as failed:
                 self._rollback(clocks)
-                found = self._found(failed, fetched)
+                found = self._blame.raised(failed, fetched)
                 if not found or stops:
                     # Before all stops because of them, they are tried once more, alone.
                     return failures + self._process_carefully(fetched)
@@ -221,18 +221,10 @@ class Task:
                 self._rollback(clocks)
                 return failures + self._process_carefully(fetched)
             else:
-                failures += self._take_left_out(fetched)
+                failures += self._blame.left_out(fetched)
                 self._accept(fetched)
                 break
         return failures
-
-    def _take_left_out(self, fetched: Fetched) -> list[Failure]:
-        """Return what the steps have left out, as failures at the step that did."""
-        found: list[Failure] = []
-        for offset, (error, step) in self._steps.left_out.items():
-            self._steps.at = step
-            found += self._failures_at(fetched, {offset: error})
-        return found
 
     def _process_carefully(self, fetched: Fetched) -> list[Failure]:
         """Run records one by one, each flushed: whatever fails is its own doing."""
@@ -249,55 +241,13 @@ class Task:
                 raise
             except Exception as error:  # noqa: BLE001 - a user's function raises what it likes
                 self._rollback(clocks)
-                failures.append(self._failure(fetched, index, error))
+                failures.append(self._blame.alone(fetched, index, error))
                 self._check_policy(failures)
             else:
                 self._accept(record)
             finally:
                 self._steps.careful = False
         return failures
-
-    def _found(self, failed: EachFailed, fetched: Fetched) -> list[Failure]:
-        """Return the records of an input that failed in the chunk of a step.
-
-        Behind a store the chunk does not say which they are: then none.
-        """
-        at = self._steps.chunk.offsets
-        if at is None:
-            return []
-        errors: dict[int, Exception] = {}
-        for index, error in failed.errors.items():
-            errors.setdefault(at[index], error)
-        return self._failures_at(fetched, errors)
-
-    def _failures_at(self, fetched: Fetched, errors: Mapping[int, Exception]) -> list[Failure]:
-        found = ((_index(fetched, offset), error) for offset, error in errors.items())
-        return [self._failure(fetched, at, error) for at, error in found if at is not None]
-
-    def _failure(self, fetched: Fetched, index: int, error: Exception) -> Failure:
-        policy, error = self._topology.on_error_of(fetched.topic), cause(error)
-        if policy != "fail":
-            # Until the commit, frames would hold the whole chunk.
-            error.__traceback__ = error.__context__ = None
-        return Failure(
-            fetched.topic,
-            fetched.partition,
-            fetched.offsets[index],
-            fetched.keys[index],
-            fetched.values[index],
-            fetched.timestamps[index],
-            fetched.headers_at(index),
-            error,
-            f"{self._topology.labels[self._steps.at]} {self._steps.at.detail}".rstrip(),
-            self._steps.at.store.name if self._steps.at.store else None,
-            private=isinstance(policy, DeadLetter) and not policy.payload,
-        )
-
-    def _refused(self, fetched: Fetched, errors: Mapping[int, Exception]) -> list[Failure]:
-        if not errors:
-            return []
-        self._steps.at = self._steps.sources[fetched.topic][0]
-        return self._failures_at(fetched, errors)
 
     def _check_policy(self, failures: Sequence[Failure]) -> None:
         first = failures[0]
@@ -341,9 +291,3 @@ class Task:
             overlay.rollback()
         self._steps.rollback()
         self._late_records.forget()
-
-
-def _index(fetched: Fetched, offset: int) -> int | None:
-    """Return where a record is among those that were fetched, None if it is not there."""
-    at = bisect_left(fetched.offsets, offset)
-    return at if at < len(fetched.offsets) and fetched.offsets[at] == offset else None
