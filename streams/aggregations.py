@@ -17,7 +17,6 @@ from penstock.operators.reduce import Reduce
 from penstock.serde.primitives import INT
 from penstock.serde.types import DataType, data_type, returned, where
 from penstock.state.definition import StoreDefinition
-from penstock.stream import unknown_value
 from penstock.topology.node import Node
 
 ONLY = "value"
@@ -177,4 +176,14 @@ def _known(type: Any) -> DataType:
 def _wrong(name: str, what: str) -> TopologyError:
     return TopologyError(
         f"The columns of agg {name!r} are wrong: it {what}", operator="agg", store=name
+    )
+
+
+def unknown_value(parent: Node, kind: str, name: str) -> TopologyError:
+    """Make the error for a store whose value type cannot be known."""
+    return TopologyError(
+        f"The type that {kind} {name!r} stores is not known: {parent!r} says nothing"
+        f" of it. Pass value= to {kind}, or annotate what the function returns.",
+        operator=kind,
+        store=name,
     )

@@ -16,8 +16,8 @@ from penstock.runtime.settings import Guarantee, Settings
 from penstock.secret import check_brokers
 from penstock.serde.types import Spec
 from penstock.state.definition import check_name
-from penstock.stream import Stream, add_table
-from penstock.table import Table
+from penstock.stream import Stream
+from penstock.table import Table, add_table
 from penstock.topics.topic import Topic
 from penstock.topology.declaration import Declaration
 from penstock.topology.describe import as_mermaid, as_text

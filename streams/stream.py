@@ -5,16 +5,7 @@ returns a handle on it; mistakes raise a TopologyError here, before a record is 
 """
 
 from collections.abc import Callable, Iterable
-from typing import (
-    TYPE_CHECKING,
-    Any,
-    Generic,
-    Literal,
-    get_args,
-    get_origin,
-    is_typeddict,
-    overload,
-)
+from typing import TYPE_CHECKING, Any, Generic, Literal, overload
 
 from typing_extensions import TypeIs, TypeVar
 
@@ -23,9 +14,8 @@ from penstock.durations import Duration, milliseconds
 from penstock.errors import TopologyError
 from penstock.memory import Memory
 from penstock.operators.branch import Port, Route
-from penstock.operators.declared_process import declare_process
 from penstock.operators.explode import Explode
-from penstock.operators.fields import compile_path, compile_selector, fields_of, type_name
+from penstock.operators.fields import compile_path
 from penstock.operators.filter import Filter
 from penstock.operators.flat_map import FlatMap
 from penstock.operators.map import Map
@@ -33,41 +23,27 @@ from penstock.operators.map_record import MapRecord
 from penstock.operators.match import Match
 from penstock.operators.merge import Merge
 from penstock.operators.peek import Peek
-from penstock.operators.processing import Process
 from penstock.operators.processor import Processor
 from penstock.operators.record import Record
-from penstock.operators.rekey import Rekey
-from penstock.operators.select import Select
-from penstock.operators.sink import Sink
 from penstock.operators.to_stream import ToStream
-from penstock.operators.to_table import ToTable
 from penstock.operators.update_state import processor_of
 from penstock.operators.watermark import Watermark
 from penstock.output_modes import add_console, add_memory, check_output_mode
 from penstock.patterns import Pattern, declare_match
-from penstock.serde.types import (
-    UNKNOWN,
-    DataType,
-    Spec,
-    data_type,
-    element,
-    returned,
-    where,
-)
-from penstock.state.definition import StoreDefinition, check_name, same_place
+from penstock.processes import add_process
+from penstock.rekeying import declare_rekey
+from penstock.selections import declare_select
+from penstock.serde.types import UNKNOWN, DataType, Spec, data_type, element, returned, where
+from penstock.sinks import add_sink
 from penstock.topics.topic import Topic
 from penstock.topology.declaration import Declaration
-from penstock.topology.lookup import check_lookup
-from penstock.topology.node import Node, Reshuffle
-from penstock.topology.repartition import boundaries
-from penstock.windows import Windowed
+from penstock.topology.node import Node
+from penstock.topology.repartition import check_partitioned, check_reshuffle, make_reshuffle
 
 if TYPE_CHECKING:
     from penstock.grouped import Grouped
     from penstock.table import Table
 
-K = TypeVar("K")
-V = TypeVar("V")
 R = TypeVar("R")
 S = TypeVar("S")
 K2 = TypeVar("K2")
@@ -159,14 +135,7 @@ class Stream(Generic[K_co, V_co]):
         Raises:
             TopologyError: if the value has no such field, or two have one name.
         """
-        of = self._node.value.type
-        into = paths[0] if len(paths) == 1 and not isinstance(paths[0], str) else dict
-        wanted = (
-            _selected((), into, renamed) if into is not dict else _selected(paths, dict, renamed)
-        )
-        fields = {name: compile_path(path, of)[0] for name, path in wanted.items()}
-        found = data_type(dict[str, Any] if into is dict else into)
-        return self._then("select", Select(fields, into), found, ", ".join(wanted))
+        return self._then("select", *declare_select(self._node, paths, renamed))
 
     def map_record(
         self,
@@ -187,16 +156,14 @@ class Stream(Generic[K_co, V_co]):
         Raises:
             TopologyError: if the name cannot be part of a topic.
         """
-        node = self._declaration.add(
+        return self._then(
             "map_record",
             MapRecord(f),
-            self._node,
+            data_type(value),
+            where(f),
             key=data_type(key, key=True),
-            value=data_type(value),
-            detail=where(f),
-            reshuffle=_reshuffle("map_record", name),
+            reshuffle=make_reshuffle("map_record", name),
         )
-        return Stream(self._declaration, node)
 
     @overload
     def rekey(self, by: str, *, name: str | None = None) -> "Stream[Any, V_co]": ...
@@ -225,28 +192,11 @@ class Stream(Generic[K_co, V_co]):
         Raises:
             TopologyError: if the value has no such field, or it is of another type than key=.
         """
-        select, found = compile_selector(by, self._node.value, key=True)
-        shown = where(by) if callable(by) else str(by)
-        if key is not None:
-            declared = data_type(key, key=True)
-            if isinstance(by, str) and _differ(found.type, declared.type):
-                raise TopologyError(
-                    f"rekey {by!r} gives keys of type {type_name(found.type)}, declared is"
-                    f" key={type_name(declared.type)}. Leave key= out, or convert it:"
-                    f" rekey(lambda value: ..., key={type_name(declared.type)}).",
-                    operator="rekey",
-                )
-            found = declared
-        node = self._declaration.add(
-            "rekey",
-            Rekey(select),
-            self._node,
-            key=found,
-            value=self._node.value,
-            detail=shown,
-            reshuffle=_reshuffle("rekey", name),
+        operator, found, shown = declare_rekey(self._node, by, key)
+        reshuffle = make_reshuffle("rekey", name)
+        return self._then(
+            "rekey", operator, self._node.value, shown, key=found, reshuffle=reshuffle
         )
-        return Stream(self._declaration, node)
 
     def repartition(self, *, name: str, partitions: int | None = None) -> "Stream[K_co, V_co]":
         """Send the records through a repartition topic under the keys that they have.
@@ -260,17 +210,10 @@ class Stream(Generic[K_co, V_co]):
         """
         if partitions is not None and partitions < 1:
             raise TopologyError(f"repartition(partitions={partitions}): use 1 or more.")
-        node = self._declaration.add(
-            "repartition",
-            ToStream(),
-            self._node,
-            key=self._node.key,
-            value=self._node.value,
-            detail=name,
-            reshuffle=_reshuffle("repartition", name, partitions, always=True),
-        )
-        _check_reshuffle(node, "repartition")
-        return Stream(self._declaration, node)
+        reshuffle = make_reshuffle("repartition", name, partitions, always=True)
+        found = self._then("repartition", ToStream(), self._node.value, name, reshuffle=reshuffle)
+        check_reshuffle(found._node, "repartition")
+        return found
 
     def drop_duplicates(
         self, *by: str | Callable[[V_co], object], within: Duration, name: str
@@ -312,16 +255,8 @@ class Stream(Generic[K_co, V_co]):
         [('ann', {'id': 1}), ('ann', {'id': 2})]
         """
         check_partitioned(self._node, "drop_duplicates")
-        node = self._declaration.add(
-            "drop_duplicates",
-            declare_drop_duplicates(self._node, by, within, name),
-            self._node,
-            key=self._node.key,
-            value=self._node.value,
-            detail=name,
-            emit="every_update",
-        )
-        return Stream(self._declaration, node)
+        operator = declare_drop_duplicates(self._node, by, within, name)
+        return self._then("drop_duplicates", operator, self._node.value, name, emit="every_update")
 
     def to_table(self, *, name: str) -> "Table[K_co, V_co]":
         """Keep the latest value of each key; a null value deletes it.
@@ -332,6 +267,8 @@ class Stream(Generic[K_co, V_co]):
         Raises:
             TopologyError: if a serde is unknown, or the key was changed without a name.
         """
+        from penstock.table import add_table
+
         check_partitioned(self._node, "to_table")
         return add_table(self._declaration, self._node, name)
 
@@ -462,7 +399,8 @@ class Stream(Generic[K_co, V_co]):
                 changed without a name, or the table has other keys, another application, or is
                 behind a repartition topic that the records do not come through.
         """
-        return add_process(self._declaration, self._node, processor, name, value, initial)
+        node = add_process(self._declaration, self._node, processor, name, value, initial)
+        return Stream(self._declaration, node)
 
     def update_state(
         self,
@@ -493,7 +431,8 @@ class Stream(Generic[K_co, V_co]):
             TopologyError: if the type of the state cannot be known, or as `process` does.
         """
         made, found = processor_of(f, name, state, value, ttl)
-        return add_process(self._declaration, self._node, made, name, found)
+        node = add_process(self._declaration, self._node, made, name, found)
+        return Stream(self._declaration, node)
 
     def match(
         self, pattern: Pattern[V_co], *, name: str, max_events: int = 1_000
@@ -514,7 +453,8 @@ class Stream(Generic[K_co, V_co]):
                 known, or the key was changed without a name.
         """
         processor, found = declare_match(self._node, pattern, name, max_events)
-        return add_process(self._declaration, self._node, processor, name, found)
+        node = add_process(self._declaration, self._node, processor, name, found)
+        return Stream(self._declaration, node)
 
     def to(self, topic: "str | Topic[K_co, V_co] | Callable[[V_co], str]") -> None:
         """Write the records to a topic, in the transaction of their batch.
@@ -565,235 +505,12 @@ class Stream(Generic[K_co, V_co]):
         return add_memory(self._declaration, self._node, "append", max_rows)
 
     def _then(
-        self, kind: str, operator: Any, value: DataType, detail: str = ""
-    ) -> "Stream[K_co, Any]":
-        node = self._declaration.add(
-            kind,
-            operator,
-            self._node,
-            key=self._node.key,
-            value=value,
-            detail=detail,
-        )
-        return Stream(self._declaration, node)
-
-
-def add_process(
-    declaration: Declaration,
-    parent: Node,
-    processor: Any,
-    name: str,
-    value: Any,
-    initial: "Table[Any, Any] | None" = None,
-) -> "Stream[Any, Any]":
-    """Declare a processor behind a step.
-
-    Raises:
-        TopologyError: if it cannot work, or another one has its name.
-    """
-    begins = initial is not None
-    operator, found = declare_process(processor, name, parent.key, value, begins=begins)
-    table = _looked_into(declaration, parent, name, initial) if begins else None
-    if operator.stores:
-        check_partitioned(parent, "process")
-    for other in declaration.nodes:
-        if isinstance(other.operator, Process) and same_place(other.detail) == same_place(name):
-            raise TopologyError(
-                f"Two processes are called {name!r}. Names are the identity of state: give each"
-                " its own name=.",
-                operator="process",
-            )
-    node = declaration.add(
-        "process",
-        operator,
-        parent,
-        key=parent.key,
-        value=found,
-        detail=name,
-        emit="every_update",
-        looks_into=table,
-    )
-    return Stream(declaration, node)
-
-
-def _looked_into(declaration: Declaration, parent: Node, name: str, table: Any) -> Node:
-    """Return the step of a table that a process begins with."""
-    from penstock.table import Table
-
-    if not isinstance(table, Table):
-        raise TopologyError(
-            f"Process {name!r} was given initial={table!r}, which is no table. Pass one of the"
-            " application: app.table(...), stream.to_table(...), or what is aggregated.",
-            operator="process",
-        )
-    if table._declaration is not declaration:  # pyright: ignore[reportPrivateUsage]
-        raise TopologyError(
-            f"Process {name!r} was given initial= with table {table.name!r} of another"
-            " application. Read what it is made of in this one: app.table('topic', name=..., ...).",
-            operator="process",
-            store=table.name,
-        )
-    node: Node = table._node  # pyright: ignore[reportPrivateUsage]
-    check_lookup(parent, node, name)
-    return node
-
-
-def add_sink(
-    declaration: Declaration, parent: Node, topic: str | Topic[Any, Any] | Callable[[Any], str]
-) -> None:
-    """Declare that a step's records go to a topic.
-
-    Raises:
-        TopologyError: if a serde is unknown, or the topic's key type is another one.
-    """
-    name: str | Callable[[Any], str]
-    if isinstance(topic, Topic):
-        key, value, name = topic.key_type, topic.value_type, topic.name
-    else:
-        key, value, name = parent.key, parent.value, topic
-    shown = name if isinstance(name, str) else where(name)
-    if value.serde is None:
-        raise TopologyError(
-            f"The type of the values that go to {shown} is not known: {_blame(parent)} has no"
-            " return annotation. Add one, pass value= there, or write to a"
-            f" Topic({shown!r}, value=...).",
-            operator=parent.kind,
-            topic=shown,
-        )
-    if key.serde is None:
-        raise TopologyError(
-            f"The type of the keys that go to {shown} is not known: pass key= to"
-            f" {_blame(parent)}, or write to a Topic({shown!r}, key=..., value=...).",
-            operator=parent.kind,
-            topic=shown,
-        )
-    if _differ(parent.key.type, key.type):
-        raise TopologyError(
-            f"Topic {shown!r} has keys of type {type_name(key.type)}, the keys of"
-            f" {_blame(parent)} are {type_name(parent.key.type)}. Declare both with one type:"
-            f" Topic({shown!r}, key={type_name(parent.key.type)}, ...).",
-            operator=parent.kind,
-            topic=shown,
-        )
-    declaration.add("to", Sink(name, key, value), parent, key=key, value=value, detail=shown)
-
-
-def check_partitioned(node: Node, wanted_by: str) -> None:
-    """Check that records can be brought together by key before a step that needs it.
-
-    Raises:
-        TopologyError: if the key was changed, and the topic in between has no name or serde.
-    """
-    for changed in [node] if node.reshuffle else boundaries(node):
-        _check_reshuffle(changed, wanted_by)
-
-
-def _check_reshuffle(node: Node, wanted_by: str) -> None:
-    if node.reshuffle is None or node.reshuffle.name is None:
-        raise TopologyError(
-            f"{_blame(node)} changes the key, and {wanted_by} behind it needs equal keys in one"
-            " partition: that takes a repartition topic, and the topic a name that survives"
-            f" edits. Pass one: {node.kind}(..., name='by-...').",
-            operator=node.kind,
-        )
-    for what, found in (("keys", node.key), ("values", node.value)):
-        if found.serde is None:
-            raise TopologyError(
-                f"The type of the {what} that go through the repartition topic of"
-                f" {_blame(node)} is not known. Pass {what[:-1]}= there, or where they are made.",
-                operator=node.kind,
-            )
-
-
-def _reshuffle(
-    kind: str, name: str | None, partitions: int | None = None, *, always: bool = False
-) -> Reshuffle:
-    if name is not None:
-        check_name(name, f"the repartition topic of {kind}")
-    return Reshuffle(name, partitions, always)
-
-
-def add_table(declaration: Declaration, parent: Node, name: str) -> "Table[Any, Any]":
-    """Declare a table of the latest values of a step.
-
-    Raises:
-        TopologyError: if the name cannot be part of a topic, or a serde is unknown.
-    """
-    from penstock.table import Table
-
-    check_name(name, "a table")
-    key, value = parent.key.serde, parent.value.serde
-    if key is None:
-        raise TopologyError(
-            f"The type of the keys of table {name!r} is not known: pass key= where the stream"
-            " is declared.",
-            operator="to_table",
-            store=name,
-        )
-    if value is None:
-        raise unknown_value(parent, "to_table", name)
-    node = declaration.add(
-        "to_table",
-        ToTable(StoreDefinition(name, key, value)),
-        parent,
-        key=parent.key,
-        value=parent.value,
-        detail=name,
-        is_table=True,
-    )
-    return Table(declaration, node)
-
-
-def unknown_value(parent: Node, kind: str, name: str) -> TopologyError:
-    """Make the error for a store whose value type cannot be known."""
-    return TopologyError(
-        f"The type that {kind} {name!r} stores is not known: {_blame(parent)} says nothing"
-        f" of it. Pass value= to {kind}, or annotate what the function returns.",
-        operator=kind,
-        store=name,
-    )
-
-
-def _blame(node: Node) -> str:
-    return f"{node.kind} {node.detail}".rstrip()
-
-
-def _differ(found: Any, wanted: Any) -> bool:
-    """Whether keys of one class can never be of another one."""
-    if get_origin(found) is Windowed and get_origin(wanted) is Windowed:
-        return _differ(get_args(found)[0], get_args(wanted)[0])
-    if Windowed in (get_origin(found), get_origin(wanted)):
-        return isinstance(found, type) or isinstance(wanted, type)
-    if not (isinstance(found, type) and isinstance(wanted, type)) or is_typeddict(wanted):
-        return False
-    return not issubclass(found, wanted) and (found, wanted) != (int, float)
+        self, kind: str, operator: Any, value: DataType, detail: str = "", **known: Any
+    ) -> "Stream[Any, Any]":
+        """Add a step behind this one, with its key where `known` does not say another one."""
+        known = {"key": self._node.key, "value": value, "detail": detail, **known}
+        return Stream(self._declaration, self._declaration.add(kind, operator, self._node, **known))
 
 
 def _declared(spec: Any, otherwise: DataType) -> DataType:
     return otherwise if spec is None else data_type(spec)
-
-
-def _selected(paths: Iterable[str], into: Any, renamed: dict[str, str]) -> dict[str, str]:
-    wanted: dict[str, str] = {}
-    for path in paths:
-        name = path.rsplit(".", 1)[-1]
-        if name in wanted or name in renamed:
-            raise TopologyError(
-                f"select has two fields named {name!r}. Rename one: select(..., other={path!r})."
-            )
-        wanted[name] = path
-    if into is not dict:
-        names = fields_of(into)
-        if not names:
-            raise TopologyError(
-                f"select builds a Struct, dataclass or TypedDict; {type_name(into)} has no fields."
-                " Pass one of those, or field paths for a dict: select('user', 'page')."
-            )
-        wanted = {name: renamed.get(name, name) for name in names}
-        unknown = set(renamed) - set(names)
-        if unknown:
-            raise TopologyError(
-                f"select cannot fill {sorted(unknown)[0]!r}: {type_name(into)} has no field"
-                f" {sorted(unknown)[0]!r}. Its fields are: {', '.join(names)}. Use one of them."
-            )
-    return wanted | renamed

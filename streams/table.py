@@ -4,12 +4,16 @@ from typing import Any, Generic, Literal, overload
 
 from typing_extensions import TypeVar
 
-from penstock.aggregations import Declared
+from penstock.aggregations import Declared, unknown_value
+from penstock.errors import TopologyError
 from penstock.memory import Memory
 from penstock.operators.deliver import OutputMode
 from penstock.operators.to_stream import ToStream
+from penstock.operators.to_table import ToTable
 from penstock.output_modes import add_console, add_memory, check_output_mode
-from penstock.stream import Stream, add_sink
+from penstock.sinks import add_sink
+from penstock.state.definition import StoreDefinition, check_name
+from penstock.stream import Stream
 from penstock.topics.topic import Topic
 from penstock.topology.declaration import Declaration
 from penstock.topology.node import FINAL, Node
@@ -233,3 +237,32 @@ def add_results(declaration: Declaration, declared: Declared, node: Node) -> Nod
         is_table=True,
         emit=node.emit,
     )
+
+
+def add_table(declaration: Declaration, parent: Node, name: str) -> Table[Any, Any]:
+    """Declare a table of the latest values of a step.
+
+    Raises:
+        TopologyError: if the name cannot be part of a topic, or a serde is unknown.
+    """
+    check_name(name, "a table")
+    key, value = parent.key.serde, parent.value.serde
+    if key is None:
+        raise TopologyError(
+            f"The type of the keys of table {name!r} is not known: pass key= where the stream"
+            " is declared.",
+            operator="to_table",
+            store=name,
+        )
+    if value is None:
+        raise unknown_value(parent, "to_table", name)
+    node = declaration.add(
+        "to_table",
+        ToTable(StoreDefinition(name, key, value)),
+        parent,
+        key=parent.key,
+        value=parent.value,
+        detail=name,
+        is_table=True,
+    )
+    return Table(declaration, node)

@@ -9,10 +9,11 @@ Rule 3: what the topic is called stands in the declaration: a generated name wou
 
 from collections.abc import Iterator, Sequence
 
-from penstock.errors import BugError
+from penstock.errors import BugError, TopologyError
 from penstock.operators.sink import Sink
 from penstock.operators.source import Source
-from penstock.topology.node import Node
+from penstock.state.definition import check_name
+from penstock.topology.node import Node, Reshuffle
 
 
 def topic_name(application: str, name: str) -> str:
@@ -27,6 +28,51 @@ def boundaries(node: Node) -> Iterator[Node]:
             yield parent
         else:
             yield from boundaries(parent)
+
+
+def check_partitioned(node: Node, wanted_by: str) -> None:
+    """Check that records can be brought together by key before a step that needs it.
+
+    Raises:
+        TopologyError: if the key was changed, and the topic in between has no name or serde.
+    """
+    for changed in [node] if node.reshuffle else boundaries(node):
+        check_reshuffle(changed, wanted_by)
+
+
+def check_reshuffle(node: Node, wanted_by: str) -> None:
+    """Check that records can go through the repartition topic behind a step.
+
+    Raises:
+        TopologyError: if the topic has no name, or the type of keys or values is not known.
+    """
+    if node.reshuffle is None or node.reshuffle.name is None:
+        raise TopologyError(
+            f"{node!r} changes the key, and {wanted_by} behind it needs equal keys in one"
+            " partition: that takes a repartition topic, and the topic a name that survives"
+            f" edits. Pass one: {node.kind}(..., name='by-...').",
+            operator=node.kind,
+        )
+    for what, found in (("keys", node.key), ("values", node.value)):
+        if found.serde is None:
+            raise TopologyError(
+                f"The type of the {what} that go through the repartition topic of"
+                f" {node!r} is not known. Pass {what[:-1]}= there, or where they are made.",
+                operator=node.kind,
+            )
+
+
+def make_reshuffle(
+    kind: str, name: str | None, partitions: int | None = None, *, always: bool = False
+) -> Reshuffle:
+    """Return what a step says of the repartition topic behind it; see Reshuffle.
+
+    Raises:
+        TopologyError: if the name cannot be part of a topic.
+    """
+    if name is not None:
+        check_name(name, f"the repartition topic of {kind}")
+    return Reshuffle(name, partitions, always)
 
 
 def with_repartition_topics(application: str, nodes: Sequence[Node]) -> tuple[Node, ...]:
