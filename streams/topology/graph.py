@@ -5,20 +5,18 @@ other's table. Its inputs are read together, partition by partition, and one suc
 task. A topic belongs to exactly one sub-topology.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 from penstock.errors import TopologyError
 from penstock.operators.on_error import DeadLetter, OnError
-from penstock.state.definition import StoreDefinition, same_place
+from penstock.state.definition import StoreDefinition
+from penstock.topology.checks import check_dead_letters, check_names, check_sources
 from penstock.topology.event_time import check_late_topics
 from penstock.topology.lookup import check_lookups
 from penstock.topology.node import FINAL, Node
-from penstock.topology.repartition import topic_name, with_repartition_topics
-
-MAX_TOPIC = 249  # characters of a topic's name
-_NEITHER = "Neither case nor '.' for '_' makes a difference."
+from penstock.topology.repartition import with_repartition_topics
 
 
 @dataclass(frozen=True)
@@ -51,7 +49,7 @@ class SubTopology:
     @cached_property
     def topics(self) -> tuple[str, ...]:
         """The input topics that are named, each once."""
-        return tuple(dict.fromkeys(t for node in self.sources for t in _topics(node)))
+        return tuple(dict.fromkeys(t for node in self.sources for t in node.topics))
 
 
 @dataclass(frozen=True)
@@ -82,7 +80,7 @@ class Topology:
         """The steps that read each topic."""
         found: dict[str, list[Node]] = {}
         for node in self.nodes:
-            for topic in _topics(node):
+            for topic in node.topics:
                 found.setdefault(topic, []).append(node)
         return {topic: tuple(nodes) for topic, nodes in found.items()}
 
@@ -287,102 +285,18 @@ def make_topology(application: str, nodes: Sequence[Node], on_error: OnError = "
             f"Application {application!r} reads nothing. Declare a stream:"
             " app.stream('topic', value=...)."
         )
-    _check_store_names(nodes)
-    _check_changelogs(application, nodes)
-    _check_repartitions(application, nodes)
+    check_names(application, nodes)
     nodes = with_repartition_topics(application, nodes)
-    _check_sources(nodes)
+    check_sources(nodes)
     topology = Topology(application, nodes, on_error)
-    _check_dead_letters(topology)
+    check_dead_letters(topology)
     check_lookups(topology)
     check_late_topics(topology)
     return topology
 
 
-def _check_store_names(nodes: Iterable[Node]) -> None:
-    owners: dict[str, Node] = {}
-    for node in nodes:
-        for name in [store.name for store in node.stores]:
-            other = owners.setdefault(same_place(name), node)
-            if other is not node:
-                raise TopologyError(
-                    f"Two steps own a store named {name!r}: {other!r} and {node!r}. Names are the"
-                    f" identity of state: give each its own name=. {_NEITHER}",
-                    store=name,
-                )
-
-
-def _check_changelogs(application: str, nodes: Iterable[Node]) -> None:
-    for node in nodes:
-        for store in node.stores:
-            changelog = store.changelog(application)
-            if len(changelog) > MAX_TOPIC:
-                raise TopologyError(
-                    f"The changelog topic {changelog} would have {len(changelog)} characters; Kafka"
-                    f" takes {MAX_TOPIC}. Shorten the application id or the name of the store.",
-                    operator=node.kind,
-                    store=store.name,
-                )
-
-
-def _check_repartitions(application: str, nodes: Iterable[Node]) -> None:
-    owners: dict[str, Node] = {}
-    for node in nodes:
-        name = node.reshuffle.name if node.reshuffle else None
-        if name is None:
-            continue
-        topic = topic_name(application, name)
-        if len(topic) > MAX_TOPIC:
-            raise TopologyError(
-                f"The repartition topic {topic} would have {len(topic)} characters; Kafka takes"
-                f" {MAX_TOPIC}. Shorten the application id or the name of the topic.",
-                operator=node.kind,
-            )
-        other = owners.setdefault(same_place(name), node)
-        if other is not node:
-            raise TopologyError(
-                f"Two steps have a repartition topic named {name!r}: {other!r} and {node!r}."
-                f" Use the stream behind one of them twice, or give each its own name=. {_NEITHER}",
-                operator=node.kind,
-            )
-
-
-def _check_sources(nodes: Iterable[Node]) -> None:
-    readers: dict[str, Node] = {}
-    for node in nodes:
-        for topic in _topics(node):
-            other = readers.setdefault(topic, node)
-            if _read(other) != _read(node):
-                raise TopologyError(
-                    f"Two streams read the topic {topic} with different types, serdes, start"
-                    " positions or on_error. Read it once and use that stream twice, or declare a"
-                    " Topic and pass it to both.",
-                    operator=node.kind,
-                    topic=topic,
-                )
-
-
-def _read(node: Node) -> tuple[object, ...]:
-    source = node.source
-    return (node.key, node.value, source.start, source.on_error) if source else ()
-
-
-def _check_dead_letters(topology: Topology) -> None:
-    for topic in topology.dead_letter_topics:
-        if topic in topology.readers:
-            raise TopologyError(
-                f"The application reads {topic}, where its own dead letters go: each of them"
-                " would come back. Send them to a topic of their own.",
-                topic=topic,
-            )
-
-
-def _topics(node: Node) -> tuple[str, ...]:
-    return node.source.topics if node.source else ()
-
-
 def _origins(node: Node) -> set[str]:
-    return set(_topics(node)).union(*map(_origins, node.parents))
+    return set(node.topics).union(*map(_origins, node.parents))
 
 
 # What reads a topic of the application hands each change on as it is.
@@ -401,7 +315,7 @@ def _connected(nodes: Sequence[Node]) -> list[tuple[Node, ...]]:
     for node in nodes:
         group[node] = [node]
         linked = [*node.parents, *([node.looks_into] if node.looks_into else [])]
-        for topic in _topics(node):
+        for topic in node.topics:
             linked.append(by_topic.setdefault(topic, node))
         for other in linked:
             _join(group, node, other)

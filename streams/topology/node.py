@@ -107,6 +107,11 @@ class Node:
         return self.operator if isinstance(self.operator, Source) else None
 
     @property
+    def topics(self) -> tuple[str, ...]:
+        """The topics that it reads by name, if it is a source."""
+        return self.operator.topics if isinstance(self.operator, Source) else ()
+
+    @property
     def sink(self) -> Sink | None:
         """The sink, if it is one."""
         return self.operator if isinstance(self.operator, Sink) else None
