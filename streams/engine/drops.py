@@ -19,20 +19,21 @@ class Drops:
 
     Attributes:
         nulls: records of the chunk whose value is null, where the input's step drops them.
+        late: how often records of the batch were too late for a window, by store.
     """
 
     def __init__(self, opened: Mapping[Node, Any]) -> None:
         self._opened = opened
         self.nulls = 0
         self._dropped = 0
-        self._late: Counter[str] = Counter()
+        self.late: Counter[str] = Counter()
         self._duplicates: Counter[str] = Counter()
 
     def accept(self) -> None:
         """Count what the chunk has dropped: it has finished."""
         dropped, late, duplicates = self._take_chunk()
         self._dropped += dropped
-        self._late += late
+        self.late += late
         self._duplicates += duplicates
 
     def rollback(self) -> None:
@@ -42,7 +43,7 @@ class Drops:
     def discard(self) -> None:
         """Forget what the batch has dropped."""
         self._take_chunk()
-        self._dropped, self._late, self._duplicates = 0, Counter(), Counter()
+        self._dropped, self.late, self._duplicates = 0, Counter(), Counter()
 
     def take_dropped(self) -> int:
         """Return how many records had no key or value, and begin anew."""
@@ -51,7 +52,7 @@ class Drops:
 
     def take_late(self) -> Counter[str]:
         """Return how often records were too late for a window, by store, and begin anew."""
-        late, self._late = self._late, Counter()
+        late, self.late = self.late, Counter()
         return late
 
     def take_duplicates(self) -> Counter[str]:

@@ -100,9 +100,9 @@ def lates_of_aborted_batches_count(patch: Any) -> None:
     discard = Drops.discard
 
     def stubborn(self: Drops) -> None:
-        late = self._late
+        late = self.late
         discard(self)
-        self._late = late
+        self.late = late
 
     patch.setattr(Drops, "discard", stubborn)
 
