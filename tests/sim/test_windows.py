@@ -5,8 +5,6 @@
 repeats one world. Without it the seeds are new ones each time; a failure names its seed.
 """
 
-import logging
-from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -19,9 +17,11 @@ from tests.sim import sabotage_windows
 from tests.sim.judging import read
 from tests.sim.judging_windows import judge, key_of
 from tests.sim.sabotage import Patch
-from tests.sim.test_worlds import LAST_EVENTS, seeds
+from tests.sim.seeds import check_noticed, live_and_judge, seeds
 from tests.sim.windows import EVENTS, REGROUPED, WindowsWorld
 from tests.sim.world import Plan
+
+pytestmark = pytest.mark.usefixtures("quiet")
 
 WORLDS = 30
 MANY_WORLDS = 3_000
@@ -29,31 +29,11 @@ NOTICED_WITHIN = 60
 SLICES = (1, 4, 20_000)  # results at once: so that many a batch ends between two slices
 
 
-@pytest.fixture(autouse=True)
-def _quiet() -> Iterator[None]:
-    logger = logging.getLogger("penstock")
-    before = logger.level
-    logger.setLevel(logging.CRITICAL)
-    yield
-    logger.setLevel(before)
-
-
 def live(seed: int) -> WindowsWorld:
-    """Let a world live and judge it; what goes wrong is told with seed and story."""
-    plan = replace(Plan.of(seed), guarantee="exactly_once")
-    world = WindowsWorld(plan)
+    world = WindowsWorld(replace(Plan.of(seed), guarantee="exactly_once"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(task, "CLOSED_AT_ONCE", SLICES[seed % len(SLICES)])
-        try:
-            world.run()
-            judge(world)
-        except Exception as error:
-            story = "\n".join(world.events[-LAST_EVENTS:])
-            error.add_note(f"PENSTOCK_SEED={seed}, {plan}; it ended like this:\n{story}")
-            raise
-        finally:
-            world.end()
-    return world
+        return live_and_judge(seed, world, judge)
 
 
 def test_windows_are_exact() -> None:
@@ -73,14 +53,7 @@ def test_windows_are_exact_in_many_worlds() -> None:
 def test_a_broken_build_is_noticed(broken: Patch, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each rule of time matters to some world: the results are wrong without it."""
     broken(monkeypatch)
-    for seed in range(NOTICED_WITHIN):
-        try:
-            live(seed)
-        except AssertionError:
-            return
-        except Exception:  # noqa: BLE001 - it breaks in other ways too; a wrong result is meant
-            continue
-    pytest.fail(f"{NOTICED_WITHIN} worlds have not noticed it")
+    check_noticed(live, NOTICED_WITHIN)
 
 
 def crowded_out() -> set[str]:

@@ -5,58 +5,27 @@
 repeats one world. Without it the seeds are new ones each time; a failure names its seed.
 """
 
-import logging
 import os
-import secrets
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
 
 import pytest
 
 from penstock.engine.transaction import TRANSITIONS, Event, State, Transaction
 from tests.sim import sabotage
 from tests.sim.judging import judge
+from tests.sim.seeds import check_noticed, live_and_judge, seeds
 from tests.sim.world import Plan, World
+
+pytestmark = pytest.mark.usefixtures("quiet")
 
 WORLDS = 300
 MANY_WORLDS = 5_000
 NOTICED_WITHIN = 200
-LAST_EVENTS = 40
-
-
-@pytest.fixture(autouse=True)
-def _quiet() -> Iterator[None]:
-    """Workers that are killed a thousand times have much to say."""
-    logger = logging.getLogger("penstock")
-    before = logger.level
-    logger.setLevel(logging.CRITICAL)
-    yield
-    logger.setLevel(before)
-
-
-def seeds(count: int) -> Sequence[int]:
-    text = os.environ.get("PENSTOCK_SEED")
-    if text:
-        return [int(text)]
-    first = secrets.randbelow(1_000_000_000)
-    print(f"{count} worlds from PENSTOCK_SEED={first} on")
-    return range(first, first + count)
 
 
 def live(seed: int) -> World:
-    """Let a world live and judge it; what goes wrong is told with seed and story."""
-    world = World(Plan.of(seed))
-    try:
-        world.run()
-        judge(world)
-    except Exception as error:
-        story = "\n".join(world.events[-LAST_EVENTS:])
-        error.add_note(f"PENSTOCK_SEED={seed}, {world.plan}; it ended like this:\n{story}")
-        raise
-    finally:
-        world.end()
-    return world
+    return live_and_judge(seed, World(Plan.of(seed)), judge)
 
 
 def test_results_are_exact() -> None:
@@ -76,14 +45,7 @@ def test_results_are_exact_in_many_worlds() -> None:
 def test_a_broken_build_is_noticed(broken: sabotage.Patch, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each rule of exactly once matters to some world: the results are wrong without it."""
     broken(monkeypatch)
-    for seed in range(NOTICED_WITHIN):
-        try:
-            live(seed)
-        except AssertionError:
-            return
-        except Exception:  # noqa: BLE001 - it breaks in other ways too; a wrong result is meant
-            continue
-    pytest.fail(f"{NOTICED_WITHIN} worlds have not noticed it")
+    check_noticed(live, NOTICED_WITHIN)
 
 
 def test_everything_happens(monkeypatch: pytest.MonkeyPatch) -> None:
