@@ -1,5 +1,6 @@
 """Several workers of one application on one host, and what they have to leave behind."""
 
+import random
 import time
 import uuid
 from collections.abc import Callable, Sequence
@@ -63,6 +64,54 @@ class Team:
     def wait_until_all_run(self) -> None:
         for worker in self.workers:
             worker.wait_for("runs from")
+
+    def kill_under_load(
+        self, kills: int, draw: random.Random, *, waits: float, within_s: float
+    ) -> None:
+        """Kill workers, most of them at work, and start them again.
+
+        Args:
+            kills: how many.
+            draw: which ones, and when.
+            waits: for which share of them it is waited until they have tasks.
+            within_s: how long at most they are at work then.
+        """
+        at_work = 0
+        with self.load():
+            self.start()
+            for _ in range(kills):
+                victim = draw.choice(self.workers)
+                if draw.random() < waits:
+                    self.wait_until(lambda v=victim: v.tasks(), "it has tasks")
+                time.sleep(draw.uniform(0, within_s))
+                self.keep_going()
+                at_work += bool(victim.tasks())
+                victim.kill()
+                victim.start()
+        print(f"{at_work} of {kills} kills hit a worker with tasks")
+        assert at_work > kills / 2, "most kills hit workers without tasks: that was no test"
+
+    def take_turns(self, turns: Sequence[int], turn_s: float, *, begun: int) -> None:
+        """Let workers join under load or, where they are there, leave.
+
+        Args:
+            turns: whose turn it is.
+            turn_s: how long a turn is.
+            begun: more tasks than that have to begin.
+        """
+        due = time.monotonic()
+        with self.load():
+            for worker in map(self.workers.__getitem__, turns):
+                if not worker.started():
+                    worker.start()
+                else:
+                    worker.wait_for("Assigned: ")  # before it a signal may come too early
+                    worker.stop()
+                due += turn_s
+                time.sleep(max(0.0, due - time.monotonic()))
+        late_s = time.monotonic() - due
+        print(f"{self.said('runs from')} tasks began, {late_s:.1f} s late in the end")
+        assert self.said("runs from") > begun, "hardly a task moved: that was no test"
 
     def done(self) -> bool:
         """Whether all input is committed on both sides of the repartition topic."""

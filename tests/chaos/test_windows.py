@@ -5,7 +5,6 @@ five minutes apart. PENSTOCK_SEED repeats a run.
 """
 
 import random
-import time
 from typing import Any
 
 import pytest
@@ -55,18 +54,8 @@ def team(make: ApplicationFactory, protocol: str, **worker: Any) -> WindowsTeam:
 def test_windows_close_once_though_workers_are_killed(
     application: ApplicationFactory, protocol: str, draw: random.Random
 ) -> None:
-    workers, at_work = team(application, protocol), 0
-    with workers.load():
-        workers.start()
-        for _ in range(KILLS):
-            victim = draw.choice(workers.workers)
-            workers.wait_until(lambda v=victim: v.tasks(), "it has tasks")
-            time.sleep(draw.uniform(0, 1.0))
-            workers.keep_going()
-            at_work += bool(victim.tasks())
-            victim.kill()
-            victim.start()
-    assert at_work > KILLS / 2, "most kills hit workers without tasks: that was no test"
+    workers = team(application, protocol)
+    workers.kill_under_load(KILLS, draw, waits=1.0, within_s=1.0)
     workers.end()
 
 
@@ -75,13 +64,5 @@ def test_windows_close_once_though_workers_join_and_leave(
 ) -> None:
     """Each of the two, in turns; sometimes both are there, and sometimes none."""
     workers = team(application, protocol, leave=True)
-    with workers.load():
-        for worker in map(workers.__getitem__, TURNS):
-            if not worker.started():
-                worker.start()
-            else:
-                worker.wait_for("Assigned: ")  # before it a signal may come too early to be handled
-                worker.stop()
-            time.sleep(TURN_S)
-    assert workers.said("runs from") > len(TURNS), "hardly a task moved: that was no test"
+    workers.take_turns(TURNS, TURN_S, begun=len(TURNS))
     workers.end()

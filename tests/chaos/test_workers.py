@@ -30,20 +30,8 @@ def test_kills_of_two_workers_leave_everything_exact(
     application: ApplicationFactory, protocol: str, draw: random.Random
 ) -> None:
     """Most of them at work, and the others while they start."""
-    workers, at_work = team(application, protocol), 0
-    with workers.load():
-        workers.start()
-        for _ in range(KILLS):
-            victim = draw.choice(workers.workers)
-            if draw.random() < 0.8:
-                workers.wait_until(lambda v=victim: v.tasks(), "it has tasks")
-            time.sleep(draw.uniform(0, 0.5))
-            workers.keep_going()
-            at_work += bool(victim.tasks())
-            victim.kill()
-            victim.start()
-    print(f"{at_work} of {KILLS} kills hit a worker with tasks")
-    assert at_work > KILLS / 2, "most kills hit workers without tasks: that was no test"
+    workers = team(application, protocol)
+    workers.kill_under_load(KILLS, draw, waits=0.8, within_s=0.5)
     workers.end()
 
 
@@ -52,19 +40,7 @@ def test_workers_that_join_and_leave_leave_everything_exact(
 ) -> None:
     """Each of the two, in turns; sometimes both are there, and sometimes none."""
     workers = team(application, protocol, leave=True)
-    due = time.monotonic()
-    with workers.load():
-        for worker in map(workers.__getitem__, TURNS):
-            if not worker.started():
-                worker.start()
-            else:
-                worker.wait_for("Assigned: ")  # before it a signal may come too early to be handled
-                worker.stop()
-            due += TURN_S
-            time.sleep(max(0.0, due - time.monotonic()))
-    late_s = time.monotonic() - due
-    print(f"{workers.said('runs from')} tasks began, {late_s:.1f} s late in the end")
-    assert workers.said("runs from") > 2 * len(TURNS), "hardly a task moved: that was no test"
+    workers.take_turns(TURNS, TURN_S, begun=2 * len(TURNS))
     workers.end()
 
 

@@ -10,7 +10,8 @@ import pytest
 from penstock.testing.kafka_server import KafkaServer
 from tests.kafka import checking
 from tests.kafka.conftest import ApplicationFactory, TopicFactory
-from tests.kafka.feeding import BEGIN_MS, Load, Row, feed
+from tests.kafka.feeding import BEGIN_MS, Row, feed
+from tests.kafka.kills import kill_under_load
 from tests.kafka.workers import Application
 
 pytestmark = pytest.mark.kafka
@@ -74,17 +75,11 @@ def check_memory(app: Application) -> None:
 
 
 def test_each_record_goes_out_once_through_kills(
-    kafka: KafkaServer, topic: TopicFactory, application: ApplicationFactory
+    topic: TopicFactory, application: ApplicationFactory
 ) -> None:
     app = application("once", topic("words"), [topic("out"), topic("counts")])
-    with Load(kafka.bootstrap_servers, {app.inputs[0]: events()}, per_second=5_000):
-        for _ in range(5):
-            app.start()
-            app.wait_for_progress()
-            app.kill()
-    app.start()
-    app.wait_drained()
-    app.stop()
+    kill_under_load(app, events(), per_second=5_000, kills=5)
+    app.run_through()
     late, duplicates = check(app)
     assert late > 10
     assert duplicates > 1_000

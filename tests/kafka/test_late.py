@@ -10,7 +10,8 @@ import pytest
 from penstock.testing.kafka_server import KafkaServer
 from tests.kafka import checking
 from tests.kafka.conftest import ApplicationFactory, TopicFactory
-from tests.kafka.feeding import BEGIN_MS, Load, Row, feed, open_transaction
+from tests.kafka.feeding import BEGIN_MS, Row, feed, open_transaction
+from tests.kafka.kills import kill_under_load
 from tests.kafka.windowing import GRACE_MS, SIZE_MS, Window, check_closed, closed, events
 from tests.kafka.workers import Application
 
@@ -65,18 +66,12 @@ def check_letters(app: Application) -> int:
 
 
 def test_each_late_record_is_there_once_through_kills(
-    kafka: KafkaServer, topic: TopicFactory, application: ApplicationFactory
+    topic: TopicFactory, application: ApplicationFactory
 ) -> None:
     app = application("windows-late", topic("words"), [topic("closed"), topic("late")])
     rows = (row._replace(headers=[("h", b"x")]) for row in events())
-    with Load(kafka.bootstrap_servers, {app.inputs[0]: rows}, per_second=4_000):
-        for _ in range(4):
-            app.start()
-            app.wait_for_progress()
-            app.kill()
-    app.start()
-    app.wait_drained()
-    app.stop()
+    kill_under_load(app, rows, per_second=4_000)
+    app.run_through()
     assert check_closed(app.read_inputs(), app.read_output()) == check_letters(app) > 100, (
         "the load has late records"
     )

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from penstock.testing.kafka_server import KafkaServer
 from tests.kafka.conftest import ApplicationFactory, TopicFactory
-from tests.kafka.feeding import Load, endless_words
+from tests.kafka.feeding import endless_words
+from tests.kafka.kills import kill_under_load
 from tests.kafka.workers import Application
 
 pytestmark = pytest.mark.kafka
@@ -24,18 +24,10 @@ def batches(app: Application, mode: str) -> Iterator[tuple[str, dict[str, int]]]
         yield title, {key: int(count) for key, count in rows}
 
 
-def test_what_is_printed_is_committed(
-    kafka: KafkaServer, topic: TopicFactory, application: ApplicationFactory
-) -> None:
+def test_what_is_printed_is_committed(topic: TopicFactory, application: ApplicationFactory) -> None:
     app = application("console", topic("words"), topic("counts"))
-    with Load(kafka.bootstrap_servers, {app.inputs[0]: endless_words()}, per_second=3_000):
-        for _ in range(4):
-            app.start()
-            app.wait_for_progress()
-            app.kill()
-    app.start()
-    app.wait_drained()
-    app.stop()
+    kill_under_load(app, endless_words(), per_second=3_000)
+    app.run_through()
     app.check_count()
     written: dict[str, list[int]] = defaultdict(list)
     for record in app.read_output():

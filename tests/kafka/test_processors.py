@@ -10,8 +10,9 @@ from penstock.testing.kafka_server import KafkaServer
 from tests.kafka import checking
 from tests.kafka.apps import ECHO_MS, SILENCE_MS
 from tests.kafka.conftest import ApplicationFactory, TopicFactory
-from tests.kafka.feeding import BEGIN_MS, Load, Row, feed
-from tests.kafka.test_windows import events
+from tests.kafka.feeding import BEGIN_MS, Row, feed
+from tests.kafka.kills import kill_under_load
+from tests.kafka.windowing import events
 from tests.kafka.workers import Application
 
 pytestmark = pytest.mark.kafka
@@ -71,19 +72,16 @@ def check(app: Application) -> int:
 
 
 def test_state_and_timers_are_exact_through_kills(
-    kafka: KafkaServer, topic: TopicFactory, application: ApplicationFactory
+    topic: TopicFactory, application: ApplicationFactory
 ) -> None:
     app = application("processors", topic("words"), topic("visits"))
-    with Load(kafka.bootstrap_servers, {app.inputs[0]: events()}, per_second=3_000):
-        for kill in range(4):
-            app.start()
-            app.wait_for_progress()
-            app.kill()
-            if kill == 2:
-                app.forget_stores()
-    app.start()
-    app.wait_drained()
-    app.stop()
+
+    def forget_once(kill: int) -> None:
+        if kill == 3:
+            app.forget_stores()
+
+    kill_under_load(app, events(), per_second=3_000, after=forget_once)
+    app.run_through()
     assert check(app) > 100
     app.check_ends(*STORES)
 

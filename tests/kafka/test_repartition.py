@@ -5,7 +5,8 @@ import pytest
 from penstock.testing.kafka_server import KafkaServer
 from tests.kafka import checking
 from tests.kafka.conftest import ApplicationFactory, TopicFactory
-from tests.kafka.feeding import Load, endless_words, feed, words
+from tests.kafka.feeding import endless_words, feed, words
+from tests.kafka.kills import kill_under_load
 from tests.kafka.workers import Application
 
 pytestmark = pytest.mark.kafka
@@ -54,16 +55,14 @@ def test_what_is_committed_is_purged(
 
 
 def test_kills_on_both_sides_of_the_topic_leave_everything_exact(
-    kafka: KafkaServer, topic: TopicFactory, application: ApplicationFactory
+    topic: TopicFactory, application: ApplicationFactory
 ) -> None:
     app = regrouped(application, topic, commit={"purge_interval_ms": 100})
-    rows = {app.inputs[0]: endless_words()}
-    with Load(kafka.bootstrap_servers, rows, per_second=4_000):
-        for _ in range(4):
-            app.start()
-            app.wait_for_progress()
-            app.kill()
-            app.check_store("counts", complete=False)
+
+    def check_counts(_: int) -> None:
+        app.check_store("counts", complete=False)
+
+    kill_under_load(app, endless_words(), per_second=4_000, after=check_counts)
     run_through(app)
     check(app)
 

@@ -8,7 +8,8 @@ import pytest
 from penstock.testing.kafka_server import KafkaServer
 from tests.kafka import windowing
 from tests.kafka.conftest import ApplicationFactory, TopicFactory
-from tests.kafka.feeding import BEGIN_MS, Load, Row, feed
+from tests.kafka.feeding import BEGIN_MS, Row, feed
+from tests.kafka.kills import kill_under_load
 from tests.kafka.windowing import SIZE_MS, SKEW_MS, Window, closed, events
 from tests.kafka.workers import QUICK, Application
 
@@ -21,17 +22,11 @@ def check_closed(app: Application) -> int:
 
 
 def test_windows_close_once_and_in_order_through_kills(
-    kafka: KafkaServer, topic: TopicFactory, application: ApplicationFactory
+    topic: TopicFactory, application: ApplicationFactory
 ) -> None:
     app = application("windows", topic("words"), [topic("closed"), topic("counts")])
-    with Load(kafka.bootstrap_servers, {app.inputs[0]: events()}, per_second=4_000):
-        for _ in range(4):
-            app.start()
-            app.wait_for_progress()
-            app.kill()
-    app.start()
-    app.wait_drained()
-    app.stop()
+    kill_under_load(app, events(), per_second=4_000)
+    app.run_through()
     assert check_closed(app) > 100, "the load has late records"
 
 
@@ -92,16 +87,12 @@ def test_to_go_by_the_records_themselves_is_noticed(
 
 
 def test_sessions_behind_a_topic_are_exact_through_kills(
-    kafka: KafkaServer, topic: TopicFactory, application: ApplicationFactory
+    topic: TopicFactory, application: ApplicationFactory
 ) -> None:
     """Each is closed once, with all of its records; who upserts and deletes has them all."""
     outputs = [topic("closed"), topic("regrouped"), topic("sessions"), topic("updates")]
     app = application("all-windows", topic("words"), outputs, kafka=QUICK)
-    with Load(kafka.bootstrap_servers, {app.inputs[0]: windowing.skewed()}, per_second=4_000):
-        for _ in range(4):
-            app.start()
-            app.wait_for_progress()
-            app.kill()
+    kill_under_load(app, windowing.skewed(), per_second=4_000)
     app.start()
     windowing.check_all(app, app.wait_until)
     app.stop()
