@@ -39,11 +39,11 @@ class TaskTime:
         self, topology: Topology, part: SubTopology, closers: Mapping[Node, Closing]
     ) -> None:
         self.clocks: dict[str, int] = {}
-        self._topology = topology
+        self._timing = timing = topology.timing
         self._closers = closers
-        self._by_records = {node for node in part.stateful if topology.goes_by_records(node)}
-        self._fed = {node for node in part.stateful if topology.is_fed(node)}
-        self._is_fed = any(map(topology.is_fed, part.sources))
+        self._by_records = {node for node in part.stateful if timing.goes_by_records(node)}
+        self._fed = {node for node in part.stateful if timing.is_fed(node)}
+        self._is_fed = any(map(timing.is_fed, part.sources))
         self._reshuffles = [node for node in part.nodes if node.sink and node.sink.internal]
         self._feeds = bool(self._reshuffles) and topology.needs_time(part)
         self._sees = self._feeds or not self._by_records.issuperset(closers)
@@ -121,7 +121,7 @@ class TaskTime:
         reached = self.silence.reached.get(node.clock, -1)
         if node not in self._by_records:
             seen = self._reached if node in self._fed else self.clocks.get(SEEN_TIME, -1)
-            reached = max(reached, seen - self._topology.delay_ms(node))
+            reached = max(reached, seen - self._timing.delay_ms(node))
         return self._move(node.clock, min([reached, *self._held(node)]))
 
     def end_flush(self) -> None:
@@ -132,14 +132,14 @@ class TaskTime:
     def _is_due(self, node: Node, now_ms: int) -> bool:
         closer, clock = self._closers[node], self.clocks.get(node.clock, -1)
         if node in self._fed:
-            clock = max(clock, self._reached - self._topology.delay_ms(node))
+            clock = max(clock, self._reached - self._timing.delay_ms(node))
         clock = max(clock, self.silence.reached.get(node.clock, -1))
         return closer.is_due(clock) or (closer.wake_ms is not None and closer.wake_ms <= now_ms)
 
     def _time_behind(self) -> int:
         found = [self.clocks.get(SEEN_TIME, -1)]
         for node in self._reshuffles:  # what they take off is added
-            found += [held + self._topology.delay_ms(node) for held in self._held(node)]
+            found += [held + self._timing.delay_ms(node) for held in self._held(node)]
         return min(found)
 
     def _held(self, node: Node) -> list[int]:
@@ -148,7 +148,7 @@ class TaskTime:
         They wait for the next flush, or for a record that moves their own step's time on, which
         may see fewer of them than the task does.
         """
-        held = [self._closers[of].held_ms() for of in self._topology.holders(node)]
+        held = [self._closers[of].held_ms() for of in self._timing.holders(node)]
         return [at for at in held if at is not None]
 
     def _move(self, name: str, clock: int) -> int:

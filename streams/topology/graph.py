@@ -17,6 +17,7 @@ from penstock.topology.event_time import check_late_topics
 from penstock.topology.lookup import check_lookups
 from penstock.topology.node import FINAL, Node
 from penstock.topology.repartition import with_repartition_topics
+from penstock.topology.timing import Timing
 
 
 @dataclass(frozen=True)
@@ -136,6 +137,11 @@ class Topology:
         """The steps whose stores other steps read."""
         return frozenset(node.looks_into.from_store[0] for node in self.nodes if node.looks_into)
 
+    @cached_property
+    def timing(self) -> Timing:
+        """How event time comes to the steps."""
+        return Timing(self.nodes)
+
     def needs_time(self, part: SubTopology) -> bool:
         """Whether a step of a part, or behind the topics that it writes, goes by event time."""
         if any(getattr(node.operator, "timed", False) for node in part.stateful):
@@ -158,54 +164,7 @@ class Topology:
             sink = self.repartitions.get(topic)
             if sink is not None:
                 writer = next(of for of in self.sub_topologies if sink in of.nodes)
-                found.append((writer, self.delay_ms(sink)))
-        return found
-
-    def delay_ms(self, node: Node) -> int:
-        """How far behind the time of its inputs a step's records may be by design.
-
-        The result of a window comes when the window has closed, and is as old as its records.
-        """
-        return self._delays[node]
-
-    @cached_property
-    def _delays(self) -> dict[Node, int]:
-        found: dict[Node, int] = {}
-        for node in self.nodes:
-            own = node.parents[0].operator.open_ms if node.kind == FINAL else 0
-            found[node] = own + max((found[parent] for parent in node.parents), default=0)
-        return found
-
-    def is_fed(self, node: Node) -> bool:
-        """Whether records come to a step through a repartition topic, of its own part's inputs."""
-        return node in self._fed_ones
-
-    @cached_property
-    def _fed_ones(self) -> set[Node]:
-        found: set[Node] = set()
-        for node in self.nodes:
-            if (node.source and node.source.internal) or not found.isdisjoint(node.parents):
-                found.add(node)
-        return found
-
-    def goes_by_records(self, node: Node) -> bool:
-        """Whether each record moves a step's time on to its own event time.
-
-        Not what comes through a repartition topic, where writers are far apart; nor results of
-        windows, which come together for all keys, in the order of the windows.
-        """
-        return not self.is_fed(node) and not self.delay_ms(node)
-
-    def holders(self, node: Node) -> frozenset[Node]:
-        """The steps whose closed windows come to a step: what they hold may still come."""
-        return self._holders[node]
-
-    @cached_property
-    def _holders(self) -> dict[Node, frozenset[Node]]:
-        found: dict[Node, frozenset[Node]] = {}
-        for node in self.nodes:
-            own = node.parents if node.kind == FINAL else ()
-            found[node] = frozenset(own).union(*(found[parent] for parent in node.parents))
+                found.append((writer, self.timing.delay_ms(sink)))
         return found
 
     def shares_values(self, node: Node) -> bool:

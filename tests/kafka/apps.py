@@ -31,7 +31,7 @@ from penstock.runtime.cost import RecordCost
 from penstock.runtime.producer import Offsets, TransactionalProducer
 from penstock.runtime.worker import Worker
 from penstock.serde.avro_guard import Guard
-from penstock.topology.graph import Topology
+from penstock.topology.timing import Timing
 
 ODD = "odd"  # `picky-deep` has no bytes for values that begin so
 BAD = "bad"  # `failing` and the picky ones raise at values that begin so
@@ -560,7 +560,7 @@ def let_newcomers_wait() -> None:
 
 def go_by_records() -> None:
     """Let each record of a repartition topic move time, as Kafka Streams does."""
-    Topology.goes_by_records = lambda *_: True  # type: ignore[method-assign]
+    Timing.goes_by_records = lambda *_: True  # type: ignore[method-assign]
 
 
 def unguard() -> None:

@@ -12,7 +12,7 @@ from penstock.runtime import upstream
 from penstock.runtime.tasks import OwnedTask
 from penstock.runtime.upstream import Upstream
 from penstock.runtime.worker import Worker
-from penstock.topology.graph import Topology
+from penstock.topology.timing import Timing
 from tests.sim.sabotage import Patch
 
 
@@ -43,7 +43,7 @@ def merged_sessions_stay(patch: Any) -> None:
 
 def repartitioned_records_move_time(patch: Any) -> None:
     """Time goes by the records that come, whoever wrote them, as in Kafka Streams."""
-    patch.setattr(Topology, "goes_by_records", lambda *_: True)
+    patch.setattr(Timing, "goes_by_records", lambda *_: True)
 
 
 def nobody_waits_for_the_ends(patch: Any) -> None:
@@ -77,7 +77,7 @@ def time_is_told_before_results(patch: Any) -> None:
 
 def results_are_taken_for_new(patch: Any) -> None:
     """Nobody reckons with it that results of windows come when these have closed."""
-    patch.setattr(Topology, "delay_ms", lambda *_: 0)
+    patch.setattr(Timing, "delay_ms", lambda *_: 0)
 
 
 def the_fastest_counts(patch: Any) -> None:
