@@ -363,3 +363,18 @@ def test_what_fails_at_a_flush_is_told_by_its_class_until_its_record_is_known():
     with pytest.raises(FlushFailed) as caught:
         task.flush()
     assert str(caught.value) == "ValueError"
+
+
+def test_of_several_failures_of_one_record_the_first_is_told():
+    """What it was split into fails in more than one place, where another step has seen it."""
+
+    def refuse(n: int) -> int:
+        raise ValueError(f"{n} is refused")
+
+    app = ps.App("app", on_error="skip")
+    split = app.stream("in", key=str, value=int).flat_map(lambda n: [n, n + 1], value=int)
+    split.to("all")
+    split.map(refuse).to("out")
+    task = task_of(app)
+    task.process(fetched(1, 5))
+    assert [str(failure.error) for failure in task.failures] == ["1 is refused", "5 is refused"]
