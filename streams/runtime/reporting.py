@@ -67,13 +67,14 @@ class Reporter:
         self._interval_s = interval_ms / 1000
         self._open: dict[str, float] = {}
         self._began = self._last = 0.0
+        self._began_ms = 0
         self._fetched_s = 0.0
         self._sampled: list[int] = []
         self._newest: dict[At, int] = {}
         self._gathered: Gathered | None = None
         self._told = 0.0  # when the record before was told
         self._before = 0.0  # when it was begun
-        self._spoken = 0.0  # when anything was told
+        self._spoken = now()  # when anything was told
         self._lag = 0
         self._grew = 0
         self._grew_since = 0.0
@@ -86,10 +87,9 @@ class Reporter:
     def begin(self, now: float, now_ms: int) -> None:
         """Note that a batch begins."""
         self._began = self._last = now
+        self._began_ms = now_ms
         self._fetched_s = 0.0
         self._open, self._sampled = {}, []
-        if self._gathered is None:
-            self._gathered = Gathered(now, now_ms)
 
     def fetched(self, seconds: float) -> None:
         """Note how long fetching took while the batch was open."""
@@ -111,10 +111,9 @@ class Reporter:
 
     def committed(self, batch: Batch, tasks: Iterable[OwnedTask], now: float, now_ms: int) -> None:
         """Add a committed batch."""
-        gathered = self._gathered
-        if gathered is None:
-            return
-        took = now - self._began
+        if self._gathered is None:
+            self._gathered = Gathered(self._began, self._began_ms)
+        gathered, took = self._gathered, now - self._began
         gathered.add(batch, tasks, took)
         gathered.timed({**self._open, "triggerExecution": took})
         gathered.waited(self._sampled, now_ms)
@@ -163,7 +162,7 @@ class Reporter:
         """Tell what there is to tell, where it is time."""
         if now - self._told < self._interval_s:
             return
-        if self._gathered is not None and self._gathered.batches:
+        if self._gathered is not None:
             self._tell(tasks, now)
         elif now - self._spoken >= IDLE_S:
             self._spoken = now
@@ -172,7 +171,7 @@ class Reporter:
 
     def ended(self, tasks: Collection[OwnedTask], now: float) -> None:
         """Tell the last progress, before the tasks are given up."""
-        if self._gathered is not None and self._gathered.batches:
+        if self._gathered is not None:
             self._tell(tasks, now)
 
     def lag(self, tasks: Collection[OwnedTask]) -> int:

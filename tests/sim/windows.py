@@ -125,12 +125,10 @@ class WindowsWorld(World):
     def work_off(self) -> None:
         """Let time go on, too, until nobody holds anybody back any more."""
         super().work_off()
-        for _ in range(IDLE_MS // 1_000):  # twice: some may have come to their tasks just now
-            self._step_all(2)
         for _ in range(MOST_ROUNDS):
             written = self._written()
-            for _ in range(SETTLED_STEPS):
-                self._step_all(0.5)
+            for _ in range(IDLE_MS // 2_000 + SETTLED_STEPS):  # who has just written is not idle
+                self._step_all(2)
             if written == self._written():
                 super().work_off()
                 return
