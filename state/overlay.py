@@ -20,7 +20,7 @@ Rule 5: what is flushed after a savepoint can still be rolled back, if everythin
 """
 
 from collections.abc import Collection
-from itertools import islice
+from itertools import islice, repeat
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from penstock.serde.columns import decode_column, encode_column
@@ -28,6 +28,7 @@ from penstock.serde.types import is_immutable
 from penstock.state.changelog import stored, timestamp_of, value_of
 from penstock.state.definition import StoreDefinition
 from penstock.state.store import Position, Store
+from penstock.state.unwritten import Unwritten
 
 Entry: TypeAlias = tuple[Any, int]
 T = TypeVar("T")
@@ -72,7 +73,7 @@ class Overlay:
         self._dirty: dict[bytes, Entry] = {}
         self._flushing: dict[bytes, bytes | None] = {}
         self._flushed: dict[bytes, bytes | None] = {}
-        self._unwritten: dict[bytes, bytes | None] = {}
+        self._unwritten = Unwritten()
         self._position: Position | None = None
 
     def touch(self, keys: Collection[bytes]) -> list[Entry | None]:
@@ -108,7 +109,7 @@ class Overlay:
         return self._copy(entry) if self._mutable else entry
 
     def scan(
-        self, start: bytes, stop: bytes | None, limit: int | None = None
+        self, start: bytes, stop: bytes | None, limit: int | None = None, *, values: bool = True
     ) -> list[tuple[bytes, Entry]]:
         """Return what there is from one key to before another, in their order.
 
@@ -118,9 +119,10 @@ class Overlay:
             start: the first key.
             stop: the key behind the last, None for all that there are.
             limit: how many to return at most, the first ones.
+            values: whether they are wanted; without, None stands for each, and decoding is saved.
         """
-        newer: dict[bytes, bytes | None] = {}
-        for of in (self._unwritten, self._flushed, self._flushing):
+        newer = self._unwritten.between(start, stop)
+        for of in (self._flushed, self._flushing):
             newer.update(
                 (key, of[key]) for key in of if key >= start and (stop is None or key < stop)
             )
@@ -130,9 +132,11 @@ class Overlay:
         rows.update(newer)
         keys = sorted(key for key, data in rows.items() if data is not None)[:limit]
         found = [data for data in map(rows.get, keys) if data is not None]
-        values = decode_column(self.definition.value, list(map(value_of, found)))
         times = map(timestamp_of, found)
-        return list(zip(keys, zip(values, times, strict=True), strict=True))
+        if not values:
+            return list(zip(keys, zip(repeat(None), times), strict=True))
+        decoded = decode_column(self.definition.value, list(map(value_of, found)))
+        return list(zip(keys, zip(decoded, times, strict=True), strict=True))
 
     def savepoint(self) -> None:
         """Accept all changes so far into the batch; `rollback` returns to here."""
@@ -166,7 +170,7 @@ class Overlay:
     def commit(self, position: Position) -> None:
         """Take what was flushed as committed, its transaction is; write it when it is much."""
         self.savepoint()
-        self._unwritten = _merged(self._unwritten, self._flushed)
+        self._unwritten.add(self._flushed)
         self._position = position
         if self._mutable:
             self._forget(self._flushed)
@@ -183,7 +187,7 @@ class Overlay:
         if self._position is not None:
             # Unsorted: sorting costs 0.4 us per key and saves nothing.
             self.store.write(self._unwritten.items(), self._position)
-            self._unwritten, self._position = {}, None
+            self._unwritten, self._position = Unwritten(), None
 
     def discard(self) -> None:
         """Forget the batch: its transaction was aborted."""
@@ -216,7 +220,7 @@ class Overlay:
             decode_column(self.definition.key, keys)
         found = self.store.get_all(keys)
         for newer in (self._unwritten, self._flushed, self._flushing):
-            if newer:
+            if not newer.keys().isdisjoint(keys):
                 found = [newer.get(key, data) for key, data in zip(keys, found, strict=True)]
         if not any(found):
             self._entries.update(dict.fromkeys(keys))

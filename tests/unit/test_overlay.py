@@ -5,7 +5,13 @@ from typing import Any
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+)
 
 from penstock.serde.json_serde import JsonSerde
 from penstock.serde.primitives import INT, STR
@@ -18,9 +24,19 @@ from penstock.state.store import Position
 KEYS = [b"", b"a", b"b", b"c"]
 
 
-def overlay(value: Serde[Any] = INT, store: MemoryStore | None = None, cache: int = 10) -> Overlay:
+def overlay(
+    value: Serde[Any] = INT,
+    store: MemoryStore | None = None,
+    cache: int = 10,
+    write_behind: int = 0,
+) -> Overlay:
     """An overlay over a store of text keys."""
-    return Overlay(StoreDefinition("s", STR, value), store or MemoryStore(), cache_entries=cache)
+    return Overlay(
+        StoreDefinition("s", STR, value),
+        store or MemoryStore(),
+        cache_entries=cache,
+        write_behind=write_behind,
+    )
 
 
 def put(of: Overlay, key: bytes, value: Any, timestamp: int = 0) -> None:
@@ -138,11 +154,12 @@ def test_mutable_values_leave_the_cache_with_the_commit():
 
 
 class AgainstDicts(RuleBasedStateMachine):
-    """Any order of touches, savepoints, rollbacks, flushes, commits and discards."""
+    """Any order of touches, scans, savepoints, rollbacks, flushes, commits and discards."""
 
     def __init__(self) -> None:
         super().__init__()
         self.store = MemoryStore()
+        self.write_behind = 0
         self.one = overlay(store=self.store, cache=2)
         self.now: dict[bytes, Any] = {}
         self.saved: dict[bytes, Any] = {}
@@ -150,6 +167,11 @@ class AgainstDicts(RuleBasedStateMachine):
         self.flushed = True
         self.pending = self.dirty = False
         self.offset = 0
+
+    @initialize(write_behind=st.sampled_from([0, 0, 2, 100]))
+    def begin(self, write_behind: int) -> None:
+        self.write_behind = write_behind
+        self.one = overlay(store=self.store, cache=2, write_behind=write_behind)
 
     @rule(
         keys=st.lists(st.sampled_from(KEYS), unique=True, min_size=1),
@@ -187,6 +209,20 @@ class AgainstDicts(RuleBasedStateMachine):
             assert self.now[key] == (value, timestamp)
 
     @precondition(lambda self: self.flushed)
+    @rule(
+        start=st.sampled_from(KEYS),
+        stop=st.none() | st.sampled_from(KEYS),
+        limit=st.none() | st.integers(1, 3),
+        values=st.booleans(),
+    )
+    def scan(self, start: bytes, stop: bytes | None, limit: int | None, *, values: bool) -> None:
+        found = self.one.scan(start, stop, limit, values=values)
+        here = {key: entry for key, entry in self.now.items() if entry[0] is not None}
+        wanted = [key for key in sorted(here) if key >= start and (stop is None or key < stop)]
+        kept = {key: (value if values else None, at) for key, (value, at) in here.items()}
+        assert found == [(key, kept[key]) for key in wanted[:limit]]
+
+    @precondition(lambda self: self.flushed)
     @rule()
     def commit(self) -> None:
         self.offset += 1
@@ -194,7 +230,7 @@ class AgainstDicts(RuleBasedStateMachine):
         self.one.commit(Position(self.offset, "topic", 0))
         kept = {key: entry for key, entry in self.now.items() if entry[0] is not None}
         self.now, self.saved, self.committed = dict(kept), dict(kept), kept
-        if changed and self.one.last_updated:
+        if changed and self.one.last_updated and not self.write_behind:
             assert self.store.position() == Position(self.offset, "topic", 0)
 
     @rule()
@@ -208,6 +244,7 @@ class AgainstDicts(RuleBasedStateMachine):
         for key in KEYS:
             assert there(self.one.get(key)) == there(self.now.get(key))
 
+    @precondition(lambda self: not self.write_behind)
     @invariant()
     def the_store_is_what_was_committed(self) -> None:
         found = {key: (INT.decode(d[8:]), int.from_bytes(d[:8])) for key, d in self.store.scan()}
