@@ -91,8 +91,9 @@ class OpenWindows(Aggregation):
         starts, counts = self._starts(times)
         if counts is not None:
             group = group.repeated(counts)
-        # Where all are open at the end of the chunk, all are in time; else each is looked at.
-        if min(starts) < self._open_from(time.after(times)):
+        # Where all are open at the end of the chunk, or at the time of their own record, all are
+        # in time; else each is looked at.
+        if min(starts) < self._open_from(time.after(times)) and not time.goes_along(times):
             reached = time.at_each(times)
             if counts is not None:
                 reached = [at for at, n in zip(reached, counts, strict=True) for _ in range(n)]
