@@ -98,6 +98,8 @@ class Steps:
         self._in_slices = topology.interleaves(part)
         self._keeps_keys = all(map(_keeps_keys, part.nodes))
         self._windows = {node for node in part.stateful if hasattr(node.operator, "windows")}
+        for node in self._windows:
+            self.opened[node].finals = any(of.kind == FINAL for of in topology.children[node])
         guards = [(node, guard(topology, node)) for node in part.sources]
         self._time_guards: dict[Node, TimeGuard] = {node: of for node, of in guards if of}
         keeping = [node for node in part.nodes if node.stores or isinstance(node.operator, Deliver)]

@@ -118,9 +118,11 @@ class OpenSessions:
         dropped: records without key or value, until the task counts them.
         late: records that came too late for a session, until the task counts them.
         missed: the sessions that they would have made, where late records go to a topic.
+        finals: whether anyone takes the results of closed sessions; else `close` returns none.
     """
 
     wake_ms = None
+    finals = True
 
     def __init__(self, declared: SessionAggregation, overlay: Overlay, *, coalesce: bool) -> None:
         self._declared = declared
@@ -273,7 +275,7 @@ class OpenSessions:
 
     def _first(self) -> int:
         if self._earliest is None:
-            first = self._overlay.scan(timer(0, b""), KEY, 1)
+            first = self._overlay.scan(timer(0, b""), KEY, 1, values=False)
             found = timer_time(first[0][0]) if first else _NEVER
             self._earliest = min(found, self._unflushed)
         return self._earliest
@@ -286,7 +288,7 @@ class OpenSessions:
         if not self.is_due(clock):
             return None, True
         self._earliest = None
-        due = self._overlay.scan(timer(0, b""), timer(clock, b""), limit)
+        due = self._overlay.scan(timer(0, b""), timer(clock, b""), limit, values=False)
         if not due:
             return None, True
         done = len(due) < limit
@@ -307,6 +309,8 @@ class OpenSessions:
             if left:
                 changes[self._timer(left, key)] = ((), at)
         self._overlay.put(changes)
+        if not self.finals:
+            return None, done
         finals.sort(key=lambda row: (row[0].end, row[0].start, row[0].key))
         return self._chunk(finals), done
 

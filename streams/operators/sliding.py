@@ -164,9 +164,11 @@ class OpenSliding:
     Attributes:
         dropped: records without key or value, until the task counts them.
         late: records that came too late for all windows, until the task counts them.
+        finals: whether anyone takes the results of closed windows; else `close` returns none.
     """
 
     wake_ms = None
+    finals = True
 
     def __init__(self, declared: SlidingAggregation, overlay: Overlay, *, coalesce: bool) -> None:
         self._declared = declared
@@ -274,7 +276,7 @@ class OpenSliding:
 
     def _first(self) -> int:
         if self._earliest is None:
-            first = self._overlay.scan(timer(0, b""), KEY, 1)
+            first = self._overlay.scan(timer(0, b""), KEY, 1, values=False)
             found = timer_time(first[0][0]) if first else _NEVER
             self._earliest = min(found, self._unflushed)
         return self._earliest
@@ -285,7 +287,7 @@ class OpenSliding:
         if not self.is_due(clock):
             return None, True
         self._earliest = None
-        due = self._overlay.scan(timer(0, b""), timer(clock, b""), limit)
+        due = self._overlay.scan(timer(0, b""), timer(clock, b""), limit, values=False)
         if not due:
             return None, True
         states = self._states(dict.fromkeys(of[9:] for of, _ in due))
@@ -302,6 +304,8 @@ class OpenSliding:
             if counts[key]:
                 changes[KEY + key] = (left, at)
         self._overlay.put(changes)
+        if not self.finals:
+            return None, done
         return self._chunk([
             self._update(key, of, of.value) for _, key, of in finals if of.value is not None
         ]), done  # fmt: skip

@@ -69,9 +69,11 @@ class OpenWindows(Aggregation):
     Attributes:
         late: windows that records have missed, until the task counts them.
         missed: which these are, where late records go to a topic.
+        finals: whether anyone takes the results of closed windows; else `close` returns none.
     """
 
     wake_ms = None
+    finals = True
 
     def __init__(self, declared: WindowedAggregation, overlay: Overlay, *, coalesce: bool) -> None:
         super().__init__(declared.fold, overlay, coalesce=coalesce)
@@ -144,7 +146,7 @@ class OpenWindows(Aggregation):
 
     def _first(self) -> int:
         if self._earliest is None:
-            first = self._overlay.scan(self._closed_to, _END, 1)
+            first = self._overlay.scan(self._closed_to, _END, 1, values=False)
             found = unpack_start(first[0][0]) if first else _NEVER
             self._earliest = min(found, self._unflushed)
             self._is_bound = False
@@ -157,7 +159,7 @@ class OpenWindows(Aggregation):
             return None, True
         bound = self._open_from(clock)
         stop = pack_start(bound)
-        found = self._overlay.scan(self._closed_to, stop, limit)
+        found = self._overlay.scan(self._closed_to, stop, limit, values=self.finals)
         done = len(found) < limit
         self._closed_to = stop if done else found[-1][0] + b"\0"
         # While windows come and go, the next one need not be looked up; in the end, none is left.
@@ -166,6 +168,8 @@ class OpenWindows(Aggregation):
         if not found:
             return None, True
         self._overlay.put({key: (None, timestamp) for key, (_, timestamp) in found})
+        if not self.finals:
+            return None, done
         results = Chunk(
             [value for _, (value, _) in found],
             [timestamp for _, (_, timestamp) in found],
