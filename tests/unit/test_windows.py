@@ -23,7 +23,7 @@ TIMES = st.one_of(
 )  # mostly close together, sometimes far ahead
 ROWS = st.lists(st.tuples(st.sampled_from("abc"), TIMES), max_size=40)
 IN_ORDER = st.lists(  # many in a window, each behind the one before it
-    st.tuples(st.sampled_from("abc"), st.sampled_from([0, 0, 0, 1, 1, 6, 25])), max_size=60
+    st.tuples(st.sampled_from("abc"), st.sampled_from([*[0] * 12, 1, 1, 1, 2, 5, 10])), max_size=60
 ).map(
     lambda rows: list(zip([key for key, _ in rows], accumulate(at for _, at in rows), strict=True))
 )
@@ -125,6 +125,15 @@ def test_results_are_those_of_the_naive_interpreter(
         assert late == naive.late
         closed = {window for window, _ in naive.finals()}
         assert stored(driver) == {w: n for w, n in naive.counts.items() if w not in closed}
+
+
+@given(WINDOWS, st.lists(st.integers(-30, 30), min_size=1, max_size=60), st.booleans())
+def test_the_last_windows_of_many_instants_are_those_of_each(
+    windows: TimeWindows, times: list[int], ordered: bool
+) -> None:
+    """In order, and so found as runs, or not."""
+    times = sorted(times) if ordered else times
+    assert windows.last_starts(times) == [max(windows.starts(at)) for at in times]
 
 
 def stored(driver: TestDriver) -> dict[Windowed[str], int]:
