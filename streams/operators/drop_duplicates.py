@@ -21,6 +21,7 @@ from typing import Any
 
 from penstock.operators.chunk import Chunk
 from penstock.operators.each import each
+from penstock.operators.earliest import NEVER, Earliest
 from penstock.operators.known_spans import KnownSpans
 from penstock.operators.operator import NOTHING
 from penstock.operators.time import START, OperatorTime
@@ -31,7 +32,6 @@ from penstock.state.definition import StoreDefinition
 from penstock.state.overlay import Changes, Entry, Overlay
 
 KNOWN = 500_000  # records that are known without a look at the store, per task: 40 MB
-_NEVER = 2**62
 _NOTHING = Chunk([], [])
 
 
@@ -83,7 +83,7 @@ class OpenDropDuplicates:
         self._within = declared.within_ms
         self._span = declared.within_ms + 1
         self._overlay = overlay
-        self._earliest: int | None = None  # the first span; None: nobody has looked
+        self._earliest = Earliest(self._first_span)
         self._forgotten_to = b""
         self._known: KnownSpans | None = None
         self.dropped = self.late = self.duplicates = 0
@@ -141,7 +141,7 @@ class OpenDropDuplicates:
         wanted.update((key, None) for key in before if key is not None)
         # Where time has not come there is nothing behind a record, as mostly; what comes through a
         # repartition topic may be ahead of it.
-        last = time.after(times) // size if time.moves else _NEVER
+        last = time.after(times) // size if time.moves else NEVER
         behind: Any = repeat(None)
         if min(spans) < last:
             behind = [
@@ -158,8 +158,8 @@ class OpenDropDuplicates:
         for at, key, earlier, later in zip(times, here, before, behind, strict=False):
             is_first = (
                 key not in seen
-                and seen.get(earlier, -_NEVER) < at - within
-                and seen.get(later, _NEVER) > at + within
+                and seen.get(earlier, -NEVER) < at - within
+                and seen.get(later, NEVER) > at + within
             )
             first.append(is_first)
             if is_first:
@@ -167,8 +167,7 @@ class OpenDropDuplicates:
                 changes[key] = (at, at)
         if changes:
             self._overlay.put(changes)
-            if self._earliest is not None:
-                self._earliest = min(self._earliest, min(spans))
+            self._earliest.add(min(spans))
         return first
 
     def _known_spans(self, time: OperatorTime) -> KnownSpans:
@@ -176,7 +175,7 @@ class OpenDropDuplicates:
             # What was handed on is no newer than time, but what came by a repartition topic.
             first = time.before // self._span + 1
             newer = self._overlay.scan(pack_span(first), None, 1)
-            self._known = KnownSpans(_NEVER if newer else first, KNOWN)
+            self._known = KnownSpans(NEVER if newer else first, KNOWN)
         return self._known
 
     def updates(self, changes: Changes) -> Chunk:
@@ -185,14 +184,16 @@ class OpenDropDuplicates:
 
     def discard(self) -> None:
         """Forget what was looked up: the batch was aborted."""
-        self._earliest, self._forgotten_to, self._known = None, b"", None
+        self._forgotten_to, self._known = b"", None
+        self._earliest.forget()
 
     def is_due(self, clock: int) -> bool:
         """Whether there is something to forget at an operator time."""
-        if self._earliest is None:
-            first = self._overlay.scan(self._forgotten_to, b"\xff" * 8, 1)
-            self._earliest = unpack_span(first[0][0]) if first else _NEVER
-        return self._earliest < self._stop(clock)
+        return self._earliest.first() < self._stop(clock)
+
+    def _first_span(self) -> int | None:
+        first = self._overlay.scan(self._forgotten_to, b"\xff" * 8, 1, values=False)
+        return unpack_span(first[0][0]) if first else None
 
     def held_ms(self) -> int | None:
         """Nothing: what comes in time is handed on at once."""
@@ -200,14 +201,15 @@ class OpenDropDuplicates:
 
     def close(self, clock: int, now_ms: int, limit: int) -> tuple[Chunk | None, bool]:
         """Forget what no record in time can be a duplicate of."""
+        self._earliest.flushed()
         if not self.is_due(clock):
             return None, True
         stop = pack_span(self._stop(clock))
-        found = self._overlay.scan(self._forgotten_to, stop, limit)
+        found = self._overlay.scan(self._forgotten_to, stop, limit, values=False)
         done = len(found) < limit
         self._forgotten_to = stop if done else found[-1][0] + b"\0"
-        self._earliest = None
-        self._overlay.put({key: (None, at) for key, (_, at) in found})
+        self._earliest.passed()
+        self._overlay.put(dict(found))
         if done and self._known is not None:
             self._known.forget(self._stop(clock))
         return _NOTHING, done

@@ -7,10 +7,10 @@ a 16th of the time to live, so that an entry that is always written has a few of
 
 from collections.abc import Callable, Mapping
 
+from penstock.operators.earliest import Earliest
 from penstock.serde.timers import EXPIRES, LAST_TIME, rest_of, sized, split, time_of, timed
 from penstock.state.overlay import Entry, Overlay
 
-_NEVER = 2**63
 _PARTS = 16
 
 Expire = Callable[[bytes, int], int | None]
@@ -29,7 +29,7 @@ class Expiry:
         self._overlay = overlay
         self._ttls = {name.encode(): ttl for name, ttl in ttls.items()}
         self._expire: dict[bytes, Expire] = {}
-        self._earliest: int | None = None  # time of the first note; None: nobody has looked
+        self._earliest = Earliest(self._first_note)
 
     def add(self, name: str, expire: Expire) -> None:
         """Have a state's entries expired by a function."""
@@ -52,27 +52,32 @@ class Expiry:
 
     def discard(self) -> None:
         """Forget what was noted: the batch was aborted."""
-        self._earliest = None
+        self._earliest.forget()
+
+    def flushed(self) -> None:
+        """Take note that all was flushed."""
+        self._earliest.flushed()
 
     def expire(self, clock: int, limit: int) -> bool:
-        """Delete what has expired, after all was flushed; return whether that was all.
+        """Delete what has expired of what was flushed; return whether that was all.
 
         Args:
             clock: event time.
             limit: how many entries to look at.
         """
-        if self._earliest is None:
-            first = self._overlay.scan(EXPIRES, EXPIRES + b"\xff", 1)
-            self._earliest = time_of(first[0][0]) if first else _NEVER
-        if self._earliest > clock:
+        if self._earliest.first() > clock:
             return True
-        self._earliest = None
+        self._earliest.passed()
         stop = timed(EXPIRES, min(clock, LAST_TIME) + 1, b"")
-        notes = self._overlay.scan(EXPIRES, stop, limit)
-        self._overlay.put({note: (None, at) for note, (_, at) in notes})
+        notes = self._overlay.scan(EXPIRES, stop, limit, values=False)
+        self._overlay.put(dict(notes))
         for note, _ in notes:
             self._look(rest_of(note), clock)
         return len(notes) < limit
+
+    def _first_note(self) -> int | None:
+        first = self._overlay.scan(EXPIRES, EXPIRES + b"\xff", 1, values=False)
+        return time_of(first[0][0]) if first else None
 
     def _look(self, rest: bytes, clock: int) -> None:
         name, key = split(rest)
@@ -85,8 +90,7 @@ class Expiry:
             self._note(_rounded(written + ttl, ttl), rest, written)
 
     def _note(self, look_at: int, rest: bytes, now: int) -> None:
-        if self._earliest is not None and look_at < self._earliest:
-            self._earliest = look_at
+        self._earliest.add(look_at)
         entry: Entry = ((), now)
         self._overlay.put({timed(EXPIRES, look_at, rest): entry})
 

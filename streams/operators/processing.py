@@ -221,6 +221,8 @@ class OpenProcess:
         """Fire what is due by both clocks, and delete state that has expired."""
         results = Results(self._serde)
         done = True
+        if self._expiry is not None:
+            self._expiry.flushed()  # before timers write something
         if self._timers is not None:
             self._timers.flushed()
             done = self._fire_all(self._timers, clock, now_ms, limit, results)

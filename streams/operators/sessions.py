@@ -18,6 +18,7 @@ from typing import Any, Protocol
 
 from penstock.operators.aggregation import Group
 from penstock.operators.chunk import Chunk
+from penstock.operators.earliest import NEVER, Earliest
 from penstock.operators.late import Missed
 from penstock.operators.operator import EVERYTHING, NOTHING, Column
 from penstock.operators.time import START, OperatorTime
@@ -26,8 +27,6 @@ from penstock.serde.types import Serde, is_immutable
 from penstock.state.definition import StoreDefinition
 from penstock.state.overlay import Changes, Entry, Overlay
 from penstock.windows import SessionWindows, Windowed
-
-_NEVER = 2**62
 
 Sessions = tuple[Session, ...]
 Place = tuple[int, int]
@@ -132,8 +131,7 @@ class OpenSessions:
         self._mutable = not is_immutable(declared.value)
         self._before: dict[bytes, set[Place]] = {}  # since the last flush, as are the next
         self._changed: dict[bytes, set[Place]] = {}
-        self._earliest: int | None = None  # time of the first timer; None: nobody has looked
-        self._unflushed = _NEVER  # time of the first timer that a look would not see yet
+        self._earliest = Earliest(self._first_timer)
         self.dropped = self.late = 0
         self.missed: list[Missed] = []
 
@@ -226,9 +224,7 @@ class OpenSessions:
     def _timer(self, sessions: Sessions, key: bytes) -> bytes:
         """Return the timer that looks at a key's first session when it may be closed."""
         at = max(0, _first_end(sessions) + self._open_ms)
-        self._unflushed = min(self._unflushed, at)
-        if self._earliest is not None:
-            self._earliest = min(self._earliest, at)
+        self._earliest.add(at)
         return timer(at, key)
 
     def updates(self, changes: Changes) -> Chunk:
@@ -266,28 +262,25 @@ class OpenSessions:
 
     def is_due(self, clock: int) -> bool:
         """Whether a key is to be looked at, at an operator time."""
-        return self._first() < clock
+        return self._earliest.first() < clock
 
     def held_ms(self) -> int | None:
         """When the first open session ends at the earliest: its result is no older."""
-        first = self._first()
-        return None if first == _NEVER else first - self._open_ms
+        first = self._earliest.first()
+        return None if first == NEVER else first - self._open_ms
 
-    def _first(self) -> int:
-        if self._earliest is None:
-            first = self._overlay.scan(timer(0, b""), KEY, 1, values=False)
-            found = timer_time(first[0][0]) if first else _NEVER
-            self._earliest = min(found, self._unflushed)
-        return self._earliest
+    def _first_timer(self) -> int | None:
+        first = self._overlay.scan(timer(0, b""), KEY, 1, values=False)
+        return timer_time(first[0][0]) if first else None
 
     def close(self, clock: int, now_ms: int, limit: int) -> tuple[Chunk | None, bool]:
         """Return the results of the sessions that operator time has closed, and delete them."""
         # Where all that was changed was undone, there was nothing to hand on.
         self._before, self._changed = {}, {}
-        self._unflushed = _NEVER
+        self._earliest.flushed()
         if not self.is_due(clock):
             return None, True
-        self._earliest = None
+        self._earliest.passed()
         due = self._overlay.scan(timer(0, b""), timer(clock, b""), limit, values=False)
         if not due:
             return None, True
@@ -317,7 +310,7 @@ class OpenSessions:
     def discard(self) -> None:
         """Forget what the batch has changed: it was aborted."""
         self._before, self._changed = {}, {}
-        self._earliest, self._unflushed = None, _NEVER
+        self._earliest.forget()
 
     def copy(self, value: Any) -> Any:
         """Return a value that shares nothing with this one."""

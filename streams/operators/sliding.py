@@ -31,6 +31,7 @@ from typing import Any, Protocol
 
 from penstock.operators.aggregation import Group
 from penstock.operators.chunk import Chunk
+from penstock.operators.earliest import NEVER, Earliest
 from penstock.operators.late import Missed
 from penstock.operators.operator import EVERYTHING, NOTHING, Column
 from penstock.operators.time import START, OperatorTime
@@ -41,8 +42,7 @@ from penstock.state.definition import StoreDefinition
 from penstock.state.overlay import Changes, Entry, Overlay
 from penstock.windows import SlidingWindows, Windowed
 
-_NEVER = 2**62
-_EMPTY = Piece(-_NEVER, -1, None)
+_EMPTY = Piece(-NEVER, -1, None)
 _start = attrgetter("start")
 
 Update = tuple[Windowed[bytes], Any, int]
@@ -177,8 +177,7 @@ class OpenSliding:
         self._open_ms = declared.open_ms
         self._mutable = not is_immutable(declared.value)
         self._changed: dict[bytes, set[int]] = {}  # starts since the last flush
-        self._earliest: int | None = None  # time of the first timer; None: nobody has looked
-        self._unflushed = _NEVER  # time of the first timer that a look would not see yet
+        self._earliest = Earliest(self._first_timer)
         self.missed: list[Missed] = []
         self.dropped = self.late = 0
 
@@ -249,9 +248,7 @@ class OpenSliding:
     def _timer(self, state: Sliding, key: bytes) -> bytes:
         """Return the timer that looks at a key when its first window may be closed."""
         at = state.windows[0].start + self._open_ms
-        self._unflushed = min(self._unflushed, at)
-        if self._earliest is not None:
-            self._earliest = min(self._earliest, at)
+        self._earliest.add(at)
         return timer(at, key)
 
     def updates(self, changes: Changes) -> Chunk:
@@ -267,26 +264,23 @@ class OpenSliding:
 
     def is_due(self, clock: int) -> bool:
         """Whether a key is to be looked at, at an operator time."""
-        return self._first() < clock
+        return self._earliest.first() < clock
 
     def held_ms(self) -> int | None:
         """Where the first open window begins at the earliest: its result is no older."""
-        first = self._first()
-        return None if first == _NEVER else first - self._open_ms
+        first = self._earliest.first()
+        return None if first == NEVER else first - self._open_ms
 
-    def _first(self) -> int:
-        if self._earliest is None:
-            first = self._overlay.scan(timer(0, b""), KEY, 1, values=False)
-            found = timer_time(first[0][0]) if first else _NEVER
-            self._earliest = min(found, self._unflushed)
-        return self._earliest
+    def _first_timer(self) -> int | None:
+        first = self._overlay.scan(timer(0, b""), KEY, 1, values=False)
+        return timer_time(first[0][0]) if first else None
 
     def close(self, clock: int, now_ms: int, limit: int) -> tuple[Chunk | None, bool]:
         """Return the results of the windows that operator time has closed, and delete them."""
-        self._unflushed = _NEVER
+        self._earliest.flushed()
         if not self.is_due(clock):
             return None, True
-        self._earliest = None
+        self._earliest.passed()
         due = self._overlay.scan(timer(0, b""), timer(clock, b""), limit, values=False)
         if not due:
             return None, True
@@ -327,7 +321,7 @@ class OpenSliding:
     def discard(self) -> None:
         """Forget what the batch has changed: it was aborted."""
         self._changed = {}
-        self._earliest, self._unflushed = None, _NEVER
+        self._earliest.forget()
 
     def copy(self, value: Any) -> Any:
         """Return a value that shares nothing with this one."""

@@ -15,6 +15,7 @@ from typing import Any
 
 from penstock.operators.aggregation import Aggregation, Fold, Group
 from penstock.operators.chunk import Chunk
+from penstock.operators.earliest import NEVER, Earliest
 from penstock.operators.late import Missed
 from penstock.operators.operator import EVERYTHING, NOTHING, Column
 from penstock.operators.time import OperatorTime
@@ -24,7 +25,6 @@ from penstock.state.definition import StoreDefinition
 from penstock.state.overlay import Overlay
 from penstock.windows import TimeWindows, ZonedWindows
 
-_NEVER = 2**62
 _END = b"\xff"  # behind every start
 
 
@@ -80,9 +80,7 @@ class OpenWindows(Aggregation):
         self.missed: list[Missed] = []
         self._declared = declared
         self._closed_to = b""
-        self._earliest: int | None = None  # start of the first window; None: nobody has looked
-        self._is_bound = False  # whether the first window may begin later than that
-        self._unflushed = _NEVER  # start of the first window that a look would not see yet
+        self._earliest = Earliest(self._first_start)
 
     def group(self, chunk: Chunk, time: OperatorTime) -> Group:
         """Return the records of a chunk under their windowed keys, without what is late."""
@@ -114,9 +112,8 @@ class OpenWindows(Aggregation):
                 ]
             group = group.kept(kept)
             starts = [start for start, keep in zip(starts, kept, strict=True) if keep]
-        self._unflushed = min(self._unflushed, min(starts, default=_NEVER))
-        if self._earliest is not None:
-            self._earliest = min(self._earliest, self._unflushed)
+        if starts:
+            self._earliest.add(min(starts))
         packed = {start: pack_start(start) for start in set(starts)}
         group.keys = [packed[start] + key for start, key in zip(starts, group.keys, strict=True)]
         return group
@@ -131,30 +128,25 @@ class OpenWindows(Aggregation):
 
     def discard(self) -> None:
         """Forget what was closed: its batch was aborted."""
-        self._closed_to, self._earliest, self._unflushed = b"", None, _NEVER
+        self._closed_to = b""
+        self._earliest.forget()
 
     def is_due(self, clock: int) -> bool:
         """Whether a window is to be closed at an operator time."""
-        return self._first() < self._open_from(clock)
+        return self._earliest.first() < self._open_from(clock)
 
     def held_ms(self) -> int | None:
         """Where the first open window begins: its result is no older."""
-        if self._is_bound:
-            self._earliest = None
-        first = self._first()
-        return None if first == _NEVER else first
+        first = self._earliest.first()
+        return None if first == NEVER else first
 
-    def _first(self) -> int:
-        if self._earliest is None:
-            first = self._overlay.scan(self._closed_to, _END, 1, values=False)
-            found = unpack_start(first[0][0]) if first else _NEVER
-            self._earliest = min(found, self._unflushed)
-            self._is_bound = False
-        return self._earliest
+    def _first_start(self) -> int | None:
+        first = self._overlay.scan(self._closed_to, _END, 1, values=False)
+        return unpack_start(first[0][0]) if first else None
 
     def close(self, clock: int, now_ms: int, limit: int) -> tuple[Chunk | None, bool]:
         """Return the results of the windows that operator time has closed, and delete them."""
-        self._unflushed = _NEVER
+        self._earliest.flushed()
         if not self.is_due(clock):
             return None, True
         bound = self._open_from(clock)
@@ -163,8 +155,8 @@ class OpenWindows(Aggregation):
         done = len(found) < limit
         self._closed_to = stop if done else found[-1][0] + b"\0"
         # While windows come and go, the next one need not be looked up; in the end, none is left.
-        self._is_bound = bool(done and found)
-        self._earliest = self._declared.windows.first_from(bound) if self._is_bound else None
+        going_on = done and found
+        self._earliest.passed(self._declared.windows.first_from(bound) if going_on else None)
         if not found:
             return None, True
         self._overlay.put({key: (None, timestamp) for key, (_, timestamp) in found})

@@ -12,12 +12,16 @@ import penstock as ps
 from penstock.engine import task
 from penstock.errors import DataError, TopologyError
 from penstock.operators import drop_duplicates
-from penstock.operators.drop_duplicates import KNOWN
+from penstock.operators.chunk import Chunk
+from penstock.operators.drop_duplicates import KNOWN, DropDuplicates
 from penstock.operators.known_spans import KnownSpans
 from penstock.operators.source import Fetched
+from penstock.serde.primitives import INT, STR
 from penstock.serde.seen import SeenKeySerde
 from penstock.serde.types import data_type
 from penstock.state.definition import StoreDefinition
+from penstock.state.memory import MemoryStore
+from penstock.state.overlay import Overlay
 from penstock.state.store import Store
 from penstock.testing import TestDriver
 from tests.unit.programs import Sent
@@ -459,3 +463,14 @@ def test_what_is_remembered_can_be_read(span: int, key: str, by: list[Any]) -> N
     data = serde.encode((span, key, (*by,)))
     assert serde.decode(data) == (span, key, (*by,))
     assert data < serde.encode((span + 1, "", ()))
+
+
+def test_what_is_asked_for_in_the_middle_of_a_batch_is_forgotten_none_the_less() -> None:
+    store = StoreDefinition("seen", SeenKeySerde(STR, "seen"), INT)
+    overlay = Overlay(store, MemoryStore())
+    step = DropDuplicates((), WITHIN, STR, store).open(overlay, coalesce=False)
+    step.process(Chunk([7], [10], keys=["a"]))
+    assert not step.is_due(10)
+    overlay.flush()
+    step.close(1_000, 0, 100)
+    assert overlay.flush().values == [None]

@@ -263,3 +263,25 @@ def test_times_that_are_none_are_refused(at: Any, clock: Any, told: str) -> None
 
     with pytest.raises(DataError, match=told):
         play(app_of(Odd), ("k", "", 1))
+
+
+class Delayed(ps.Processor[str, str, str]):
+    last = ps.ValueState(str, ttl="16ms")
+
+    def process(self, ctx: ps.Context[str], value: str) -> None:
+        if value:
+            ctx.set_timer("later", at=ctx.now + 1_000, clock="wall")
+
+    def on_timer(self, ctx: ps.Context[str], timer: ps.Timer) -> None:
+        self.last.set("x")
+
+
+def test_state_that_a_timer_has_written_behind_a_crash_leaves_the_disk_too() -> None:
+    with TestDriver(app_of(Delayed)) as driver:
+        driver.topic("in").send("x", key="k", at=0)
+        driver.crash()
+        driver.advance("2s")
+        assert rows(driver) == {"p-last": 1, "p-timers": 1}
+        driver.topic("in").send("", key="z", at=40)
+        driver.topic("in").send("", key="z", at=41)
+        assert rows(driver) == {"p-last": 0, "p-timers": 0}
