@@ -2,8 +2,10 @@
 
 Rule 1: a look sees what is flushed alone. What was put since then is noted beside it, so that it
         counts whenever somebody asks, in the middle of a batch too.
-Rule 2: it may be too early, where what was put is undone or deleted, and never too late. Whoever
-        finds nothing then says so by `passed`, and the next to ask looks again.
+Rule 2: it may be too early, where what was put is undone, and never too late. Whoever finds
+        nothing then says so by `passed`, and the next to ask looks again.
+Rule 3: a time before which there is nothing is enough to know that nothing is due. How old the
+        first entry is, which others wait for, is looked up.
 """
 
 from collections.abc import Callable
@@ -30,16 +32,23 @@ class Earliest:
     def forget(self) -> None:
         """Begin anew with what is committed: the batch was aborted."""
         self._known: int | None = None  # None: nobody has looked
+        self._is_bound = False  # whether that is only what nothing is in front of
         self._unflushed = NEVER
 
     def add(self, time: int) -> None:
         """Note that an entry of a time is put."""
         self._unflushed = min(self._unflushed, time)
-        if self._known is not None:
-            self._known = min(self._known, time)
+        if self._known is not None and time <= self._known:
+            self._known, self._is_bound = time, False
 
     def first(self) -> int:
         """Return the first time, `NEVER` if there is no entry."""
+        if self._is_bound:
+            self.passed()
+        return self.not_before()
+
+    def not_before(self) -> int:
+        """Return a time before which there is no entry, as a rule the first one's."""
         if self._known is None:
             found = self._look()
             self._known = self._unflushed if found is None else min(found, self._unflushed)
@@ -53,6 +62,6 @@ class Earliest:
         """Note that the first entries are deleted.
 
         Args:
-            first: a time that no entry is in front of, where one is known.
+            first: a time that no entry is in front of, where one is known; all was flushed.
         """
-        self._known = None if first is None else min(first, self._unflushed)
+        self._known, self._is_bound = first, first is not None

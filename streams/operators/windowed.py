@@ -133,7 +133,7 @@ class OpenWindows(Aggregation):
 
     def is_due(self, clock: int) -> bool:
         """Whether a window is to be closed at an operator time."""
-        return self._earliest.first() < self._open_from(clock)
+        return self._earliest.not_before() < self._open_from(clock)
 
     def held_ms(self) -> int | None:
         """Where the first open window begins: its result is no older."""

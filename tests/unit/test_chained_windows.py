@@ -208,12 +208,12 @@ def test_time_that_others_move_makes_nothing_late(
         check(Plan(first, second, grace, regrouped, **flags), rows, data)
 
 
-def test_a_step_waits_for_no_window_that_is_not_there() -> None:
-    """The first windows are empty between 10 and 20: what begins there is not to come."""
-    plan = Plan(tumbling("10ms"), tumbling("10ms"), grace=1, regrouped=False, filtered=True)
+@pytest.mark.parametrize("regrouped", [False, True])
+def test_what_comes_behind_waits_for_windows_that_are_there_alone(regrouped: bool) -> None:
+    """Others have moved time on since the last record; no window lies between the two."""
+    plan = Plan(ps.tumbling("10ms"), ps.tumbling("10ms"), 1, regrouped, filtered=True)
     with TestDriver(plan.app()) as driver:
         with driver.batch():
             for key, at in [(RARE, 0), (RARE, 20), ("a", 22)]:
                 driver.topic("in").send(key, key=key, at=at)
-        [(window, count)] = driver.topic("out").read()
-    assert ((window.start, window.end), count) == ((0, 10), 1)
+        assert len(driver.topic("out").read()) == 1
