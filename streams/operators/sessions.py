@@ -12,25 +12,24 @@ Kafka Streams' SessionWindows (KStreamSessionWindowAggregate); a timer per key i
 """
 
 from bisect import insort
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from penstock.operators.aggregation import Group
+from penstock.operators.by_key import OpenByKey, Update
 from penstock.operators.chunk import Chunk
-from penstock.operators.earliest import NEVER, Earliest
 from penstock.operators.late import Missed
 from penstock.operators.operator import EVERYTHING, NOTHING, Column
 from penstock.operators.time import START, OperatorTime
-from penstock.serde.sessions import KEY, Session, timer, timer_time
-from penstock.serde.types import Serde, is_immutable
+from penstock.serde.sessions import KEY, Session
+from penstock.serde.timers import rest_of, time_of
+from penstock.serde.types import Serde
 from penstock.state.definition import StoreDefinition
 from penstock.state.overlay import Changes, Entry, Overlay
 from penstock.windows import SessionWindows, Windowed
 
 Sessions = tuple[Session, ...]
 Place = tuple[int, int]
-Update = tuple[Windowed[bytes], Any, int]
 
 
 class MergingFold(Protocol):
@@ -110,30 +109,13 @@ class _Work:
 Joined = tuple[_Working, set[Place]]  # with the places of what it was made of
 
 
-class OpenSessions:
-    """The sessions of one task.
-
-    Attributes:
-        dropped: records without key or value, until the task counts them.
-        late: records that came too late for a session, until the task counts them.
-        missed: the sessions that they would have made, where late records go to a topic.
-        finals: whether anyone takes the results of closed sessions; else `close` returns none.
-    """
-
-    wake_ms = None
-    finals = True
+class OpenSessions(OpenByKey[SessionAggregation]):
+    """The sessions of one task."""
 
     def __init__(self, declared: SessionAggregation, overlay: Overlay, *, coalesce: bool) -> None:
-        self._declared = declared
-        self._overlay = overlay
-        self._coalesce = coalesce
-        self._open_ms = declared.open_ms
-        self._mutable = not is_immutable(declared.value)
+        super().__init__(declared, overlay, coalesce=coalesce)
         self._before: dict[bytes, set[Place]] = {}  # since the last flush, as are the next
         self._changed: dict[bytes, set[Place]] = {}
-        self._earliest = Earliest(self._first_timer)
-        self.dropped = self.late = 0
-        self.missed: list[Missed] = []
 
     def process(self, chunk: Chunk, time: OperatorTime = START) -> Chunk | None:
         """Fold a chunk; return its updates where they must not be coalesced."""
@@ -223,9 +205,7 @@ class OpenSessions:
 
     def _timer(self, sessions: Sessions, key: bytes) -> bytes:
         """Return the timer that looks at a key's first session when it may be closed."""
-        at = max(0, _first_end(sessions) + self._open_ms)
-        self._earliest.add(at)
-        return timer(at, key)
+        return self._timer_at(max(0, _first_end(sessions) + self._open_ms), key)
 
     def updates(self, changes: Changes) -> Chunk:
         """Return what has changed since the last flush, by session."""
@@ -260,35 +240,18 @@ class OpenSessions:
         """Delete sessions; that is as old as they are, as in Kafka Streams."""
         return [(Windowed(key, *place), None, place[1]) for place in sorted(places)]
 
-    def is_due(self, clock: int) -> bool:
-        """Whether a key is to be looked at, at an operator time."""
-        return self._earliest.first() < clock
-
-    def held_ms(self) -> int | None:
-        """When the first open session ends at the earliest: its result is no older."""
-        first = self._earliest.first()
-        return None if first == NEVER else first - self._open_ms
-
-    def _first_timer(self) -> int | None:
-        first = self._overlay.scan(timer(0, b""), KEY, 1, values=False)
-        return timer_time(first[0][0]) if first else None
-
     def close(self, clock: int, now_ms: int, limit: int) -> tuple[Chunk | None, bool]:
         """Return the results of the sessions that operator time has closed, and delete them."""
         # Where all that was changed was undone, there was nothing to hand on.
         self._before, self._changed = {}, {}
-        self._earliest.flushed()
-        if not self.is_due(clock):
-            return None, True
-        self._earliest.passed()
-        due = self._overlay.scan(timer(0, b""), timer(clock, b""), limit, values=False)
+        due = self._due(clock, limit)
         if not due:
             return None, True
         done = len(due) < limit
         # In slices too, one that ends later is not returned before one that ends earlier.
-        bound = clock - 1 if done else timer_time(due[-1][0])
-        keys = list(dict.fromkeys(of[9:] for of, _ in due))
-        changes: dict[bytes, Entry] = {of: (None, at) for of, (_, at) in due}
+        bound = clock - 1 if done else time_of(due[-1][0])
+        keys = list(dict.fromkeys(rest_of(of) for of, _ in due))
+        changes: dict[bytes, Entry] = dict(due)
         finals: list[Update] = []
         for key, entry in zip(keys, self._overlay.touch([KEY + key for key in keys]), strict=True):
             if entry is None or not entry[0]:
@@ -309,21 +272,8 @@ class OpenSessions:
 
     def discard(self) -> None:
         """Forget what the batch has changed: it was aborted."""
+        super().discard()
         self._before, self._changed = {}, {}
-        self._earliest.forget()
-
-    def copy(self, value: Any) -> Any:
-        """Return a value that shares nothing with this one."""
-        serde = self._declared.value
-        return serde.decode(serde.encode(value)) if self._mutable and value is not None else value
-
-    def _chunk(self, rows: Sequence[Update]) -> Chunk:
-        decode = self._declared.key.decode
-        return Chunk(
-            [value for _, value, _ in rows],
-            [at for _, _, at in rows],
-            keys=[Windowed(decode(of.key), of.start, of.end) for of, _, _ in rows],
-        )
 
 
 def _first_end(sessions: Sessions) -> int:

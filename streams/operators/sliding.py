@@ -22,7 +22,7 @@ of a key: what a record costs, in time and in the changelog, grows with them.
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from heapq import merge
 from itertools import islice
@@ -30,22 +30,22 @@ from operator import attrgetter
 from typing import Any, Protocol
 
 from penstock.operators.aggregation import Group
+from penstock.operators.by_key import OpenByKey, Update
 from penstock.operators.chunk import Chunk
-from penstock.operators.earliest import NEVER, Earliest
+from penstock.operators.earliest import NEVER
 from penstock.operators.late import Missed
 from penstock.operators.operator import EVERYTHING, NOTHING, Column
 from penstock.operators.time import START, OperatorTime
-from penstock.serde.sessions import KEY, timer, timer_time
+from penstock.serde.sessions import KEY
 from penstock.serde.sliding import NONE, Piece, Sliding
-from penstock.serde.types import Serde, is_immutable
+from penstock.serde.timers import rest_of
+from penstock.serde.types import Serde
 from penstock.state.definition import StoreDefinition
 from penstock.state.overlay import Changes, Entry, Overlay
 from penstock.windows import SlidingWindows, Windowed
 
 _EMPTY = Piece(-NEVER, -1, None)
 _start = attrgetter("start")
-
-Update = tuple[Windowed[bytes], Any, int]
 
 
 class SteppingFold(Protocol):
@@ -158,28 +158,12 @@ class Pieces:
         return Sliding(None if base is _EMPTY else base, (*self._closed, *self._open[1:]))
 
 
-class OpenSliding:
-    """The sliding windows of one task.
-
-    Attributes:
-        dropped: records without key or value, until the task counts them.
-        late: records that came too late for all windows, until the task counts them.
-        finals: whether anyone takes the results of closed windows; else `close` returns none.
-    """
-
-    wake_ms = None
-    finals = True
+class OpenSliding(OpenByKey[SlidingAggregation]):
+    """The sliding windows of one task."""
 
     def __init__(self, declared: SlidingAggregation, overlay: Overlay, *, coalesce: bool) -> None:
-        self._declared = declared
-        self._overlay = overlay
-        self._coalesce = coalesce
-        self._open_ms = declared.open_ms
-        self._mutable = not is_immutable(declared.value)
+        super().__init__(declared, overlay, coalesce=coalesce)
         self._changed: dict[bytes, set[int]] = {}  # starts since the last flush
-        self._earliest = Earliest(self._first_timer)
-        self.missed: list[Missed] = []
-        self.dropped = self.late = 0
 
     def process(self, chunk: Chunk, time: OperatorTime = START) -> Chunk | None:
         """Fold a chunk; return its updates where they must not be coalesced."""
@@ -247,9 +231,7 @@ class OpenSliding:
 
     def _timer(self, state: Sliding, key: bytes) -> bytes:
         """Return the timer that looks at a key when its first window may be closed."""
-        at = state.windows[0].start + self._open_ms
-        self._earliest.add(at)
-        return timer(at, key)
+        return self._timer_at(state.windows[0].start + self._open_ms, key)
 
     def updates(self, changes: Changes) -> Chunk:
         """Return what has changed since the last flush, by window."""
@@ -262,35 +244,18 @@ class OpenSliding:
                 found += [self._update(key, of, of.value) for of in windows]
         return self._chunk(found)
 
-    def is_due(self, clock: int) -> bool:
-        """Whether a key is to be looked at, at an operator time."""
-        return self._earliest.first() < clock
-
-    def held_ms(self) -> int | None:
-        """Where the first open window begins at the earliest: its result is no older."""
-        first = self._earliest.first()
-        return None if first == NEVER else first - self._open_ms
-
-    def _first_timer(self) -> int | None:
-        first = self._overlay.scan(timer(0, b""), KEY, 1, values=False)
-        return timer_time(first[0][0]) if first else None
-
     def close(self, clock: int, now_ms: int, limit: int) -> tuple[Chunk | None, bool]:
         """Return the results of the windows that operator time has closed, and delete them."""
-        self._earliest.flushed()
-        if not self.is_due(clock):
-            return None, True
-        self._earliest.passed()
-        due = self._overlay.scan(timer(0, b""), timer(clock, b""), limit, values=False)
+        due = self._due(clock, limit)
         if not due:
             return None, True
-        states = self._states(dict.fromkeys(of[9:] for of, _ in due))
+        states = self._states(dict.fromkeys(rest_of(of) for of, _ in due))
         last = clock - 1 - self._open_ms
         closed = merge(*[_closed(key, state, last) for key, (state, _) in states.items()])
         # Each timer is one of these windows: so no key that is not due yet has an earlier one.
         finals = list(islice(closed, limit))
         done = len(due) < limit and next(closed, None) is None
-        changes: dict[bytes, Entry] = {of: (None, at) for of, (_, at) in due}
+        changes: dict[bytes, Entry] = dict(due)
         counts = Counter(key for _, key, _ in finals)
         for key, (state, at) in states.items():
             if left := self._without(state, counts[key]):
@@ -320,25 +285,12 @@ class OpenSliding:
 
     def discard(self) -> None:
         """Forget what the batch has changed: it was aborted."""
+        super().discard()
         self._changed = {}
-        self._earliest.forget()
-
-    def copy(self, value: Any) -> Any:
-        """Return a value that shares nothing with this one."""
-        serde = self._declared.value
-        return serde.decode(serde.encode(value)) if self._mutable and value is not None else value
 
     def _update(self, key: bytes, of: Piece, value: Any) -> Update:
         end = of.start + self._declared.windows.size_ms
         return Windowed(key, of.start, end), value, of.latest
-
-    def _chunk(self, rows: Sequence[Update]) -> Chunk:
-        decode = self._declared.key.decode
-        return Chunk(
-            [value for _, value, _ in rows],
-            [at for _, _, at in rows],
-            keys=[Windowed(decode(of.key), of.start, of.end) for of, _, _ in rows],
-        )
 
 
 def _closed(key: bytes, state: Sliding, last: int) -> Iterator[tuple[int, bytes, Piece]]:
