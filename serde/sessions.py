@@ -4,15 +4,14 @@ A store of sessions has two kinds of keys: that of a key, and that of a time wit
 what has to be looked at by a time stands together.
 """
 
-import struct
 from typing import Any, NamedTuple
 
 import msgspec
 
+from penstock.serde.timers import rest_of, time_of
 from penstock.serde.types import Serde, format_of, is_immutable
 from penstock.windows import Windowed
 
-_TIME = struct.Struct(">q")
 TIMER, KEY = b"\x00", b"\x01"
 
 
@@ -76,15 +75,4 @@ class SessionKeySerde:
         """Return the key of bytes, or the time and the key of a timer's."""
         if data[:1] == KEY:
             return self._key.decode(data[1:])
-        return timer_time(data), self._key.decode(data[9:])
-
-
-def timer(time: int, key: bytes) -> bytes:
-    """The key of a timer: a time in milliseconds, and the bytes of a key."""
-    return TIMER + _TIME.pack(time) + key
-
-
-def timer_time(data: bytes) -> int:
-    """The time of a timer's key."""
-    time: int = _TIME.unpack_from(data, 1)[0]
-    return time
+        return time_of(data), self._key.decode(rest_of(data))
