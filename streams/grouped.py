@@ -319,12 +319,14 @@ class WindowedGrouped(Generic[K_co, V_co]):
         if not isinstance(of, SessionWindows | SlidingWindows):
             stored = StoredWindowSerde(key, of.end, of.describe())
             store = StoreDefinition(name, stored, value)
-            return WindowedAggregation(declared.fold(store), of, grace_ms, key, store, self._late)
+            return WindowedAggregation(
+                declared.fold(store), of, grace_ms, key, store, late=self._late
+            )
         keys = SessionKeySerde(key, of.describe())
         if isinstance(of, SlidingWindows):
             store = StoreDefinition(name, keys, SlidingSerde(value))
             return SlidingAggregation(
-                declared.fold(store), of, grace_ms, key, value, store, self._late
+                declared.fold(store), of, grace_ms, key, value, store, late=self._late
             )
         store = StoreDefinition(name, keys, SessionsSerde(value))
         fold = declared.fold(store)
@@ -335,7 +337,7 @@ class WindowedGrouped(Generic[K_co, V_co]):
                 operator=declared.kind,
                 store=name,
             )
-        return SessionAggregation(fold, of, grace_ms, key, value, store, self._late)
+        return SessionAggregation(fold, of, grace_ms, key, value, store, late=self._late)
 
 
 def _checked(declared: Declared, node: Node, name: str, emit: Emit) -> Serde[Any]:

@@ -1,7 +1,27 @@
 """Late: which records came too late, for what, and how late it was then."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import NamedTuple
+
+from penstock.operators.operator import EVERYTHING, NOTHING, Column
+
+
+@dataclass(frozen=True, kw_only=True)
+class InTime:
+    """What an aggregation that goes by event time says of late records.
+
+    Attributes:
+        late: the topic of late records; None for none.
+    """
+
+    late: str | None = None
+    timed = True
+
+    @property
+    def reads(self) -> frozenset[Column]:
+        """What it needs of a record beside key, value and time."""
+        return EVERYTHING if self.late else NOTHING
 
 
 class Missed(NamedTuple):

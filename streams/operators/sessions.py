@@ -18,8 +18,7 @@ from typing import Any, Protocol
 from penstock.operators.aggregation import Group
 from penstock.operators.by_key import OpenByKey, Update
 from penstock.operators.chunk import Chunk
-from penstock.operators.late import Missed
-from penstock.operators.operator import EVERYTHING, NOTHING, Column
+from penstock.operators.late import InTime, Missed
 from penstock.operators.time import START, OperatorTime
 from penstock.serde.sessions import KEY, Session
 from penstock.serde.timers import rest_of, time_of
@@ -45,7 +44,7 @@ class MergingFold(Protocol):
 
 
 @dataclass(frozen=True)
-class SessionAggregation:
+class SessionAggregation(InTime):
     """A fold over sessions.
 
     Attributes:
@@ -54,7 +53,6 @@ class SessionAggregation:
         grace_ms: how long behind its gap a session takes records.
         key: serde of the keys.
         value: serde of the results.
-        late: the topic of late records; None for none.
     """
 
     fold: MergingFold
@@ -63,13 +61,6 @@ class SessionAggregation:
     key: Serde[Any]
     value: Serde[Any]
     store: StoreDefinition
-    late: str | None = None
-    timed = True
-
-    @property
-    def reads(self) -> frozenset[Column]:
-        """What it needs of a record beside key, value and time."""
-        return EVERYTHING if self.late else NOTHING
 
     @property
     def open_ms(self) -> int:

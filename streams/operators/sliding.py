@@ -33,8 +33,7 @@ from penstock.operators.aggregation import Group
 from penstock.operators.by_key import OpenByKey, Update
 from penstock.operators.chunk import Chunk
 from penstock.operators.earliest import NEVER
-from penstock.operators.late import Missed
-from penstock.operators.operator import EVERYTHING, NOTHING, Column
+from penstock.operators.late import InTime, Missed
 from penstock.operators.time import START, OperatorTime
 from penstock.serde.sessions import KEY
 from penstock.serde.sliding import NONE, Piece, Sliding
@@ -57,7 +56,7 @@ class SteppingFold(Protocol):
 
 
 @dataclass(frozen=True)
-class SlidingAggregation:
+class SlidingAggregation(InTime):
     """A fold over sliding windows.
 
     Attributes:
@@ -66,7 +65,6 @@ class SlidingAggregation:
         grace_ms: how long behind its end a window takes records.
         key: serde of the keys.
         value: serde of the results.
-        late: the topic of late records; None for none.
     """
 
     fold: SteppingFold
@@ -75,13 +73,6 @@ class SlidingAggregation:
     key: Serde[Any]
     value: Serde[Any]
     store: StoreDefinition
-    late: str | None = None
-    timed = True
-
-    @property
-    def reads(self) -> frozenset[Column]:
-        """What it needs of a record beside key, value and time."""
-        return EVERYTHING if self.late else NOTHING
 
     @property
     def open_ms(self) -> int:

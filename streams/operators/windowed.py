@@ -16,8 +16,7 @@ from typing import Any
 from penstock.operators.aggregation import Aggregation, Fold, Group
 from penstock.operators.chunk import Chunk
 from penstock.operators.earliest import NEVER, Earliest
-from penstock.operators.late import Missed
-from penstock.operators.operator import EVERYTHING, NOTHING, Column
+from penstock.operators.late import InTime, Missed
 from penstock.operators.time import OperatorTime
 from penstock.serde.types import Serde
 from penstock.serde.windowed import pack_start, unpack_start
@@ -29,7 +28,7 @@ _END = b"\xff"  # behind every start
 
 
 @dataclass(frozen=True)
-class WindowedAggregation:
+class WindowedAggregation(InTime):
     """A fold over windowed keys.
 
     Attributes:
@@ -37,7 +36,6 @@ class WindowedAggregation:
         windows: how time is cut.
         grace_ms: how long behind its end a window takes records.
         key: serde of the keys without their window.
-        late: the topic of late records; None for none.
     """
 
     fold: Fold
@@ -45,13 +43,6 @@ class WindowedAggregation:
     grace_ms: int
     key: Serde[Any]
     store: StoreDefinition
-    late: str | None = None
-    timed = True
-
-    @property
-    def reads(self) -> frozenset[Column]:
-        """What it needs of a record beside key, value and time."""
-        return EVERYTHING if self.late else NOTHING
 
     @property
     def open_ms(self) -> int:
