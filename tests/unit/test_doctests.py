@@ -16,6 +16,7 @@ NO_OPERATOR = {
     "aggregate",
     "aggregation",
     "bound",
+    "by_key",
     "chunk",
     "declared_process",
     "expiry",
