@@ -12,7 +12,7 @@ Not here: whether it is silent. The caller knows the ends of the inputs, and the
 
 from collections.abc import Mapping
 
-from penstock.topology.event_time import idle_ms, is_timed, open_for_ms, windows_before
+from penstock.topology.event_time import idle_ms, open_for_ms, windows_before
 from penstock.topology.graph import SubTopology, Topology
 from penstock.topology.node import Node
 
@@ -34,7 +34,7 @@ class Silence:
     def __init__(self, topology: Topology, part: SubTopology, seen: str | None) -> None:
         told = [idle_ms(topology, sink) for sink in _timed_sinks(topology, part)]
         waits = [ms for ms in told if ms is not None]
-        timed = [(node, idle_ms(topology, node)) for node in part.stateful if is_timed(node)]
+        timed = [(node, idle_ms(topology, node)) for node in part.stateful if node.timed]
         self._seen = seen
         # They hear of one time: of several, the most patient counts.
         self._tell_ms = max(waits) if waits and len(waits) == len(told) else None

@@ -78,9 +78,7 @@ class Steps:
         for firing in self._firing.values():
             firing.tell_time_by(now_ms)
         self.closing: dict[Node, Closing] = {
-            node: self.opened[node]
-            for node in part.stateful
-            if getattr(node.operator, "timed", False)
+            node: self.opened[node] for node in part.stateful if node.timed
         }
         self.sources = {
             topic: [node for node in part.sources if node.source and topic in node.source.topics]

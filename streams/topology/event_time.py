@@ -56,14 +56,9 @@ def guard(topology: "Topology", source: Node) -> TimeGuard | None:
 
 def open_for_ms(topology: "Topology") -> int | None:
     """How long behind the last event time anything may still be open; None for any time."""
-    timed = [node.operator for node in topology if is_timed(node)]
+    timed = [node.operator for node in topology if node.timed]
     found = [getattr(operator, "open_ms", None) for operator in timed]
     return None if None in found else sum(ms for ms in found if ms is not None)
-
-
-def is_timed(node: Node) -> bool:
-    """Whether a step goes by event time."""
-    return bool(getattr(node.operator, "timed", False))
 
 
 def windows_before(node: Node) -> set[Node]:
@@ -132,7 +127,7 @@ def _guards(
     """Yield what guards each way from a step on."""
     if isinstance(node.operator, Watermark):
         limit, declared = node.operator.max_future_ms, True
-    if is_timed(node):
+    if node.timed:
         yield limit
         return
     nothing = True

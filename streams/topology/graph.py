@@ -144,7 +144,7 @@ class Topology:
 
     def needs_time(self, part: SubTopology) -> bool:
         """Whether a step of a part, or behind the topics that it writes, goes by event time."""
-        if any(getattr(node.operator, "timed", False) for node in part.stateful):
+        if any(node.timed for node in part.stateful):
             return True
         topics = {str(node.sink.topic) for node in part.nodes if node.sink and node.sink.internal}
         return any(

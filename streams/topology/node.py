@@ -96,6 +96,11 @@ class Node:
         return hasattr(self.operator, "open")
 
     @property
+    def timed(self) -> bool:
+        """Whether it goes by event time."""
+        return bool(getattr(self.operator, "timed", False))
+
+    @property
     def clock(self) -> str:
         """The name of its operator time: its own, or that of its store."""
         own: str | None = getattr(self.operator, "clock", None)
