@@ -62,11 +62,13 @@ class StoredWindowSerde:
         return Windowed(self._key.decode(data[8:]), start, self._end(start))
 
     def decode_all(self, column: Sequence[bytes]) -> list[Windowed[Any]]:
-        """Decode a column: 0.3 us per key instead of 0.8."""
-        keys, end = decode_column(self._key, [data[8:] for data in column]), self._end
-        starts = list(map(unpack_start, column))
-        ends = {start: end(start) for start in set(starts)}
-        return [Windowed(key, start, ends[start]) for key, start in zip(keys, starts, strict=True)]
+        """Decode a column: 0.3 us per key instead of 0.8, where many are of one window."""
+        keys = decode_column(self._key, [data[8:] for data in column])
+        packed = [data[:8] for data in column]
+        starts = {start: unpack_start(start) for start in set(packed)}
+        spans = {of: (start, self._end(start)) for of, start in starts.items()}
+        windows = map(spans.__getitem__, packed)
+        return [Windowed(key, start, end) for key, (start, end) in zip(keys, windows, strict=True)]
 
 
 class JsonWindowSerde:

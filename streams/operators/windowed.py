@@ -150,9 +150,10 @@ class OpenWindows(Aggregation):
         self._earliest.passed(self._declared.windows.first_from(bound) if going_on else None)
         if not found:
             return None, True
-        self._overlay.put({key: (None, timestamp) for key, (_, timestamp) in found})
         if not self.finals:
+            self._overlay.put(dict(found))
             return None, done
+        self._overlay.put({key: (None, timestamp) for key, (_, timestamp) in found})
         results = Chunk(
             [value for _, (value, _) in found],
             [timestamp for _, (_, timestamp) in found],
