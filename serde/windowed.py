@@ -108,7 +108,8 @@ class JsonWindowSerde:
 
     def encode_all(self, values: Sequence[Windowed[Any]]) -> list[bytes]:
         """Encode a column: 0.3 us per key instead of 0.5."""
-        for key_class in {type(value.key) for value in values}:
+        keys: list[object] = [value.key for value in values]
+        for key_class in set(map(type, keys)):
             check_class(key_class, self._class)
         return list(map(_encode, values))
 
