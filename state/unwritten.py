@@ -1,13 +1,14 @@
 """What is committed and not written to the store yet: a dict that finds the keys of a range.
 
 Keys that begin with a time are committed in about its order. So for each commit the least and the
-greatest of its keys are kept, and a range looks at those commits only that reach into it: a window
-that closes costs its own keys, not the 50,000 that wait. Nothing is kept before the first range.
+greatest of the keys that are new in it are kept, and a range looks at those commits only that reach
+into it: a window that closes costs its own keys, not the 50,000 that wait. Nothing is kept before
+the first range.
 """
 
-from collections.abc import Collection
+from typing import TypeAlias
 
-_SPARE = 10_000  # keys that may be in the runs beyond four times as many as there are
+Run: TypeAlias = tuple[bytes, bytes, list[bytes]]  # the least, the greatest, and all
 
 
 class Unwritten(dict[bytes, bytes | None]):
@@ -21,13 +22,13 @@ class Unwritten(dict[bytes, bytes | None]):
 
     def __init__(self) -> None:
         super().__init__()
-        self._runs: list[tuple[bytes, bytes, Collection[bytes]]] | None = None
+        self._runs: list[Run] | None = None  # each key in one of them; None before a range
 
     def add(self, changes: dict[bytes, bytes | None]) -> None:
         """Take over what a commit has changed."""
+        if self._runs is not None:
+            self._runs += _run([key for key in changes if key not in self])
         self.update(changes)
-        if self._runs is not None and changes:
-            self._runs.append(_run(list(changes)))
 
     def between(self, start: bytes, stop: bytes | None) -> dict[bytes, bytes | None]:
         """Return what there is from one key to before another; None for no end."""
@@ -41,13 +42,11 @@ class Unwritten(dict[bytes, bytes | None]):
                 )
         return found
 
-    def _known_runs(self) -> list[tuple[bytes, bytes, Collection[bytes]]]:
-        """Return the runs; all as one where they say the same keys again and again."""
-        runs = self._runs
-        if runs is None or sum(len(keys) for *_, keys in runs) > 4 * len(self) + _SPARE:
-            self._runs = runs = [_run(list(self))] if self else []
-        return runs
+    def _known_runs(self) -> list[Run]:
+        if self._runs is None:
+            self._runs = _run(list(self))
+        return self._runs
 
 
-def _run(keys: list[bytes]) -> tuple[bytes, bytes, Collection[bytes]]:
-    return min(keys), max(keys), keys
+def _run(keys: list[bytes]) -> list[Run]:
+    return [(min(keys), max(keys), keys)] if keys else []
