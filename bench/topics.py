@@ -26,6 +26,7 @@ KEY_BYTES = 100  # of the changelog to restore
 COUNT = struct.Struct(">q")  # how both engines write the integer they count
 PRODUCER = {
     "partitioner": "murmur2_random",
+    "enable.idempotence": True,  # a batch that is sent again stays in its place: none is late
     "linger.ms": 20,
     "delivery.report.only.error": True,
     "queue.buffering.max.messages": 500_000,
