@@ -98,11 +98,11 @@ class ToWebhook:
     @property
     def host(self) -> str:
         """The part of the address that may be shown."""
-        return urllib.parse.urlsplit(self.url.reveal()).hostname or ""
+        return _split(self.url).hostname or ""
 
     def send(self, alert: Alert, write: Write | None) -> None:
         """Post it."""
-        at = urllib.parse.urlsplit(self.url.reveal())
+        at = _split(self.url)
         connection = (
             http.client.HTTPSConnection(
                 str(at.hostname), at.port, timeout=TIMEOUT_S, context=ssl.create_default_context()
@@ -132,7 +132,7 @@ def webhook(url: str | Secret, headers: Mapping[str, str | Secret]) -> ToWebhook
         TopologyError: if the address is none.
     """
     address = url if isinstance(url, Secret) else Secret(url)
-    found = urllib.parse.urlsplit(address.reveal())
+    found = _split(address)
     if found.scheme not in ("http", "https") or not found.hostname:
         raise TopologyError(
             "The address of the webhook is none. Pass one that begins with https:// or http://"
@@ -143,3 +143,7 @@ def webhook(url: str | Secret, headers: Mapping[str, str | Secret]) -> ToWebhook
         for name, value in headers.items()
     }
     return ToWebhook(address, hidden)
+
+
+def _split(url: Secret) -> urllib.parse.SplitResult:
+    return urllib.parse.urlsplit(str(url.reveal()))

@@ -221,7 +221,11 @@ class Reporter:
         covered = now - (self._told or gathered.began)
         sources = self._sources(gathered, tasks, ends, lags, since, covered)
         progress = Progress(
-            **{**self._common(), "timestamp": iso(gathered.began_ms)},
+            id=self.monitor.id,
+            run_id=self.monitor.run_id,
+            name=self.monitor.topology.application,
+            instance_id=self.monitor.instance_id,
+            timestamp=iso(gathered.began_ms),
             batch_id=gathered.last,
             batch_duration=round(gathered.took_s * 1000),
             num_input_rows=gathered.rows,
@@ -314,8 +318,8 @@ class Reporter:
                 num_input_rows=rows,
                 input_rows_per_second=_rate(rows, covered),
                 lag=lags.get(at),
-                retention_headroom_offsets=headroom and headroom.offsets,
-                retention_headroom_ms=headroom and headroom.milliseconds,
+                retention_headroom_offsets=headroom.offsets if headroom else None,
+                retention_headroom_ms=headroom.milliseconds if headroom else None,
             )
         return found
 
