@@ -4,6 +4,7 @@ They go to listeners, and to the progress topic as JSON with the key `event`, wh
 they are; a progress has no such key.
 """
 
+import datetime
 import uuid
 from collections.abc import Mapping
 from typing import TypeAlias
@@ -91,3 +92,40 @@ class Terminated(_Event, frozen=True, kw_only=True, rename="camel", tag="termina
 
 Event: TypeAlias = Started | Idle | Rebalance | Restored | Terminated
 Told: TypeAlias = Progress | Event
+
+_EVENT = msgspec.json.Decoder(Event)
+_PROGRESS = msgspec.json.Decoder(Progress)
+
+
+def decode(text: bytes | str) -> Told | None:
+    """Return what stands in a record of a progress topic; None where it is something else.
+
+    Args:
+        text: JSON, as `to_json` writes it. Fields that are not known are passed over, so that
+            later versions can be read.
+    """
+    for decoder in (_EVENT, _PROGRESS):
+        try:
+            told: Told = decoder.decode(text)
+            _check(told)
+        except (msgspec.DecodeError, ValueError, OverflowError):
+            continue  # a progress has no tag, and anybody may write to a topic
+        return told
+    return None
+
+
+def _check(told: Told) -> None:
+    """Refuse texts that are not the times and numbers that they stand for.
+
+    Raises:
+        ValueError: if one is not.
+    """
+    times = [told.timestamp]
+    if isinstance(told, Progress):
+        times += told.event_time.values()
+        for source in told.sources:
+            for numbers in (*source.partitions.values(), *source.end_offset.values()):
+                _ = [int(number) for number in numbers]
+            _ = [int(float(behind)) for behind in source.metrics.values()]
+    if any(datetime.datetime.fromisoformat(time).tzinfo is None for time in times):
+        raise ValueError(f"{times} have no time zone")
