@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from penstock.query.query import Query as Query
     from penstock.query.status import Status as Status
     from penstock.query.store import Store as Store
+    from penstock.query.waiting import wait_any as wait_any
     from penstock.runtime.settings import CommitSettings as CommitSettings
     from penstock.runtime.settings import HttpSettings as HttpSettings
     from penstock.runtime.settings import KafkaSettings as KafkaSettings
@@ -132,6 +133,7 @@ _HOMES = {
     "sum": "penstock.aggregators",
     "top_k": "penstock.aggregators",
     "tumbling": "penstock.windows",
+    "wait_any": "penstock.query.waiting",
 }
 
 _NAMES = [*_HOMES, "__version__", "serde"]

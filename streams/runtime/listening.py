@@ -60,6 +60,12 @@ class ListenerThread:
 
     def _run(self) -> None:
         self._query.add_callback_thread()
+        try:
+            self._call_all()
+        finally:
+            self._query.remove_callback_thread()
+
+    def _call_all(self) -> None:
         while True:
             with self._change:
                 while not self._waiting and not self._closed:

@@ -18,6 +18,7 @@ from penstock.operators.on_error import DeadLetter
 from penstock.query.listener import Listener
 from penstock.query.monitor import Monitor
 from penstock.query.query import Query
+from penstock.runtime.active import ACTIVE
 from penstock.runtime.client_configs import ClientConfigs
 from penstock.runtime.clients import Clients
 from penstock.runtime.collector import quiet_collector
@@ -28,6 +29,7 @@ from penstock.runtime.group import wait_for_group
 from penstock.runtime.headroom import HeadroomWatch
 from penstock.runtime.loading import from_own_code, refuse_while_loading
 from penstock.runtime.orphans import OrphanWatch
+from penstock.runtime.outside import RunOutside
 from penstock.runtime.parent import Parent
 from penstock.runtime.preparation import Prepared, max_message_bytes, prepare
 from penstock.runtime.producer import IdempotentProducer, TransactionalProducer
@@ -78,6 +80,7 @@ def run(
     watchdog = Watchdog(app.settings.kafka.max_poll_interval_ms, exit_now=end)
     running = Running(app, watchdog if worker.watchdog else None, listeners=listeners)
     ending = Ending(running.stop, worker.stop_timeout_ms, exit_now=end)
+    running.enter()
     try:
         bound = parent.stops(ending) if parent else nullcontext()
         with quiet_collector(), stopped_by_signals(ending), bound:
@@ -90,14 +93,17 @@ def run(
             error.__cause__ = None
         error.__suppress_context__ = True
         raise error.with_traceback(None)  # noqa: B904 - the cause is kept where it helps
+    finally:
+        running.leave()
 
 
 def start(app: "App", *, listeners: Sequence[Listener] = ()) -> Query:
     """Run an application in a thread of its own."""
     running = Running(app, listeners=listeners)
+    running.enter()
 
     def work() -> None:
-        with suppress(Exception):  # the handle carries it
+        with suppress(Exception, SystemExit):  # the handle carries it
             running.work()
 
     threading.Thread(target=work, name=f"penstock-{app.id}", daemon=True).start()
@@ -135,6 +141,7 @@ class Running:
         self._configs = ClientConfigs(app)
         self.run_id = run_id or uuid.uuid4()
         self._listeners = listeners
+        self._root = app.state_dir or default_state_dir()
         monitor = Monitor(self._topology, self.run_id)
         self._reporter = Reporter(
             monitor,
@@ -142,9 +149,22 @@ class Running:
             now=self._clients.now,
             now_ms=self._clients.now_ms,
         )
-        self.query = Query(monitor, self.stop)
+        self._outside = RunOutside(app, self._topology, self._configs, self._clients, self._reader)
+        self.query = Query(monitor, self.stop, self._outside)
         self._worker: Worker | None = None
         self._stopped = False
+
+    def enter(self) -> None:
+        """Take the application's place in this process, until `work` has ended.
+
+        Raises:
+            TopologyError: if it runs in this process already.
+        """
+        ACTIVE.enter(self._app.id, self._root)
+
+    def leave(self) -> None:
+        """Give the place back."""
+        ACTIVE.leave(self._app.id, self._root)
 
     def stop(self) -> None:
         """Ask the run to end."""
@@ -163,10 +183,11 @@ class Running:
         finally:
             self._reporter.terminated(self.query.exception())
             telemetry.close()
+            self.leave()
             self.query.end()
 
     def _work(self, telemetry: Telemetry) -> None:
-        root = make_folder(self._app.state_dir or default_state_dir())
+        root = make_folder(self._root)
         admin = self._connect()
         if self._stopped:
             return
@@ -229,6 +250,7 @@ class Running:
             return slot.note_fenced(self._clients.now_ms())
 
         self._worker = self._make_worker(prepared, admin, slot.identity, disk, consumer, fenced)
+        self._outside.begun(prepared, admin, self._worker)
         if self._stopped:
             consumer.close()
             return

@@ -64,6 +64,9 @@ class Worker:
         now_ms: the wall clock.
         alive: called at each step, and while one waits for the cluster within its limits.
         now: monotonic seconds.
+
+    Attributes:
+        steps: how many the loop has made; what a step commits is handed over before its end.
     """
 
     def __init__(
@@ -130,6 +133,7 @@ class Worker:
         self._failures = 0
         self._stopping = False
         self._error: Exception | None = None
+        self.steps = 0
 
     def stop(self) -> None:
         """Ask the loop to end; safe to call from a signal handler or another thread."""
@@ -209,6 +213,7 @@ class Worker:
         if self._transaction.state is State.OPEN and self._due(drained=drained):
             self._drive(Event.DUE)
         self._maintain()
+        self.steps += 1
 
     # Fetching and processing
 
