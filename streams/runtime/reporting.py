@@ -71,6 +71,7 @@ class Reporter:
         self._fetched_s = 0.0
         self._sampled: list[int] = []
         self._newest: dict[At, int] = {}
+        self._known: dict[At, int] = {}  # the lag of each input as it was last looked up
         self._gathered: Gathered | None = None
         self._told = 0.0  # when the record before was told
         self._before = 0.0  # when it was begun
@@ -180,14 +181,22 @@ class Reporter:
 
     def readings(self, tasks: Collection[OwnedTask]) -> dict[At, Reading]:
         """Return where the inputs stand that retention may delete; for any thread."""
-        lags, _ = self._lags(tasks)
         repartitions = self.monitor.topology.repartitions
         return {
-            at: Reading(offset, self._newest.get(at), waits=lags.get(at, 1) > 0)
+            at: Reading(offset, self._newest.get(at), waits=self._known.get(at, 1) > 0)
             for owned in tasks
             for at, offset in list(owned.offsets.items())
             if at[0] not in repartitions
         }
+
+    @property
+    def known_lag(self) -> int:
+        """The lag as it was last told: other threads than the loop's have to do with that.
+
+        The client lets one thread in at a time, and the loop is in it nearly always: another one
+        would wait for seconds, and hold the loop up when it is let in.
+        """
+        return self._lag
 
     def terminated(self, error: BaseException | None) -> None:
         """Tell that the run has ended."""
@@ -273,7 +282,8 @@ class Reporter:
         """Return the lag of each input whose end is known, and the ends."""
         positions = {at: n for owned in tasks for at, n in list(owned.offsets.items())}
         ends = {at: end for at, end in self.latest(positions).items() if end >= 0}
-        return {at: max(0, end - positions[at]) for at, end in ends.items()}, ends
+        self._known = {at: max(0, end - positions[at]) for at, end in ends.items()}
+        return self._known, ends
 
     def _sources(
         self,
