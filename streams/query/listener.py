@@ -18,19 +18,48 @@ class Listener:
     """
 
     def on_query_started(self, query: "Query") -> None:
-        """The query begins to run in this process."""
+        """The query begins to run in this process.
+
+        Args:
+            query: the handle on it.
+        """
 
     def on_query_progress(self, query: "Query", progress: Progress) -> None:
-        """Batches were committed, at most once a second."""
+        """Batches were committed, at most once a second.
+
+        Args:
+            query: the handle on it.
+            progress: what they did.
+        """
 
     def on_query_idle(self, query: "Query", idle: Idle) -> None:
-        """No record has come for ten seconds; told again each ten seconds."""
+        """No record has come for ten seconds; told again each ten seconds.
+
+        Args:
+            query: the handle on it.
+            idle: when, and whether records wait all the same.
+        """
 
     def on_rebalance(self, query: "Query", rebalance: Rebalance) -> None:
-        """The group has given partitions to this worker, or taken some."""
+        """The group has given partitions to this worker, or taken some.
+
+        Args:
+            query: the handle on it.
+            rebalance: which ones, and what the worker has now.
+        """
 
     def on_restore(self, query: "Query", restored: Restored) -> None:
-        """Stores were restored, and their partitions run."""
+        """Stores were restored, and their partitions run.
+
+        Args:
+            query: the handle on it.
+            restored: how many, and how long it took.
+        """
 
     def on_query_terminated(self, query: "Query", error: Exception | None) -> None:
-        """The query has ended in this process; `error` is what ended it, None for a stop."""
+        """The query has ended in this process.
+
+        Args:
+            query: the handle on it.
+            error: what ended it; None where it was stopped.
+        """

@@ -2,15 +2,17 @@
 
 Attributes are snake_case, `to_json()` is Spark's camelCase (StreamingQueryProgress), so that
 what reads Spark's progress reads ours. Facts that Spark does not have stand under new names
-at the end. Counts are exact; rates are derived from them.
+at the end. Counts are exact; rates are derived from them. Maps and lists that are empty are there
+all the same, where Spark leaves them out.
 
 Batches are many and small, so one record covers all since the record before it, at most one a
 second: counts and durations are sums, `batchId` is the last one's, `batches` how many they are.
 """
 
 import datetime
+import math
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -98,7 +100,7 @@ class SourceProgress(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     num_input_rows: int
     input_rows_per_second: float
     processed_rows_per_second: float
-    metrics: Mapping[str, str]
+    metrics: Mapping[str, str] = msgspec.field(default_factory=dict[str, str])
     partitions: Mapping[str, Mapping[str, PartitionProgress]] = msgspec.field(
         default_factory=dict[str, Mapping[str, PartitionProgress]]
     )
@@ -180,8 +182,8 @@ class Progress(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     num_input_rows: int
     input_rows_per_second: float
     processed_rows_per_second: float
-    duration_ms: Mapping[str, int]
-    event_time: Mapping[str, str]
+    duration_ms: Mapping[str, int] = msgspec.field(default_factory=dict[str, int])
+    event_time: Mapping[str, str] = msgspec.field(default_factory=dict[str, str])
     state_operators: tuple[StateOperatorProgress, ...]
     sources: tuple[SourceProgress, ...]
     sink: SinkProgress
@@ -234,6 +236,27 @@ def nested(offsets: Mapping[tuple[str, int], int]) -> dict[str, dict[str, int]]:
     for (topic, partition), offset in sorted(offsets.items()):
         found.setdefault(topic, {})[str(partition)] = offset
     return found
+
+
+def rate(rows: int, seconds: float) -> float:
+    """Return rows per second with one decimal, 0.0 where the time is none.
+
+    >>> rate(10, 3)
+    3.3
+    """
+    found = rows / seconds if seconds > 0 else 0.0
+    return round(found, 1) if math.isfinite(found) else 0.0
+
+
+def lag_metrics(lags: Sequence[int]) -> dict[str, str]:
+    """Return what Spark's Kafka source says of lags: numbers, as text."""
+    if not lags:
+        return {}
+    return {
+        "avgOffsetsBehindLatest": f"{sum(lags) / len(lags):.1f}",
+        "maxOffsetsBehindLatest": str(max(lags)),
+        "minOffsetsBehindLatest": str(min(lags)),
+    }
 
 
 def behind(ends: Mapping[tuple[str, int], int], latest: Mapping[tuple[str, int], int]) -> list[int]:

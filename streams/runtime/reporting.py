@@ -22,7 +22,9 @@ from penstock.query.progress import (
     StateOperatorProgress,
     behind,
     iso,
+    lag_metrics,
     nested,
+    rate,
 )
 from penstock.runtime.gathering import Gathered, latency, sample
 from penstock.runtime.headroom import Headroom, Reading
@@ -238,8 +240,8 @@ class Reporter:
             batch_id=gathered.last,
             batch_duration=round(gathered.took_s * 1000),
             num_input_rows=gathered.rows,
-            input_rows_per_second=_rate(gathered.rows, since),
-            processed_rows_per_second=_rate(gathered.rows, max(0.001, gathered.took_s)),
+            input_rows_per_second=rate(gathered.rows, since),
+            processed_rows_per_second=rate(gathered.rows, max(0.001, gathered.took_s)),
             duration_ms=_durations(gathered.phases),
             event_time=_event_time(tasks),
             state_operators=_stores(gathered, tasks, self.monitor.topology),
@@ -310,9 +312,9 @@ class Reporter:
                     end_offset=nested(stops),
                     latest_offset=nested({at: end for at, end in ends.items() if at in mine}),
                     num_input_rows=rows,
-                    input_rows_per_second=_rate(rows, since),
-                    processed_rows_per_second=_rate(rows, max(0.001, gathered.took_s)),
-                    metrics=_lag_metrics(behind(stops, ends)),
+                    input_rows_per_second=rate(rows, since),
+                    processed_rows_per_second=rate(rows, max(0.001, gathered.took_s)),
+                    metrics=lag_metrics(behind(stops, ends)),
                     partitions=self._partitions(inputs, gathered, lags, covered),
                 )
             )
@@ -326,7 +328,7 @@ class Reporter:
             rows, headroom = gathered.rows_in[at], self.headroom(at)
             found.setdefault(at[0], {})[str(at[1])] = PartitionProgress(
                 num_input_rows=rows,
-                input_rows_per_second=_rate(rows, covered),
+                input_rows_per_second=rate(rows, covered),
                 lag=lags.get(at),
                 retention_headroom_offsets=headroom.offsets if headroom else None,
                 retention_headroom_ms=headroom.milliseconds if headroom else None,
@@ -354,24 +356,10 @@ def _by_topic(inputs: Iterable[At]) -> dict[str, tuple[int, ...]]:
     return found
 
 
-def _rate(rows: int, seconds: float) -> float:
-    return round(rows / seconds, 1) if seconds else 0.0
-
-
 def _durations(phases: Mapping[str, float]) -> dict[str, int]:
     # Spark plans each batch; here the topology is planned once, before the first.
     found = {"queryPlanning": 0} | {name: round(s * 1000) for name, s in phases.items()}
     return dict(sorted(found.items()))
-
-
-def _lag_metrics(lags: list[int]) -> dict[str, str]:
-    if not lags:
-        return {}
-    return {
-        "avgOffsetsBehindLatest": f"{sum(lags) / len(lags):.1f}",
-        "maxOffsetsBehindLatest": str(max(lags)),
-        "minOffsetsBehindLatest": str(min(lags)),
-    }
 
 
 def _event_time(tasks: Iterable[OwnedTask]) -> dict[str, str]:

@@ -190,7 +190,7 @@ class ProgressSettings:
         if self.interval_ms < 100:
             raise TopologyError(
                 f"ProgressSettings(interval_ms={self.interval_ms}) is too short: a record of"
-                " progress costs a millisecond. Take 100 or more."
+                " progress costs a millisecond. Give 100 or more."
             )
 
 
