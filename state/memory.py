@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from penstock.state.store import Position
+from penstock.state.store import Position, Usage
 
 
 class MemoryStore:
@@ -34,6 +34,10 @@ class MemoryStore:
     def position(self) -> Position | None:
         """Return the position of the last write, None for a store that was never written."""
         return self._position
+
+    def usage(self) -> Usage:
+        """Return how many keys there are: nothing is on disk, and Python does not tell sizes."""
+        return Usage(rows=len(self._data))
 
     def flush(self) -> None:
         """Do nothing: memory is as durable as it gets."""

@@ -30,10 +30,11 @@ from rocksdict import (
 )
 
 from penstock.errors import StateError
-from penstock.state.store import Position
+from penstock.state.store import Position, Usage
 
-_DATA, _POSITION = b"\x01", b"\x00position"
+_DATA, _POSITION, _ROWS = b"\x01", b"\x00position", b"\x00rows"
 _FIXED = struct.Struct(">QQ")
+_COUNTED = struct.Struct(">QQ")  # the offset at which the rows were counted, and how many
 _END = b"\x02"
 DELETIONS = (10_000, 5_000, 0.5)  # in so many entries, how many, or as a share of a file
 BLOOM_BITS = 10
@@ -153,17 +154,25 @@ class RocksStore:
             else:
                 put(data + key, value)
         put(_POSITION, _encode(position))
+        if position.rows is not None:
+            put(_ROWS, _COUNTED.pack(position.offset, position.rows))
         with _as_state_error(self._path):
             self._db.write(batch)
 
     def position(self) -> Position | None:
         """Return the position of the last write, None for a store that was never written."""
         with _as_state_error(self._path):
-            data = self._db.get(_POSITION)
+            data, rows = self._db.get(_POSITION), self._db.get(_ROWS)
         try:
-            return None if data is None else _decode(data)
+            return None if data is None else _decode(data, rows)
         except (struct.error, UnicodeDecodeError) as error:
             raise DamagedStore(f"The store in {self._path} does not say where it is.") from error
+
+    def usage(self) -> Usage:
+        """Return what RocksDB says of its keys, its memtables and its files."""
+        with _as_state_error(self._path):
+            rows, memory, disk = map(self._db.property_int_value, _USAGE)
+        return Usage(rows or 0, memory or 0, disk or 0)
 
     def flush(self) -> None:
         """Write the memtable to disk; what was written before survives a crash."""
@@ -188,11 +197,19 @@ def _encode(position: Position) -> bytes:
     return _FIXED.pack(position.offset, position.written_ms) + position.topic_id.encode()
 
 
-def _decode(data: bytes) -> Position:
+def _decode(data: bytes, counted: bytes | None) -> Position:
     offset, written_ms = _FIXED.unpack_from(data)
-    return Position(offset, data[_FIXED.size :].decode(), written_ms)
+    counted_at, rows = _COUNTED.unpack(counted) if counted else (-1, 0)
+    # A count that an earlier version has left behind is of another offset.
+    known = rows if counted_at == offset else None
+    return Position(offset, data[_FIXED.size :].decode(), written_ms, known)
 
 
+_USAGE = (
+    "rocksdb.estimate-num-keys",
+    "rocksdb.cur-size-all-mem-tables",
+    "rocksdb.total-sst-files-size",
+)
 # RocksDB's words for files that are damaged, or gone.
 _DAMAGE = ("Corruption", "No such file or directory")
 _NOTE = "DAMAGED"

@@ -18,11 +18,29 @@ class Position:
         offset: the offset behind the last record that the store reflects.
         topic_id: identity of the changelog topic; a recreated one has another.
         written_ms: when this was written, milliseconds since the epoch.
+        rows: how many keys there are then; None where nobody has counted.
     """
 
     offset: int
     topic_id: str
     written_ms: int
+    rows: int | None = None
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What a backend takes up.
+
+    Attributes:
+        rows: how many keys there are, about.
+        memory_bytes: what was written and is not in files yet; caches that stores share are not
+            any store's.
+        disk_bytes: of its files.
+    """
+
+    rows: int = 0
+    memory_bytes: int = 0
+    disk_bytes: int = 0
 
 
 class Store(Protocol):
@@ -46,6 +64,10 @@ class Store(Protocol):
 
     def position(self) -> Position | None:
         """Return the position of the last write, None for a store that was never written."""
+        ...
+
+    def usage(self) -> Usage:
+        """Return what the store takes up; costs microseconds, and is no exact count of keys."""
         ...
 
     def flush(self) -> None:

@@ -22,6 +22,7 @@ from penstock.runtime.message import Message
 from penstock.secret import revealed
 from penstock.state.changelog import stored
 from penstock.state.disk import LocalStore
+from penstock.state.rows import rows_after
 from penstock.state.store import Position
 
 log = logging.getLogger("penstock")
@@ -43,6 +44,8 @@ class Restoring:
         topic_id: identity of its changelog.
         waiting: what was read and is not written yet, by key.
         loading: whether the store is open for writing only.
+        rows: how many keys it has; None where nobody counts: a store that is open for writing
+            only cannot be asked.
     """
 
     state: Restore
@@ -50,6 +53,7 @@ class Restoring:
     topic_id: str
     waiting: dict[bytes, bytes | None] = field(default_factory=dict[bytes, bytes | None])
     loading: bool = False
+    rows: int | None = None
 
 
 class Restorer:
@@ -92,8 +96,11 @@ class Restorer:
             self._together = {}
             self._began = self._told = self._clients.now()
         self._together[state.topic, state.partition] = state
+        position = restoring.store.position()
+        restoring.rows = position.rows if position else 0
         restoring.loading = state.remaining > LOAD_RECORDS
         if restoring.loading:
+            restoring.rows = None
             restoring.store.load()
         client = self._client
         if client is None:
@@ -183,7 +190,14 @@ class Restorer:
         return RestoreProgress.of(self._together.values(), now - self._began)
 
     def _write(self, restoring: Restoring) -> None:
-        position = Position(restoring.state.next_offset, restoring.topic_id, self._clients.now_ms())
+        if restoring.rows is not None:
+            restoring.rows = rows_after(restoring.store, restoring.waiting, restoring.rows)
+        position = Position(
+            restoring.state.next_offset,
+            restoring.topic_id,
+            self._clients.now_ms(),
+            restoring.rows,
+        )
         restoring.store.write(restoring.waiting.items(), position)
         restoring.waiting = {}
 

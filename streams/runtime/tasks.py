@@ -10,6 +10,7 @@ that. A store on disk is only believed if it says how far it goes, of which chan
 and not too long ago.
 """
 
+import dataclasses
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -450,8 +451,7 @@ class TaskStarter:
         opened.dated_ms = self._now_ms()
         position = opened.store.position()
         if position:
-            dated = Position(position.offset, position.topic_id, opened.dated_ms)
-            opened.store.write([], dated)
+            opened.store.write([], dataclasses.replace(position, written_ms=opened.dated_ms))
 
     def _close_store(self, opened: OpenStore, overlay: Overlay | None) -> None:
         try:

@@ -157,11 +157,13 @@ def test_mutable_values_leave_the_cache_with_the_commit():
 class AgainstDicts(RuleBasedStateMachine):
     """Any order of touches, savepoints, rollbacks, flushes, commits and discards."""
 
+    serde: Serde[Any] = INT
+
     def __init__(self) -> None:
         super().__init__()
         self.store = MemoryStore()
         self.write_behind = 0
-        self.one = overlay(store=self.store, cache=2)
+        self.one = self.made(2)
         self.now: dict[bytes, Any] = {}
         self.saved: dict[bytes, Any] = {}
         self.committed: dict[bytes, Any] = {}
@@ -172,16 +174,21 @@ class AgainstDicts(RuleBasedStateMachine):
     @initialize(write_behind=st.sampled_from([0, 0, 2, 100]))
     def begin(self, write_behind: int) -> None:
         self.write_behind = write_behind
-        self.one = overlay(store=self.store, cache=2, write_behind=write_behind)
+        self.one = self.made(2)
+
+    def made(self, cache: int) -> Overlay:
+        return overlay(self.serde, self.store, cache, self.write_behind)
 
     @rule(
         keys=st.lists(st.sampled_from(KEYS), unique=True, min_size=1),
         value=st.none() | st.integers(0, 9),
         timestamp=st.integers(0, 9),
+        read=st.booleans(),
     )
-    def change(self, keys: list[bytes], value: int | None, timestamp: int) -> None:
-        found = self.one.touch(keys)
-        assert list(map(there, found)) == [there(self.now.get(key)) for key in keys]
+    def change(self, keys: list[bytes], value: int | None, timestamp: int, read: bool) -> None:
+        if read:
+            found = self.one.touch(keys)
+            assert list(map(there, found)) == [there(self.now.get(key)) for key in keys]
         self.one.put(dict.fromkeys(keys, (value, timestamp)))
         self.now |= dict.fromkeys(keys, (value, timestamp))
         self.flushed, self.pending = False, True
@@ -214,17 +221,29 @@ class AgainstDicts(RuleBasedStateMachine):
     def commit(self) -> None:
         self.offset += 1
         changed = self.one.changed
+        flushed = self.one._flushed | self.one._flushing
         self.one.commit(Position(self.offset, "topic", 0))
         kept = {key: entry for key, entry in self.now.items() if entry[0] is not None}
+        put = {key for key, data in flushed.items() if data is not None}
+        assert self.one.rows.take_changes() == (len(put), len(self.committed.keys() - kept.keys()))
+        assert self.one.rows.total == len(kept)
         self.now, self.saved, self.committed = dict(kept), dict(kept), kept
-        if changed and self.one.last_updated and not self.write_behind:
-            assert self.store.position() == Position(self.offset, "topic", 0)
+        if changed and flushed and not self.write_behind:
+            assert self.store.position() == Position(self.offset, "topic", 0, len(kept))
+
+    @precondition(lambda self: self.flushed)
+    @rule(cache=st.sampled_from([0, 2, 10]))
+    def open_again(self, cache: int) -> None:
+        """Go on with what is in the store."""
+        self.discard()
+        self.one.write()
+        self.one = self.made(cache)
 
     @rule(keys=st.lists(st.sampled_from(KEYS), unique=True, min_size=1), value=st.integers(0, 9))
     def whole_batch(self, keys: list[bytes], value: int) -> None:
         """What nearly every batch is; by chance few of the others come to a commit."""
         self.discard()
-        self.change(keys, value, value)
+        self.change(keys, value, value, read=True)
         self.flush()
         self.commit()
 
@@ -253,9 +272,19 @@ class AgainstDicts(RuleBasedStateMachine):
     @precondition(lambda self: not self.write_behind)
     @invariant()
     def the_store_is_what_was_committed(self) -> None:
-        found = {key: (INT.decode(d[8:]), int.from_bytes(d[:8])) for key, d in self.store.scan()}
+        found = {
+            key: (self.serde.decode(d[8:]), int.from_bytes(d[:8])) for key, d in self.store.scan()
+        }
         assert found == self.committed
 
 
+class Mutable(AgainstDicts):
+    """The same with values that leave the cache with the commit."""
+
+    serde = JsonSerde(Any)
+
+
+TestMutable = Mutable.TestCase
+TestMutable.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
 TestAgainstDicts = AgainstDicts.TestCase
 TestAgainstDicts.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
