@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, overload
 
 from typing_extensions import TypeIs, TypeVar
 
+from penstock.aggregators import AnyAgg
 from penstock.duplicates import declare_drop_duplicates
 from penstock.durations import Duration, milliseconds
 from penstock.errors import TopologyError
 from penstock.memory import Memory
+from penstock.observing import declare_observe
 from penstock.operators.branch import Port, Route
 from penstock.operators.explode import Explode
 from penstock.operators.fields import compile_path
@@ -105,6 +107,31 @@ class Stream(Generic[K_co, V_co]):
             f: a function of the value; what it returns is ignored.
         """
         return self._then("peek", Peek(f), self._node.value, where(f))
+
+    def observe(self, name: str, /, **aggregates: AnyAgg[V_co, Any]) -> "Stream[K_co, V_co]":
+        """Aggregate the records of each batch in passing, for its progress.
+
+        The results stand in `Progress.observed_metrics[name]`, merged over the batches that a
+        record of progress covers and over the worker's partitions; each record counts once, when
+        its batch is committed. Values that are None are passed over. An aggregator that raises at
+        a record fails it, by `on_error`.
+
+        Args:
+            name: of what is observed.
+            aggregates: result = aggregator, such as `rows=ps.count(), total=ps.sum("amount")`, or
+                an object of your own with the methods of `Aggregator`.
+
+        Raises:
+            TopologyError: if the name is taken, there is no aggregator, or one reads a field that
+                the value has not.
+
+        >>> import penstock as ps
+        >>> prices = ps.App("shop").stream("prices", key=str, value=float)
+        >>> prices.observe("prices", rows=ps.count(), most=ps.max(lambda price: price)).to("seen")
+        """
+        nodes = self._declaration.nodes
+        operator = declare_observe(self._node, name, aggregates, nodes)
+        return self._then("observe", operator, self._node.value, name)
 
     def explode(self, path: str, *, rename: str | None = None) -> "Stream[K_co, dict[str, Any]]":
         """Hand on one record per element of a list in the value, as a dict of its fields.

@@ -33,6 +33,7 @@ class Batch:
         opened_ms: when its first record came, monotonic milliseconds.
         next_offsets: per (topic, partition), the offset behind the last processed record.
         start_offsets: per (topic, partition), the offset of its first record.
+        positions: per (topic, partition), where it was committed before.
         rows_in: records read, by (topic, partition).
         bytes_in: bytes of their values.
         rows_out: records written to topics, changelogs not counted.
@@ -45,6 +46,7 @@ class Batch:
     opened_ms: float
     next_offsets: PerInput = field(default_factory=PerInput)
     start_offsets: PerInput = field(default_factory=PerInput)
+    positions: PerInput = field(default_factory=PerInput)
     rows_in: PerInput = field(default_factory=PerInput)
     bytes_in: int = 0
     rows_out: int = 0

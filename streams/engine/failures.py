@@ -85,6 +85,7 @@ def dead_letters(
         destinations.partitions(policy.topic, keys),
         [failure.timestamp for failure in failures],
         [headers for _, _, headers in letters],
+        dead=True,
     )
 
 

@@ -5,7 +5,7 @@ Rule 2: a step closes what time has come for once its changes have been flushed.
         thereby is written too.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from penstock.engine.steps import Steps
 from penstock.operators.deliver import Deliver
@@ -27,6 +27,7 @@ class Flush:
         overlays: its stores by name.
         destinations: limits of topics.
         steps: the steps at work.
+        now: monotonic seconds.
     """
 
     def __init__(
@@ -37,6 +38,7 @@ class Flush:
         overlays: Mapping[str, Overlay],
         destinations: Destinations,
         steps: Steps,
+        now: Callable[[], float],
     ) -> None:
         self._application = application
         self._stateful = part.stateful
@@ -44,6 +46,7 @@ class Flush:
         self._overlays = overlays
         self._destinations = destinations
         self._steps = steps
+        self._now = now
         self._wholes = [node for node in part.nodes if _is_whole(node)]
 
     def hand_on_changes(self) -> None:
@@ -67,8 +70,10 @@ class Flush:
                 continue
             clock = steps.time.flush(node)
             steps.at = node
+            began = self._now()
             found, _ = closer.close(clock, now_ms, most)
             self._write_changes(node)
+            steps.counting.batch.removed_for(node.clock, self._now() - began)
             steps.gathered += [(of, []) for of in self._wholes if of.from_store[0] is node]
             if found is not None:
                 found.partition = self._partition
@@ -78,7 +83,10 @@ class Flush:
     def _hand_on(self, node: Node) -> None:
         """Write a step's changes to its changelogs, and hand them on where it coalesces."""
         self._steps.at = node
+        began = self._now()
         changed = self._write_changes(node)
+        if changed:
+            self._steps.counting.batch.updated_for(node.clock, self._now() - began)
         if node in self._steps.coalescing:
             operator: OpenOperator = self._steps.opened[node]
             for changes in changed:

@@ -13,8 +13,8 @@ import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from penstock.engine.drops import Drops
 from penstock.engine.failures import cause
+from penstock.engine.tally import Counting
 from penstock.engine.task_time import TaskTime
 from penstock.operators.chunk import Chunk, LetGo
 from penstock.operators.count import Count
@@ -22,6 +22,7 @@ from penstock.operators.deliver import Deliver, Row
 from penstock.operators.each import NOT_DATA, TimerFailed
 from penstock.operators.event_time import TimeGuard
 from penstock.operators.lookup import Lookup
+from penstock.operators.observe import Observe
 from penstock.operators.operator import Closing, Firing
 from penstock.operators.sink import Destinations, Outgoing, Sink
 from penstock.operators.source import Fetched
@@ -43,6 +44,7 @@ class Steps:
         overlays: their stores by name.
         destinations: partitions and limits of topics.
         now_ms: the wall clock.
+        now: monotonic seconds.
 
     Attributes:
         opened: what each step is in this task.
@@ -50,7 +52,7 @@ class Steps:
         closing: those that do something as time goes on.
         sources: the steps that read each input.
         time: how far event time has come.
-        drops: what they have dropped.
+        counting: what they count beside their results.
         waiting: encoded records for sinks.
         gathered: rows for outputs here.
         at: the step that was called last.
@@ -66,8 +68,10 @@ class Steps:
         overlays: Mapping[str, Overlay],
         destinations: Destinations,
         now_ms: Callable[[], int],
+        now: Callable[[], float],
     ) -> None:
         self._topology = topology
+        self._now = now
         self._children = topology.children
         self._destinations = destinations
         self.coalescing = {node for node in part.stateful if topology.coalesces(node)}
@@ -86,7 +90,7 @@ class Steps:
         }
         self.time = TaskTime(topology, part, self.closing)
         self._stateful = {node: self.opened[node] for node in part.stateful}
-        self.drops = Drops(self._stateful)
+        self.counting = Counting(self.opened)
         self.waiting: list[Outgoing] = []
         self.gathered: list[tuple[Node, list[Row]]] = []
         self.at: Node = part.nodes[0]
@@ -143,16 +147,23 @@ class Steps:
             if isinstance(operator, Sink):
                 self.waiting += operator.encode(chunk, self._destinations)
                 continue
+            if isinstance(operator, Observe):
+                self.counting.observe(operator, chunk)
+                self.push(child, chunk)
+                continue
             given = _copied(chunk) if child in self._copies else chunk
             if isinstance(operator, Deliver):
                 self.gathered.append((child, operator.gather(given)))
+                self.counting.deliver(operator, len(given))
                 continue
             if child.per_task:
                 time = self.time.come(child, chunk)
                 if child in self._firing and (self.careful or self._in_slices):
                     self._fire(child, time.after(chunk.timestamps[:1]))
                     self.at, self.chunk = child, chunk
+                began = self._now()
                 result = operator.process(given, time)
+                self.counting.batch.updated_for(child.clock, self._now() - began)
             else:
                 result = operator.process(given)
             if result is not None:
@@ -167,14 +178,14 @@ class Steps:
     def rollback(self) -> None:
         """Forget what the chunk has left in the steps; the stores were rolled back before."""
         self.waiting, self.gathered = [], []
-        self.drops.rollback()
+        self.counting.undo()
         for firing in self._firing.values():
             firing.rollback()
 
     def discard(self) -> None:
         """Forget what the batch has left in the steps; the stores have forgotten it."""
         self.waiting, self.gathered = [], []
-        self.drops.discard()
+        self.counting.discard()
         for operator in self._stateful.values():
             operator.discard()
 
@@ -186,10 +197,11 @@ class Steps:
                 known = len(self.left_out)
                 alone = let_go if len(sources) == 1 else None
                 self.chunk = chunk = node.source.decode(fetched, alone)
-                chunk = node.source.in_event_time(chunk, self._time_guards.get(node))
+                guard = self._time_guards.get(node)
+                chunk = node.source.in_event_time(chunk, guard, self.counting.times)
                 self.time.see(chunk.timestamps)
                 left_out = len(self.left_out) - known
-                self.drops.nulls += len(fetched.values) - len(chunk) - left_out
+                self.counting.nulls += len(fetched.values) - len(chunk) - left_out
                 self.push(node, chunk)
 
     def _fire(self, node: Node, clock: int) -> None:

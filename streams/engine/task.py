@@ -14,7 +14,6 @@ record a failure is of in `blame`. Not here: offsets, transactions and restoring
 chunks and stores only.
 """
 
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
@@ -23,6 +22,7 @@ from penstock.engine.failures import Failure, Guard, cause, dead_letters
 from penstock.engine.flush import Flush
 from penstock.engine.late_letters import LateRecords
 from penstock.engine.steps import Steps
+from penstock.engine.tally import Tally
 from penstock.operators.deliver import Deliver, Row
 from penstock.operators.each import NOT_DATA, EachFailed
 from penstock.operators.on_error import DeadLetter
@@ -58,6 +58,7 @@ class Task:
         overlays: Mapping[str, Overlay],
         destinations: Destinations,
         now_ms: Callable[[], int] = int,
+        now: Callable[[], float] = float,
     ) -> None:
         self.part = part
         self.partition = partition
@@ -68,11 +69,11 @@ class Task:
         self.failures: list[Failure] = []
         self._unwritten: list[Failure] = []
         self._delivered: dict[Node, list[Row]] = {}
-        self._steps = Steps(topology, part, self.overlays, destinations, now_ms)
+        self._steps = Steps(topology, part, self.overlays, destinations, now_ms, now)
         self.time = self._steps.time
         self._blame = Blame(topology, self._steps)
         self._flush = Flush(
-            topology.application, part, partition, self.overlays, destinations, self._steps
+            topology.application, part, partition, self.overlays, destinations, self._steps, now
         )
         self._late_records = LateRecords(self._steps.opened)
         self._guards = {
@@ -187,17 +188,9 @@ class Task:
         deliver: Deliver = last.operator
         return deliver.rows(chunk)[:most]
 
-    def take_late(self) -> Counter[str]:
-        """Return how often records were too late for a window, by store, and begin anew."""
-        return self._steps.drops.take_late()
-
-    def take_duplicates(self) -> Counter[str]:
-        """Return how many duplicates the batch has dropped, by store, and begin anew."""
-        return self._steps.drops.take_duplicates()
-
-    def take_dropped(self) -> int:
-        """Return how many records without key or value the batch has dropped, and begin anew."""
-        return self._steps.drops.take_dropped()
+    def take_tally(self) -> Tally:
+        """Return what the batch has counted beside its results, and begin anew."""
+        return self._steps.counting.take()
 
     def _process_whole(self, fetched: Fetched) -> list[Failure]:
         """Run records as one chunk; where some of them fail, run the others again."""
@@ -280,7 +273,7 @@ class Task:
             self.outputs += self._late_records.letters(fetched, self._destinations)
         for node, rows in gathered:
             self._delivered.setdefault(node, []).extend(rows)
-        self._steps.drops.accept()
+        self._steps.counting.accept()
         self._late_records.forget()
         for overlay in self.overlays.values():
             overlay.savepoint()

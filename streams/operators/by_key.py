@@ -9,7 +9,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from penstock.operators.chunk import Chunk
 from penstock.operators.earliest import NEVER, Earliest
-from penstock.operators.late import Missed
+from penstock.operators.late import LateCount, Missed
 from penstock.serde.sessions import KEY, TIMER
 from penstock.serde.timers import time_of, timed
 from penstock.serde.types import Serde, is_immutable
@@ -57,6 +57,7 @@ class OpenByKey(Generic[Declared]):
     def __init__(self, declared: Declared, overlay: Overlay, *, coalesce: bool) -> None:
         self.dropped = self.late = 0
         self.missed: list[Missed] = []
+        self.late_count = LateCount()
         self._declared = declared
         self._overlay = overlay
         self._coalesce = coalesce

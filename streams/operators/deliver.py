@@ -71,6 +71,11 @@ class Deliver:
     key: Serde[Any] | None = None
     reads = NOTHING
 
+    @property
+    def kind(self) -> str:
+        """What the progress calls the output: "console", "memory"."""
+        return type(self.output).__name__.lower()
+
     def gather(self, chunk: Chunk) -> list[Row]:
         """Return the rows of a chunk; none where the whole table is read after the commit."""
         return [] if self.mode == "complete" else self.rows(chunk)[: self.output.most]

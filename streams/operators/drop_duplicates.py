@@ -23,6 +23,7 @@ from penstock.operators.chunk import Chunk
 from penstock.operators.each import each
 from penstock.operators.earliest import NEVER, Earliest
 from penstock.operators.known_spans import KnownSpans
+from penstock.operators.late import LateCount
 from penstock.operators.operator import NOTHING
 from penstock.operators.time import START, OperatorTime
 from penstock.serde.columns import decode_column
@@ -87,6 +88,7 @@ class OpenDropDuplicates:
         self._forgotten_to = b""
         self._known: KnownSpans | None = None
         self.dropped = self.late = self.duplicates = 0
+        self.late_count = LateCount()
 
     def process(self, chunk: Chunk, time: OperatorTime = START) -> Chunk | None:
         """Return the records that are no duplicates: 3 us each."""
@@ -94,6 +96,8 @@ class OpenDropDuplicates:
         identities = self._identities(chunk)
         kept = self._in_time(chunk.timestamps, time)
         if kept is not None:
+            offsets: Sequence[int | None] = chunk.offsets or [None] * len(kept)
+            self.late_count.add(at for at, keep in zip(offsets, kept, strict=True) if not keep)
             chunk = chunk.select(kept)
             identities = [of for of, keep in zip(identities, kept, strict=True) if keep]
         if not len(chunk):

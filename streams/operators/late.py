@@ -1,7 +1,7 @@
 """Late: which records came too late, for what, and how late it was then."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from penstock.operators.operator import EVERYTHING, NOTHING, Column
@@ -40,6 +40,33 @@ class Missed(NamedTuple):
     start: int
     end: int
     clock: int
+
+
+@dataclass
+class LateCount:
+    """Records that came too late for a step.
+
+    Attributes:
+        offsets: where they stand; each counts once, however many steps and windows it missed.
+        others: how many of no offset there are: results of a store.
+    """
+
+    offsets: set[int] = field(default_factory=set[int])
+    others: int = 0
+
+    def add(self, offsets: Iterable[int | None]) -> None:
+        """Add records by their offsets, None for those that have none.
+
+        >>> count = LateCount()
+        >>> count.add([7, 7, None])
+        >>> count
+        LateCount(offsets={7}, others=1)
+        """
+        for offset in offsets:
+            if offset is None:
+                self.others += 1
+            else:
+                self.offsets.add(offset)
 
 
 def by_record(missed: Iterable[Missed]) -> dict[int, list[Missed]]:

@@ -48,7 +48,8 @@ class OpenOperator(Protocol):
 
     Attributes:
         dropped: records that it could not take, until the task counts them.
-        late: windows that records came too late for, until the task counts them.
+        late: windows that records came too late for, until the task counts them. A step that
+            has any has a `LateCount` as `late_count` too.
     """
 
     dropped: int

@@ -110,7 +110,7 @@ class OpenSessions(OpenByKey[SessionAggregation]):
 
     def process(self, chunk: Chunk, time: OperatorTime = START) -> Chunk | None:
         """Fold a chunk; return its updates where they must not be coalesced."""
-        group = Group(chunk, self._declared.key, with_offsets=self._declared.late is not None)
+        group = Group(chunk, self._declared.key, with_offsets=True)
         self.dropped += group.dropped
         if not group.keys:
             return None
@@ -136,7 +136,8 @@ class OpenSessions(OpenByKey[SessionAggregation]):
                 row = (Windowed(key, *session.place), self.copy(session.value), session.end)
                 updates.append(row)
         self.late += len(late)
-        if group.offsets is not None:
+        self.late_count.add(group.offsets[row] if group.offsets else None for row, _, _ in late)
+        if group.offsets is not None and self._declared.late is not None:
             self.missed += [
                 Missed(group.offsets[row], at, at, at, clock) for row, at, clock in late
             ]

@@ -22,6 +22,7 @@ class Outgoing(NamedTuple):
         partitions: one for each record.
         headers: None where no record has any.
         store: the store whose changelog this is, None for a sink.
+        dead: whether these are dead letters.
     """
 
     topic: str
@@ -31,6 +32,7 @@ class Outgoing(NamedTuple):
     timestamps: Sequence[int]
     headers: Sequence[Headers] | None = None
     store: str | None = None
+    dead: bool = False
 
 
 class Destinations(Protocol):

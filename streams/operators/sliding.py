@@ -158,7 +158,7 @@ class OpenSliding(OpenByKey[SlidingAggregation]):
 
     def process(self, chunk: Chunk, time: OperatorTime = START) -> Chunk | None:
         """Fold a chunk; return its updates where they must not be coalesced."""
-        group = Group(chunk, self._declared.key, with_offsets=self._declared.late is not None)
+        group = Group(chunk, self._declared.key, with_offsets=True)
         self.dropped += group.dropped
         if not group.keys:
             return None
@@ -174,7 +174,8 @@ class OpenSliding(OpenByKey[SlidingAggregation]):
             since = clock - self._open_ms
             if at < max(0, since):
                 self.late += 1
-                if group.offsets is not None:
+                self.late_count.add([group.offsets[number] if group.offsets else None])
+                if group.offsets is not None and self._declared.late is not None:
                     missed = Missed(group.offsets[number], at, at - size_ms, at, clock)
                     self.missed.append(missed)
                 continue

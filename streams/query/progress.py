@@ -28,19 +28,25 @@ class StateOperatorProgress(msgspec.Struct, frozen=True, rename="camel", kw_only
 
     Attributes:
         operator_name: the store's name.
-        num_rows_total: keys in it.
-        num_rows_updated: keys that the batches changed, once for each batch.
-        all_updates_time_ms: how long its steps took over their records.
+        num_rows_total: keys in it, of the partitions that this worker runs; stores of sessions and
+            processors have some for what time will do, too. It is exact, but where
+            `customMetrics` has `numRowsTotalIsEstimate`.
+        num_rows_updated: keys that the batches put, once for each batch.
+        all_updates_time_ms: how long its step took over records, with what users' functions take
+            and with encoding changes; of a step with several stores it is told of the first.
         num_rows_removed: keys that the batches deleted.
-        all_removals_time_ms: how long closing, expiring and deleting took.
-        commit_time_ms: how long writing its changes to disk took.
-        memory_used_bytes: of its entries in memory, about.
+        all_removals_time_ms: how long closing windows, timers, expiring and deleting took.
+        commit_time_ms: how long taking over and writing its changes took, behind the commit.
+        memory_used_bytes: about: entries in memory, as if each were a count under a short key, and
+            what RocksDB has not written to files yet. Its block cache is all stores' together.
         num_rows_dropped_by_watermark: windows that records came too late for, of each record all
             that it has missed, as Kafka Streams counts them; a session is one.
         num_shuffle_partitions: partitions of the store in the whole application.
         num_state_store_instances: partitions of the store in this worker.
-        custom_metrics: `numDroppedDuplicateRows` where the store is one of drop_duplicates;
-            `stateOnDiskBytes`: of its files.
+        custom_metrics: `stateOnDiskBytes`: of its files; `numDroppedDuplicateRows` where the store
+            is one of drop_duplicates; `numRowsTotalIsEstimate`, 1 where RocksDB has estimated the
+            keys when the store was opened, after more than 100,000 changelog records were
+            restored.
     """
 
     operator_name: str
@@ -79,16 +85,16 @@ class PartitionProgress(msgspec.Struct, frozen=True, rename="camel", kw_only=Tru
 
 
 class SourceProgress(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
-    """The topics that the batches read.
+    """The topics that the batches read: all partitions that the worker has, or had meanwhile.
 
     Attributes:
         description: what is read.
-        start_offset: first offset of the batches, by topic and partition.
-        end_offset: offset behind their last record, by topic and partition.
+        start_offset: where the batches began, by topic and partition: what was committed before.
+        end_offset: where they have ended; what is committed now.
         latest_offset: end of the partition as the client last saw it, where known.
         num_input_rows: records read.
         input_rows_per_second: records over the time since the record before was begun.
-        processed_rows_per_second: records over the time that the batches took.
+        processed_rows_per_second: records over the time that all batches took.
         metrics: offsets behind the latest: average, maximum, minimum over partitions, as text.
         partitions: by topic and partition, of all that the worker has.
     """
@@ -111,7 +117,9 @@ class SinkProgress(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
 
     Attributes:
         description: their names.
-        num_output_rows: records written, changelogs not counted.
+        num_output_rows: records that were written to topics, or handed to a console or a memory
+            that does not show whole tables; changelogs, repartition topics and dead letters are
+            not counted.
         metrics: nothing so far.
     """
 
@@ -145,32 +153,44 @@ class Progress(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
         name: the application id.
         timestamp: when the first batch began, ISO 8601, UTC.
         batch_id: number of the last batch in this run.
-        batch_duration: milliseconds that the batches took together.
+        batch_duration: milliseconds that the batches took together, without those in which they
+            waited for records: the same as `durationMs.triggerExecution`.
         num_input_rows: records read.
         input_rows_per_second: records over the time since the record before was begun.
         processed_rows_per_second: records over the time that the batches took.
-        duration_ms: milliseconds per phase, of all batches together.
-        event_time: `max`, `min` and `avg` of the records' event times, and the `watermark`, ISO
-            8601, where something goes by event time.
+        duration_ms: milliseconds per phase, of all batches together: `latestOffset` (looking up
+            the ends of inputs), `getBatch` (taking records from the client), `queryPlanning` (0:
+            the topology is planned once, before the first), `addBatch` (processing), `walCommit`
+            (flushing stores into changelogs, and the producer), `commitOffsets` (the
+            transaction's end), `stateCommit` (taking the batch into the stores); and
+            `triggerExecution`, their sum. What was aborted is not among it.
+        event_time: `max`, `min` and `avg` of the event times of the records that were read, and the
+            `watermark`, ISO 8601, where something goes by event time: the least of all tasks' and
+            steps' times, each less what its records may be late. A partition that nothing has
+            come to yet does not hold it back.
         state_operators: one per store.
         sources: one per sub-topology that reads records.
         sink: all outputs together.
-        observed_metrics: what `observe` has counted, by its name.
+        observed_metrics: what `observe` has asked, by its name.
         instance_id: of the worker, the same over restarts on the same disk.
         batches: how many the record covers.
         max_batch_duration: milliseconds of the longest of them.
+        waiting_ms: for how long they waited for records while they were open.
         sinks: one per output, where there are several.
         lag: records from our positions to the ends of all inputs, as far as these are known.
         falling_behind_ms: for how long the lag has been growing without a break.
         latency_ms: from a record's timestamp to its commit; None where no record came.
-        num_dropped_rows: records without key or value that the batches have dropped.
+        num_dropped_rows: records without key or value that steps have dropped.
         num_failed_rows: records that failed and were skipped, or are dead letters; those without
             an event time, or with one too far ahead, among them.
         num_dead_letters: those of them that were written to a topic.
-        num_late_rows: records that came too late for a window, once each.
+        num_late_rows: records that came too late for a window, or to be told from a duplicate, once
+            each.
         rebalances: how often the group has given or taken partitions.
         restored_rows: records that were read to restore stores.
         restore_ms: milliseconds that restoring took.
+        rebalance_ms: milliseconds that giving partitions back took, with the batches that were
+            committed for it.
     """
 
     id: uuid.UUID
@@ -191,6 +211,7 @@ class Progress(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     instance_id: str = ""
     batches: int = 1
     max_batch_duration: int = 0
+    waiting_ms: int = 0
     sinks: tuple[SinkProgress, ...] = ()
     lag: int = 0
     falling_behind_ms: int = 0
@@ -202,6 +223,7 @@ class Progress(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     rebalances: int = 0
     restored_rows: int = 0
     restore_ms: int = 0
+    rebalance_ms: int = 0
 
     @property
     def falling_behind(self) -> bool:
@@ -257,8 +279,3 @@ def lag_metrics(lags: Sequence[int]) -> dict[str, str]:
         "maxOffsetsBehindLatest": str(max(lags)),
         "minOffsetsBehindLatest": str(min(lags)),
     }
-
-
-def behind(ends: Mapping[tuple[str, int], int], latest: Mapping[tuple[str, int], int]) -> list[int]:
-    """Return how many offsets each partition is behind, where its end is known."""
-    return [max(0, latest[at] - offset) for at, offset in ends.items() if latest.get(at, -1) >= 0]

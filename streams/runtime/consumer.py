@@ -60,6 +60,7 @@ class InputConsumer:
 
     Attributes:
         put_out: whether the group has put this worker out for good.
+        waited_s: seconds for which `fetch` has waited for a first record, in all.
     """
 
     def __init__(
@@ -75,6 +76,7 @@ class InputConsumer:
         self._now = clients.now
         self._topics = topics
         self.put_out = False
+        self.waited_s = 0.0
         self._begun: set[tuple[str, int]] = set()
         self._leads: list[str] = []
         self._membership: Membership | None = None
@@ -143,7 +145,9 @@ class InputConsumer:
         Raises:
             BrokerError: if an input cannot be read, or its position is gone.
         """
+        began = self._now()
         first = self.client.poll(timeout_s)
+        self.waited_s += self._now() - began
         if self._shared_anew:
             self._shared_anew = False
             self._wake()

@@ -12,6 +12,9 @@ from typing import Any
 from penstock.engine.batch import Batch
 from penstock.engine.failures import Failure
 from penstock.engine.restore import RestoreProgress
+from penstock.errors import StateError
+from penstock.operators.deliver import Deliver
+from penstock.operators.observe import Observe
 from penstock.query.events import Idle, Rebalance, Restored, Started, Terminated
 from penstock.query.monitor import RECENT, Monitor, Problem
 from penstock.query.progress import (
@@ -20,7 +23,6 @@ from penstock.query.progress import (
     SinkProgress,
     SourceProgress,
     StateOperatorProgress,
-    behind,
     iso,
     lag_metrics,
     nested,
@@ -29,9 +31,12 @@ from penstock.query.progress import (
 from penstock.runtime.gathering import Gathered, latency, sample
 from penstock.runtime.headroom import Headroom, Reading
 from penstock.runtime.tasks import OwnedTask, Phase
-from penstock.topology.graph import Topology
+from penstock.state.overlay import Overlay
+from penstock.state.store import Usage
+from penstock.topology.event_time import late_topics, watermark
 
 DUPLICATES = "numDroppedDuplicateRows"  # as Spark calls them
+ESTIMATE = "numRowsTotalIsEstimate"
 IDLE_S = 10.0  # Spark's noDataProgressEventInterval
 BEHIND_AFTER = 3  # records of progress, each with more lag than the one before
 
@@ -70,7 +75,8 @@ class Reporter:
         self._open: dict[str, float] = {}
         self._began = self._last = 0.0
         self._began_ms = 0
-        self._fetched_s = 0.0
+        self._fetching: float | None = None  # since when
+        self._fetched_s = self._waited_s = 0.0
         self._sampled: list[int] = []
         self._newest: dict[At, int] = {}
         self._known: dict[At, int] = {}  # the lag of each input as it was last looked up
@@ -83,7 +89,8 @@ class Reporter:
         self._grew_since = 0.0
         self._rebalances = 0
         self._restored_rows = 0
-        self._restore_s = 0.0
+        self._restore_s = self._rebalance_s = self._waiting_s = 0.0
+        self._wrote_s: dict[str, float] = {}
 
     # A batch
 
@@ -91,12 +98,20 @@ class Reporter:
         """Note that a batch begins."""
         self._began = self._last = now
         self._began_ms = now_ms
-        self._fetched_s = 0.0
+        self._fetched_s = self._waited_s = 0.0
         self._open, self._sampled = {}, []
 
-    def fetched(self, seconds: float) -> None:
-        """Note how long fetching took while the batch was open."""
-        self._fetched_s += seconds
+    def fetching(self, now: float) -> None:
+        """Note that records are fetched."""
+        self._fetching = now
+
+    def fetched(self, now: float, waited_s: float) -> None:
+        """Note that records were fetched, and for how long there was none."""
+        if self._fetching is not None:
+            waited_s = min(waited_s, now - self._fetching)
+            self._waited_s += waited_s
+            self._fetched_s += now - self._fetching - waited_s
+        self._fetching = None
 
     def processed(self, at: At, timestamps: Sequence[int]) -> None:
         """Note that a chunk of records of an input was processed."""
@@ -107,19 +122,25 @@ class Reporter:
         """Note that a phase has ended: it took since the phase before it."""
         took = now - self._last
         if name == "addBatch":
+            if self._fetching is not None:  # it ends in a callback of the group
+                self.fetched(now, now - self._fetching)
             self._open["getBatch"] = self._fetched_s
-            took = max(0.0, took - self._fetched_s)
+            took = max(0.0, took - self._fetched_s - self._waited_s)
         self._open[name] = took
         self._last = now
 
-    def committed(self, batch: Batch, tasks: Iterable[OwnedTask], now: float, now_ms: int) -> None:
-        """Add a committed batch."""
-        if self._gathered is None:
-            self._gathered = Gathered(self._began, self._began_ms)
-        gathered, took = self._gathered, now - self._began
-        gathered.add(batch, tasks, took)
-        gathered.timed({**self._open, "triggerExecution": took})
+    def wrote(self, store: str, seconds: float) -> None:
+        """Note how long it took to take what is committed into a store, or to write it."""
+        self._wrote_s[store] = self._wrote_s.get(store, 0.0) + seconds
+
+    def committed(self, batch: Batch, tasks: Iterable[OwnedTask], now_ms: int) -> None:
+        """Add a committed batch, all of whose phases have ended."""
+        gathered = self._gathered
+        if gathered is None:
+            self._gathered = gathered = Gathered(self._began, self._began_ms)
+        gathered.add(batch, tasks, self._open)
         gathered.waited(self._sampled, now_ms)
+        self._waiting_s += self._waited_s
 
     def failed(self, failures: Sequence[Failure]) -> None:
         """Keep the last of the records that were let go, for people to look at."""
@@ -129,9 +150,12 @@ class Reporter:
 
     # The group and the stores
 
-    def rebalanced(self, taken: Sequence[At], given: Sequence[At], all_: Sequence[At]) -> None:
+    def rebalanced(
+        self, taken: Sequence[At], given: Sequence[At], all_: Sequence[At], seconds: float = 0.0
+    ) -> None:
         """Tell that the group has given or taken partitions."""
         self._rebalances += 1
+        self._rebalance_s += seconds
         self.monitor.tell(
             Rebalance(
                 **self._common(),
@@ -166,7 +190,7 @@ class Reporter:
         if now - self._told < self._interval_s:
             return
         if self._gathered is not None:
-            self._tell(tasks, now)
+            self._tell(self._gathered, tasks, now)
         elif now - self._spoken >= IDLE_S:
             self._spoken = now
             self._lag = self.lag(tasks)
@@ -175,7 +199,7 @@ class Reporter:
     def ended(self, tasks: Collection[OwnedTask], now: float) -> None:
         """Tell the last progress, before the tasks are given up."""
         if self._gathered is not None:
-            self._tell(tasks, now)
+            self._tell(self._gathered, tasks, now)
 
     def lag(self, tasks: Collection[OwnedTask]) -> int:
         """Return how many records wait in the inputs of tasks, as far as the client knows."""
@@ -220,17 +244,16 @@ class Reporter:
             "timestamp": iso(self._now_ms()),
         }
 
-    def _tell(self, tasks: Collection[OwnedTask], now: float) -> None:
-        gathered = self._gathered
-        if gathered is None:
-            return
-        looked = self._now()
+    def _tell(self, gathered: Gathered, tasks: Collection[OwnedTask], now: float) -> None:
+        began = self._now()
         lags, ends = self._lags(tasks)
-        gathered.phases["latestOffset"] += self._now() - looked  # type: ignore[assignment]
+        gathered.phases["latestOffset"] = looked_s = self._now() - began
+        gathered.took_s += looked_s
         self._follow(sum(lags.values()), now)
         since = gathered.began - self._before if self._before else 0.0
         covered = now - (self._told or gathered.began)
         sources = self._sources(gathered, tasks, ends, lags, since, covered)
+        parts = {owned.lead.part for owned in tasks}
         progress = Progress(
             id=self.monitor.id,
             run_id=self.monitor.run_id,
@@ -242,30 +265,38 @@ class Reporter:
             num_input_rows=gathered.rows,
             input_rows_per_second=rate(gathered.rows, since),
             processed_rows_per_second=rate(gathered.rows, max(0.001, gathered.took_s)),
-            duration_ms=_durations(gathered.phases),
-            event_time=_event_time(tasks),
-            state_operators=_stores(gathered, tasks, self.monitor.topology),
+            duration_ms=_durations(gathered),
+            event_time=_event_time(gathered, tasks),
+            state_operators=self._stores(gathered, tasks),
             sources=sources,
             sink=SinkProgress(
                 description=", ".join(self._sinks), num_output_rows=gathered.rows_out
             ),
+            observed_metrics=gathered.observations(
+                node.operator
+                for node in self.monitor.topology
+                if isinstance(node.operator, Observe) and any(node in of.nodes for of in parts)
+            ),
             sinks=self._each_sink(gathered),
             batches=gathered.batches,
             max_batch_duration=round(gathered.longest_s * 1000),
+            waiting_ms=round(self._waiting_s * 1000),
             lag=self._lag,
             falling_behind_ms=self._behind_ms(now),
             latency_ms=latency(gathered.latencies_ms),
             num_dropped_rows=gathered.dropped,
             num_failed_rows=gathered.failed,
             num_dead_letters=gathered.dead_letters,
-            num_late_rows=sum(gathered.late.values()),
+            num_late_rows=gathered.late_records,
             rebalances=self._rebalances,
             restored_rows=self._restored_rows,
             restore_ms=round(self._restore_s * 1000),
+            rebalance_ms=round(self._rebalance_s * 1000),
         )
         self._before, self._told, self._spoken = gathered.began, now, now
         self._gathered = None
-        self._rebalances, self._restored_rows, self._restore_s = 0, 0, 0.0
+        self._rebalances, self._restored_rows, self._wrote_s = 0, 0, {}
+        self._restore_s = self._rebalance_s = self._waiting_s = 0.0
         self.monitor.tell(progress)
 
     def _follow(self, lag: int, now: float) -> None:
@@ -283,8 +314,11 @@ class Reporter:
     def _lags(self, tasks: Collection[OwnedTask]) -> tuple[dict[At, int], dict[At, int]]:
         """Return the lag of each input whose end is known, and the ends."""
         positions = {at: n for owned in tasks for at, n in list(owned.offsets.items())}
-        ends = {at: end for at, end in self.latest(positions).items() if end >= 0}
-        self._known = {at: max(0, end - positions[at]) for at, end in ends.items()}
+        # What the client has last seen of an end may be behind what we have read since.
+        ends = {
+            at: max(end, positions[at]) for at, end in self.latest(positions).items() if end >= 0
+        }
+        self._known = {at: end - positions[at] for at, end in ends.items()}
         return self._known, ends
 
     def _sources(
@@ -296,25 +330,26 @@ class Reporter:
         since: float,
         covered: float,
     ) -> tuple[SourceProgress, ...]:
-        """Return one source for each sub-topology that the worker has a task of."""
+        """Return one source for each sub-topology that the worker has a task of, or had."""
+        positions = {at: n for owned in tasks for at, n in owned.offsets.items()}
+        starts, stops = positions | gathered.starts, positions | gathered.ends
+        owned_inputs = {at for owned in tasks for at in owned.inputs}
         found: list[SourceProgress] = []
         for part in self.monitor.topology.sub_topologies:
-            inputs = sorted(at for owned in tasks if owned.lead.part is part for at in owned.inputs)
+            inputs = sorted(at for at in owned_inputs | starts.keys() if at[0] in part.topics)
             if not inputs:
                 continue
-            mine = set(inputs)
-            rows = sum(n for at, n in gathered.rows_in.items() if at in mine)
-            stops = {at: n for at, n in gathered.ends.items() if at in mine}
+            rows = sum(gathered.rows_in[at] for at in inputs)
             found.append(
                 SourceProgress(
                     description=f"Kafka[{', '.join(sorted({topic for topic, _ in inputs}))}]",
-                    start_offset=nested({a: n for a, n in gathered.starts.items() if a in mine}),
-                    end_offset=nested(stops),
-                    latest_offset=nested({at: end for at, end in ends.items() if at in mine}),
+                    start_offset=_of(inputs, starts),
+                    end_offset=_of(inputs, stops),
+                    latest_offset=_of(inputs, ends),
                     num_input_rows=rows,
                     input_rows_per_second=rate(rows, since),
                     processed_rows_per_second=rate(rows, max(0.001, gathered.took_s)),
-                    metrics=lag_metrics(behind(stops, ends)),
+                    metrics=lag_metrics([lags[at] for at in inputs if at in lags]),
                     partitions=self._partitions(inputs, gathered, lags, covered),
                 )
             )
@@ -335,17 +370,34 @@ class Reporter:
             )
         return found
 
+    def _stores(
+        self, gathered: Gathered, tasks: Collection[OwnedTask]
+    ) -> tuple[StateOperatorProgress, ...]:
+        found: list[StateOperatorProgress] = []
+        for store in self.monitor.topology.stores:
+            having = [owned for owned in tasks if store.name in owned.stores]
+            if not having and store.name not in gathered.updated:
+                continue
+            found.append(_store(store.name, gathered, having, self._wrote_s.get(store.name, 0.0)))
+        return tuple(found)
+
     @cached_property
     def _sinks(self) -> list[str]:
-        nodes = self.monitor.topology
-        return sorted({node.detail for node in nodes if node.sink and not node.sink.internal})
+        """The outputs, as their steps name them."""
+        nodes = [node for node in self.monitor.topology if not (node.sink and node.sink.internal)]
+        topics = {node.detail for node in nodes if node.sink}
+        others = {node.operator.kind for node in nodes if isinstance(node.operator, Deliver)}
+        return sorted(topics | others | late_topics(self.monitor.topology))
 
     def _each_sink(self, gathered: Gathered) -> tuple[SinkProgress, ...]:
-        if len(self._sinks) < 2:
+        if len(self._sinks) < 2 and len(gathered.rows_by_sink) < 2:
             return ()
+        chosen = {
+            node.detail for node in self.monitor.topology if node.sink and callable(node.sink.topic)
+        }
         return tuple(
             SinkProgress(description=name, num_output_rows=gathered.rows_by_sink[name])
-            for name in sorted({*self._sinks, *gathered.rows_by_sink})
+            for name in sorted({*self._sinks, *gathered.rows_by_sink} - chosen)
         )
 
 
@@ -356,37 +408,53 @@ def _by_topic(inputs: Iterable[At]) -> dict[str, tuple[int, ...]]:
     return found
 
 
-def _durations(phases: Mapping[str, float]) -> dict[str, int]:
+def _of(inputs: Collection[At], offsets: Mapping[At, int]) -> dict[str, dict[str, int]]:
+    return nested({at: offsets[at] for at in inputs if at in offsets})
+
+
+def _durations(gathered: Gathered) -> dict[str, int]:
     # Spark plans each batch; here the topology is planned once, before the first.
-    found = {"queryPlanning": 0} | {name: round(s * 1000) for name, s in phases.items()}
-    return dict(sorted(found.items()))
+    phases = {"queryPlanning": 0.0, **gathered.phases, "triggerExecution": gathered.took_s}
+    return {name: round(seconds * 1000) for name, seconds in sorted(phases.items())}
 
 
-def _event_time(tasks: Iterable[OwnedTask]) -> dict[str, str]:
-    clocks = [clock for owned in tasks if owned.task for clock in owned.task.clocks.values()]
-    newest = max(clocks, default=-1)  # -1 is the clock that no record has moved
-    return {"max": iso(newest)} if newest >= 0 else {}
+def _event_time(gathered: Gathered, tasks: Iterable[OwnedTask]) -> dict[str, str]:
+    found = [watermark(owned.lead.part.stateful, owned.clocks) for owned in tasks if owned.task]
+    known = [at for at in found if at is not None]
+    times = gathered.event_times()
+    return {**times, "watermark": iso(min(known))} if known else times
 
 
-def _stores(
-    gathered: Gathered, tasks: Collection[OwnedTask], topology: Topology
-) -> tuple[StateOperatorProgress, ...]:
-    running = [owned for owned in tasks if owned.phase is Phase.RUNNING]
-    return tuple(
-        StateOperatorProgress(
-            operator_name=store.name,
-            num_rows_updated=gathered.updated[store.name],
-            num_rows_dropped_by_watermark=gathered.late[store.name],
-            num_state_store_instances=sum(store.name in owned.stores for owned in running),
-            num_shuffle_partitions=max(
-                (owned.lead.tasks for owned in tasks if store.name in owned.stores), default=0
-            ),
-            custom_metrics=(
-                {DUPLICATES: gathered.duplicates[store.name]}
-                if store.name in gathered.duplicates
-                else {}
-            ),
-        )
-        for store in topology.stores
-        if any(store.name in owned.stores for owned in tasks)
+def _store(
+    name: str, gathered: Gathered, having: Collection[OwnedTask], wrote_s: float
+) -> StateOperatorProgress:
+    running = [owned for owned in having if owned.task and owned.phase is Phase.RUNNING]
+    overlays = [owned.task.overlays[name] for owned in running if owned.task]
+    usages = [_usage(overlay) for overlay in overlays]
+    custom = {"stateOnDiskBytes": sum(usage.disk_bytes for usage in usages)}
+    if name in gathered.duplicates:
+        custom[DUPLICATES] = gathered.duplicates[name]
+    if not all(overlay.rows.exact for overlay in overlays):
+        custom[ESTIMATE] = 1
+    return StateOperatorProgress(
+        operator_name=name,
+        num_rows_total=sum(overlay.rows.total for overlay in overlays),
+        num_rows_updated=gathered.updated[name],
+        all_updates_time_ms=round(gathered.updating_s.get(name, 0.0) * 1000),
+        num_rows_removed=gathered.removed[name],
+        all_removals_time_ms=round(gathered.removing_s.get(name, 0.0) * 1000),
+        commit_time_ms=round(wrote_s * 1000),
+        memory_used_bytes=sum(overlay.memory_bytes for overlay in overlays)
+        + sum(usage.memory_bytes for usage in usages),
+        num_rows_dropped_by_watermark=gathered.late[name],
+        num_shuffle_partitions=max((owned.lead.tasks for owned in having), default=0),
+        num_state_store_instances=len(running),
+        custom_metrics=custom,
     )
+
+
+def _usage(overlay: Overlay) -> Usage:
+    try:
+        return overlay.store.usage()
+    except StateError:  # what is wrong with the disk, the next write says
+        return Usage()

@@ -47,6 +47,7 @@ from penstock.runtime.worker import Worker
 from penstock.secret import without_secrets
 from penstock.state.directories import Slot, default_state_dir, make_folder
 from penstock.state.disk import Disk, RocksDisk
+from penstock.state.overlay import BYTES_PER_ENTRY
 from penstock.state.rocksdb import RocksMemory
 from penstock.topics.admin import Admin
 from penstock.topology.graph import Topology
@@ -55,8 +56,6 @@ if TYPE_CHECKING:
     from penstock.app import App
 
 log = logging.getLogger("penstock")
-
-BYTES_PER_ENTRY = 350  # measured: a key of 16 bytes with a count and a timestamp in a dict
 
 
 def run(
@@ -332,6 +331,8 @@ class Running:
             max_idle_ms=settings.commit.max_idle_ms,
             exactly_once=app.guarantee == "exactly_once",
             now_ms=clients.now_ms,
+            now=clients.now,
+            wrote=self._reporter.wrote,
             sleep=self._sleep,
         )
         return Worker(

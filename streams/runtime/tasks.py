@@ -130,6 +130,8 @@ class TaskStarter:
         max_idle_ms: how long an input without records may hold back those it is ordered with.
         exactly_once: whether state without committed offsets cannot be.
         now_ms: the wall clock.
+        now: monotonic seconds.
+        wrote: told the store and how long writing it to disk took, in seconds.
         sleep: waits for seconds.
     """
 
@@ -149,6 +151,8 @@ class TaskStarter:
         max_idle_ms: int,
         exactly_once: bool,
         now_ms: Callable[[], int],
+        now: Callable[[], float],
+        wrote: Callable[[str, float], None],
         sleep: Callable[[float], None],
     ) -> None:
         self._prepared = prepared
@@ -166,6 +170,8 @@ class TaskStarter:
         self._max_idle_ms = max_idle_ms
         self._exactly_once = exactly_once
         self._now_ms = now_ms
+        self._now = now
+        self._wrote = wrote
         self._sleep = sleep
         self._retention: dict[str, int] = {}
 
@@ -193,10 +199,12 @@ class TaskStarter:
         """
         for name, opened in owned.stores.items():
             if owned.task:
+                began = self._now()
                 owned.task.overlays[name].write()
                 if self._now_ms() - opened.dated_ms > REDATE_MS:
                     self._redate(opened)
                 opened.store.flush()
+                self._wrote(name, self._now() - began)
 
     def grow(self, partitions: Mapping[str, int]) -> None:
         """Write to all partitions of sinks that have more of them now."""
@@ -423,6 +431,7 @@ class TaskStarter:
             overlays,
             self._destinations,
             self._now_ms,
+            self._now,
         )
         owned.task.clocks = owned.clocks
         owned.order = self._order(owned, owned.task)

@@ -218,10 +218,11 @@ class Worker:
     # Fetching and processing
 
     def _fetch(self, wait_s: float, limit: int) -> None:
-        began = self._now()
+        self._reporter.fetching(self._now())
+        waited_s = self._consumer.waited_s
         self._intake.fetch(wait_s, limit)
         self._polled = self._now()
-        self._reporter.fetched(self._polled - began)
+        self._reporter.fetched(self._polled, self._consumer.waited_s - waited_s)
 
     def _wait_s(self) -> float:
         if self._restorer.busy and self._restoring:
@@ -279,6 +280,7 @@ class Worker:
         if self._transaction.state is State.IDLE:
             self._open_batch()
         self._touched[id(owned)] = owned
+        self._batch.positions.setdefault(at, owned.offsets[at])
         self._batch.add(at, owned.offsets[at], end.next_offset, 0)
 
     def _run_task(self, owned: OwnedTask, fetched: Fetched) -> None:
@@ -293,6 +295,7 @@ class Worker:
             refused=self._narrowing.found_in(at),
             now_ms=self._now_ms(),
         )
+        self._batch.positions.setdefault(at, owned.offsets.get(at, fetched.offsets[0]))
         self._batch.add(at, fetched.offsets[0], fetched.next_offset, len(fetched.offsets))
         self._batch.bytes_in += total_bytes(fetched.values)
         self._reporter.processed(at, fetched.timestamps)
@@ -306,7 +309,7 @@ class Worker:
             self._producer.produce(out)
             if out.store is not None or out.topic in topology.repartitions:
                 continue
-            if out.topic in topology.dead_letter_topics:
+            if out.dead:
                 batch.dead_letters += len(out.values)
             else:
                 batch.rows_out += len(out.values)
@@ -424,7 +427,7 @@ class Worker:
         self._failures, self._careful = 0, {}
         self._narrowing.committed(self._batch, self._settings.commit.max_batch_records)
         self._pace.committed(self._commit_began * 1000, self._now() * 1000)
-        self._reporter.committed(self._batch, self._touched.values(), self._now(), now_ms)
+        self._reporter.committed(self._batch, self._touched.values(), now_ms)
         touched, self._touched = self._touched, {}
         running = [owned.task for owned in self._tasks.values() if owned.task]
         deliver(
@@ -444,7 +447,9 @@ class Worker:
                     " the worker: the store is restored from its changelog.",
                     store=name,
                 )
+            began = self._now()
             overlay.commit(Position(offset, opened.topic_id, now_ms))
+            self._reporter.wrote(name, self._now() - began)
 
     def _abort(self) -> Event:
         self._producer.abort()
@@ -601,14 +606,16 @@ class Worker:
         self._reporter.rebalanced(taken, [], self._inputs())
 
     def _revoked(self, found: list[tuple[str, int]]) -> list[tuple[str, int]]:
+        began = self._now()
         self._in_callback(self._end_batch)
-        return self._give_up(found)
+        return self._give_up(found, began)
 
     def _lost(self, found: list[tuple[str, int]]) -> list[tuple[str, int]]:
+        began = self._now()
         self._in_callback(self._discard)
-        return self._give_up(found)
+        return self._give_up(found, began)
 
-    def _give_up(self, found: list[tuple[str, int]]) -> list[tuple[str, int]]:
+    def _give_up(self, found: list[tuple[str, int]], began: float) -> list[tuple[str, int]]:
         given: list[tuple[str, int]] = []
         for at in found:
             owned = self._tasks.pop(at, None)
@@ -619,7 +626,7 @@ class Worker:
             given += owned.inputs
         if given:
             log.info("Given back: %s.", ", ".join(f"{t}/{p}" for t, p in given))
-            self._reporter.rebalanced([], given, self._inputs())
+            self._reporter.rebalanced([], given, self._inputs(), self._now() - began)
         return given
 
     def _inputs(self) -> list[tuple[str, int]]:

@@ -9,7 +9,7 @@ Rule 3: an input is guarded by the strictest of what is declared on its ways to 
         guarded only by what is declared there.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from penstock.errors import TopologyError
@@ -59,6 +59,29 @@ def open_for_ms(topology: "Topology") -> int | None:
     timed = [node.operator for node in topology if node.timed]
     found = [getattr(operator, "open_ms", None) for operator in timed]
     return None if None in found else sum(ms for ms in found if ms is not None)
+
+
+def watermark(nodes: Iterable[Node], clocks: Mapping[str, int]) -> int | None:
+    """Return before which event time records are late for a step; None where no time is known.
+
+    Args:
+        nodes: the steps of a task.
+        clocks: how far their time has come, by name.
+    """
+    found = [
+        clocks[node.clock] - lateness_ms(node)
+        for node in nodes
+        if node.timed and clocks.get(node.clock, -1) >= 0
+    ]
+    return max(0, min(found)) if found else None
+
+
+def lateness_ms(node: Node) -> int:
+    """How late the records of a step may be: the grace of windows, else what is declared before."""
+    own: int | None = getattr(node.operator, "grace_ms", None)
+    if own is None:
+        own = getattr(node.operator, "within_ms", None)
+    return delay_ms(node) if own is None else own
 
 
 def windows_before(node: Node) -> set[Node]:

@@ -260,7 +260,17 @@ def _origins(node: Node) -> set[str]:
 
 # What reads a topic of the application hands each change on as it is.
 _ONE_TO_ONE = frozenset(
-    ("to_stream", "map", "select", "repartition", "stream", "to_table", "agg", "with_watermark")
+    (
+        "to_stream",
+        "map",
+        "select",
+        "observe",
+        "repartition",
+        "stream",
+        "to_table",
+        "agg",
+        "with_watermark",
+    )
 ) | {"to_console", "to_memory", FINAL}
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from penstock.engine.drops import Drops
+from penstock.engine.tally import Counting
 from penstock.engine.task import Task
 from penstock.engine.task_time import SEEN_TIME, TaskTime
 from penstock.operators.sessions import OpenSessions
@@ -97,14 +97,14 @@ def aborted_batches_move_time(patch: Any) -> None:
 
 def lates_of_aborted_batches_count(patch: Any) -> None:
     """Records that come too late are counted each time that they are tried."""
-    discard = Drops.discard
+    discard = Counting.discard
 
-    def stubborn(self: Drops) -> None:
-        late = self.late
+    def stubborn(self: Counting) -> None:
+        late = self.batch.late
         discard(self)
-        self.late = late
+        self.batch.late = late
 
-    patch.setattr(Drops, "discard", stubborn)
+    patch.setattr(Counting, "discard", stubborn)
 
 
 def nothing_closes_without_records(patch: Any) -> None:

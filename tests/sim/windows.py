@@ -117,7 +117,9 @@ class WindowsWorld(World):
 
         def noted(*args: object) -> None:
             tasks = [owned.task for owned in worker._touched.values() if owned.task]
-            self._late_of[worker._batch.id] = sum((of._steps.drops.late for of in tasks), Counter())
+            self._late_of[worker._batch.id] = sum(
+                (of._steps.counting.batch.late for of in tasks), Counter()
+            )
             send(*args)  # type: ignore[arg-type]
 
         worker._producer.send_offsets = noted  # type: ignore[method-assign]

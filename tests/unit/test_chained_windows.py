@@ -159,7 +159,7 @@ def check(plan: Plan, rows: Sequence[Row], data: st.DataObject) -> None:
             found += out.read()
             check_closed(found, naive)
             for task in driver._tasks:
-                late += task.take_late()
+                late += task.take_tally().late
             if crashes:
                 driver.crash()
         for row in [(RARE, FAR_MS), (RARE, 2 * FAR_MS)]:
@@ -168,7 +168,7 @@ def check(plan: Plan, rows: Sequence[Row], data: st.DataObject) -> None:
             found += out.read()
         assert dict(found) == naive.finals()
         for task in driver._tasks:
-            late += task.take_late()
+            late += task.take_tally().late
     assert late["second"] == 0
     assert late["first"] == naive.first.late
 

@@ -110,8 +110,9 @@ def test_records_are_those_of_the_naive_interpreter(
                     key, value, at = row
                     naive.add(row)
                     driver.topic("in").send(value, key=key, at=at)
-            late += sum(driver._tasks[0].take_late().values())
-            duplicates += sum(driver._tasks[0].take_duplicates().values())
+            tally = driver._tasks[0].take_tally()
+            late += sum(tally.late.values())
+            duplicates += sum(tally.duplicates.values())
             assert sorted(remembered(driver)) == sorted(naive.remembered())
             if crashes:
                 driver.crash()
@@ -160,7 +161,7 @@ def test_behind_a_repartition_topic_nothing_comes_twice(
                 for key, value, at in part:
                     sent.append((str(value), value, at))
                     driver.topic("in").send(value, key=key, at=at)
-            late += sum(driver._tasks[1].take_late().values())
+            late += sum(driver._tasks[1].take_tally().late.values())
             if crashes:
                 driver.crash()
         times = [(value, at) for _, value, at in written(driver)]
@@ -239,7 +240,7 @@ def test_headers_and_failures_behind_it_are_those_of_their_record() -> None:
                 driver.topic("in").send(7, key="a", headers=[("n", b"%d" % number)])
         assert driver.topic("out").read() == [("a", 7)]
         assert driver.topic("out").read_headers() == [{"n": b"1"}]
-        assert driver._tasks[0].take_duplicates() == {"seen": 1}
+        assert driver._tasks[0].take_tally().duplicates == {"seen": 1}
         assert [failure.offset for failure in driver._tasks[0].take_failures()] == [0]
 
 

@@ -300,7 +300,7 @@ def test_inputs_are_ordered_by_the_times_that_there_are() -> None:
 
 def test_a_guard_that_knows_no_clock_asks_for_a_time_only() -> None:
     guard = TimeGuard(DAY)
-    assert guard.passes([0, NOW * 10])
-    assert not guard.passes([5, -1])
-    assert not guard.at(NOW).passes([NOW + DAY + 1])
+    assert guard.passes(0, NOW * 10)
+    assert not guard.passes(-1, 5)
+    assert not guard.at(NOW).passes(0, NOW + DAY + 1)
     guard.at(NOW).check(NOW + DAY, NOW, None)

@@ -129,7 +129,7 @@ def check(
         with driver.batch():
             for key, at, value in part:  # type: ignore[misc]
                 driver.topic("in").send(value, key=key, at=at, headers=[("h", key.encode())])
-        counted += sum(driver._tasks[0].take_late().values())
+        counted += sum(driver._tasks[0].take_tally().late.values())
         if crashes:
             driver.crash()
     topic = driver.topic("late")
@@ -319,10 +319,10 @@ def test_a_batch_that_is_aborted_leaves_no_letter() -> None:
             driver.topic("in").send(1, key="a", at=1)
             driver.topic("in").send(BAD, key="a", at=2)
         assert driver.topic("late").read() == []
-        assert not driver._tasks[0].take_late()
+        assert not driver._tasks[0].take_tally().late
         driver.topic("in").send(1, key="b", at=1)
         assert [key for key, _ in driver.topic("late").read()] == [b"b"]
-        assert driver._tasks[0].take_late() == {"n": 1}
+        assert driver._tasks[0].take_tally().late == {"n": 1}
 
 
 def test_a_record_that_fails_at_flush_has_been_late_once() -> None:
@@ -339,7 +339,7 @@ def test_a_record_that_fails_at_flush_has_been_late_once() -> None:
         assert [len(task.take_failures()) for task in driver._tasks] == [1]
         offsets = [told[PREFIX + "offset"] for told in driver.topic("late").read_headers()]
         assert offsets == [b"1", b"2"]
-        assert driver._tasks[0].take_late() == {"n": 2}
+        assert driver._tasks[0].take_tally().late == {"n": 2}
 
 
 def test_a_record_larger_than_the_topic_goes_without_its_value(

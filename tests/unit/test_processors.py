@@ -106,7 +106,7 @@ def test_records_without_a_key_are_dropped_but_move_time() -> None:
         driver.topic("in").send("set 5 t", key=b"a", at=1)
         driver.topic("in").send("say", at=6)
         assert driver.topic("out").read() == [(b"a", "t 5 5/6")]
-        assert driver._tasks[0].take_dropped() == 1
+        assert driver._tasks[0].take_tally().dropped == 1
 
 
 def test_a_processor_without_state_has_no_store_and_keeps_time() -> None:

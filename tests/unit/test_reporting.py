@@ -55,7 +55,7 @@ def test_each_committed_batch_is_told_once(steps: list[tuple[str, float, int]]) 
             batch.add(("in", 0), 0, rows, rows)
         elif what == "commit" and batch is not None:
             report.phase("addBatch", clock.now)
-            report.committed(batch, [], clock.now, 0)
+            report.committed(batch, [], 0)
             committed, number, batch = committed + rows_of(batch), number + 1, None
         elif what == "abort":
             batch = None

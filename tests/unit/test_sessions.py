@@ -120,7 +120,7 @@ def test_results_are_those_of_the_naive_interpreter(
             assert [w.end for w, _ in found] == sorted(w.end for w, _ in found)
             assert not final.keys() & {window for window, _ in found}
             final |= {window: plain(value) for window, value in found}
-            late += sum(driver._tasks[0].take_late().values())
+            late += sum(driver._tasks[0].take_tally().late.values())
             assert final == naive.results(closed=True)
             assert seen == naive.results(closed=False) | naive.results(closed=True)
             assert stored(driver) == naive.results(closed=False)

@@ -285,8 +285,8 @@ def test_records_outside_groups_are_counted():
     task = task_of(app)
     task.process(fetched(None, 1, None))
     task.process(fetched(1, 2, key=None))
-    assert task.take_dropped() == 8
-    assert task.take_dropped() == 0
+    assert task.take_tally().dropped == 8
+    assert task.take_tally().dropped == 0
 
 
 def test_null_values_of_typed_streams_are_counted():
@@ -297,7 +297,7 @@ def test_null_values_of_typed_streams_are_counted():
     task.process(fetched(1, None, None))
     task.discard({})
     task.process(fetched(1, None, 2))
-    assert task.take_dropped() == 1
+    assert task.take_tally().dropped == 1
 
 
 def test_a_chunk_that_is_run_again_counts_its_drops_once():
@@ -313,7 +313,7 @@ def test_a_chunk_that_is_run_again_counts_its_drops_once():
     app.stream("in", key=str, value=int).map(once).to("out")
     task = task_of(app)
     task.process(fetched(None, 1, 2))
-    assert task.take_dropped() == 1
+    assert task.take_tally().dropped == 1
 
 
 def test_large_records_are_refused_before_they_are_produced():

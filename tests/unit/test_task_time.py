@@ -178,7 +178,7 @@ def test_what_is_merged_with_a_repartitioned_stream_does_not_move_its_time() -> 
     task.process(Fetched("direct", 0, [b"k"], [b"v"], [1_000], [0], None, 1))
     task.process(Fetched(REPARTITION, 0, [b"k"], [b"v"], [1], [0], None, 1))
     task.flush()
-    assert not task.take_late()
+    assert not task.take_tally().late
 
 
 def test_inputs_are_ordered_for_those_who_go_by_their_time() -> None:

@@ -166,7 +166,7 @@ def test_what_comes_behind_the_silence_is_late() -> None:
         assert len(out.read()) == 1
         for at in (9, 13, 23):  # time is at 24
             topic.send("x", key="a", at=at)
-        assert driver._tasks[0].take_late() == {"n": 2}
+        assert driver._tasks[0].take_tally().late == {"n": 2}
         assert driver._tasks[0].clocks == {"n": 24}
         driver.advance("6ms")
         assert out.read() == [(Windowed("a", 20, 30), 1)]
@@ -208,7 +208,7 @@ def test_what_was_closed_in_silence_stays_closed_behind_a_crash() -> None:
         driver.topic("in").send("x", key="a", at=1)
         driver.advance("15ms")
         assert driver.topic("out").read() == [(Windowed("a", 0, 10), 1)]
-        assert driver._tasks[0].take_late() == {"n": 1}
+        assert driver._tasks[0].take_tally().late == {"n": 1}
 
 
 def test_sessions_and_hopping_windows_close_in_silence_too() -> None:
@@ -279,7 +279,7 @@ def test_windows_of_windows_close_in_silence_without_losing_any(
             driver.advance(step)
         keys = [window.key.key for window, _ in driver.topic("out").read()]
         assert sorted(keys) == ["a", "b", "c", "d"]
-        assert not driver._tasks[0].take_late()
+        assert not driver._tasks[0].take_tally().late
 
 
 @pytest.mark.parametrize("window", [TEN, session("5ms")], ids=["tumbling", "session"])
@@ -372,7 +372,7 @@ def test_windows_on_both_sides_of_a_topic_close_in_silence() -> None:
             driver.advance("1ms")
         found = driver.topic("out").read()
         assert [(window.start, n) for window, n in found] == [(0, 1), (10, 1), (15, 1)]
-        assert not any(task.take_late() for task in driver._tasks)
+        assert not any(task.take_tally().late for task in driver._tasks)
 
 
 def test_nothing_goes_on_where_nothing_has_ever_come() -> None:
@@ -380,4 +380,4 @@ def test_nothing_goes_on_where_nothing_has_ever_come() -> None:
         with TestDriver(app) as driver:
             driver.advance("1d")
             driver.topic("in").send("x", key="a", at=4)
-            assert not any(task.take_late() for task in driver._tasks)
+            assert not any(task.take_tally().late for task in driver._tasks)

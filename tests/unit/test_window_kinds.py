@@ -46,7 +46,7 @@ def test_time_begins_in_1970(kind: str) -> None:
         for at in (-3 * DAY_MS, 0, 3 * DAY_MS):
             inputs.send(0, key="a", at=at)
         assert finals.read() == [(Windowed("a", *place), 1) for place in PLACES[kind]]
-        assert driver._tasks[0].take_late()["n"] == 0
+        assert driver._tasks[0].take_tally().late["n"] == 0
 
 
 @kinds

@@ -118,7 +118,7 @@ def test_results_are_those_of_the_naive_interpreter(
             if finals:
                 found += finals.read()
                 assert found == naive.finals()
-            late += sum(driver._tasks[0].take_late().values())
+            late += sum(driver._tasks[0].take_tally().late.values())
             if crashes:
                 driver.crash()
         assert seen == naive.counts

@@ -258,7 +258,7 @@ def put_together(case: Case) -> tuple[list[Result], int]:
         for key, value, at in case.inputs:
             inputs.send(value, key=key, at=at)
         results = [(w.key, w.start, w.end, value) for w, value in driver.topic("out").read()]
-        return results, driver._tasks[0].take_late()["results"]
+        return results, driver._tasks[0].take_tally().late["results"]
 
 
 @pytest.mark.parametrize("case", [*SLIDING, *TIME, *SESSIONS], ids=lambda case: case.source)
@@ -319,7 +319,7 @@ def counted(rows: list[tuple[str, int]], mode: Literal["update", "append"]) -> t
         found = {
             (w.key, f"{w.start // MINUTE // 60}:{w.start // MINUTE % 60:02}"): n for w, n in results
         }
-        return found, driver._tasks[0].take_late()["n"]
+        return found, driver._tasks[0].take_tally().late["n"]
 
 
 LINES = words(

@@ -164,7 +164,7 @@ def test_results_are_those_of_a_reader_of_clocks(
             assert seen == counts
             closed = [w for w in counts if w.end + grace * HOUR_MS <= clock]
             assert found == [(w, counts[w]) for w in sorted(closed, key=lambda w: (w.start, w.key))]
-            counted += sum(driver._tasks[0].take_late().values())
+            counted += sum(driver._tasks[0].take_tally().late.values())
             assert counted == late
             if crashes:
                 driver.crash()
