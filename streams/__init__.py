@@ -66,6 +66,7 @@ if TYPE_CHECKING:
     from penstock.runtime.settings import Settings as Settings
     from penstock.runtime.settings import StateSettings as StateSettings
     from penstock.runtime.settings import WorkerSettings as WorkerSettings
+    from penstock.runtime.several import run as run
     from penstock.serde.types import Serde as Serde
     from penstock.stream import Stream as Stream
     from penstock.table import Table as Table
@@ -127,6 +128,7 @@ _HOMES = {
     "mean": "penstock.aggregators",
     "min": "penstock.aggregators",
     "quantile": "penstock.aggregators",
+    "run": "penstock.runtime.several",
     "session": "penstock.windows",
     "sliding": "penstock.windows",
     "stddev": "penstock.aggregators",

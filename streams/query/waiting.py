@@ -1,6 +1,7 @@
 """Waiting for one of several queries to end."""
 
 import queue
+from collections.abc import Sequence
 
 from penstock.durations import Duration, milliseconds
 from penstock.errors import TopologyError
@@ -30,16 +31,21 @@ def wait_any(*queries: Query, timeout: Duration | None = None) -> Query | None:
         raise TopologyError("wait_any() has no query to wait for. Pass what app.start() returns.")
     for query in queries:
         query.refuse_in_callback("wait_any")
+    first = first_ended(queries, timeout)
+    error = first.exception() if first else None
+    if error:
+        raise error
+    return first
+
+
+def first_ended(queries: Sequence[Query], timeout: Duration | None = None) -> Query | None:
+    """Wait as `wait_any` does, and return what has ended, however it has."""
     ended: queue.SimpleQueue[Query] = queue.SimpleQueue()
     forget = [query.when_ended(ended.put) for query in queries]
     try:
-        first = ended.get(timeout=None if timeout is None else milliseconds(timeout) / 1000)
+        return ended.get(timeout=None if timeout is None else milliseconds(timeout) / 1000)
     except queue.Empty:
         return None
     finally:
         for each in forget:
             each()
-    error = first.exception()
-    if error:
-        raise error
-    return first

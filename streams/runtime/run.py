@@ -85,15 +85,20 @@ def run(
         with quiet_collector(), stopped_by_signals(ending), bound:
             running.work()
     except PenstockError as error:
-        log.debug("The application failed.", exc_info=error)
-        if isinstance(error, DataError) and error.__cause__ and not debug:
-            error.__cause__ = from_own_code(error.__cause__)
-        elif not isinstance(error, DataError | BugError):
-            error.__cause__ = None
-        error.__suppress_context__ = True
-        raise error.with_traceback(None)  # noqa: B904 - the cause is kept where it helps
+        raise for_people(error, debug=debug)  # noqa: B904 - the cause is kept where it helps
     finally:
         running.leave()
+
+
+def for_people(error: PenstockError, *, debug: bool = False) -> PenstockError:
+    """Return what ended a run without our frames; with `debug` all of its cause stays."""
+    log.debug("The application failed.", exc_info=error)
+    if isinstance(error, DataError) and error.__cause__ and not debug:
+        error.__cause__ = from_own_code(error.__cause__)
+    elif not isinstance(error, DataError | BugError):
+        error.__cause__ = None
+    error.__suppress_context__ = True
+    return error.with_traceback(None)
 
 
 def start(app: "App", *, listeners: Sequence[Listener] = ()) -> Query:
@@ -151,7 +156,7 @@ class Running:
         self._outside = RunOutside(app, self._topology, self._configs, self._clients, self._reader)
         self.query = Query(monitor, self.stop, self._outside)
         self._worker: Worker | None = None
-        self._stopped = False
+        self._stopped = self._entered = False
 
     def enter(self) -> None:
         """Take the application's place in this process, until `work` has ended.
@@ -160,10 +165,13 @@ class Running:
             TopologyError: if it runs in this process already.
         """
         ACTIVE.enter(self._app.id, self._root)
+        self._entered = True
 
     def leave(self) -> None:
-        """Give the place back."""
-        ACTIVE.leave(self._app.id, self._root)
+        """Give the place back, where it was taken."""
+        if self._entered:
+            self._entered = False
+            ACTIVE.leave(self._app.id, self._root)
 
     def stop(self) -> None:
         """Ask the run to end."""
