@@ -21,6 +21,7 @@ from penstock.table import Table, add_table
 from penstock.topics.topic import Topic
 from penstock.topology.declaration import Declaration
 from penstock.topology.describe import as_mermaid, as_text
+from penstock.topology.explain import as_explanation
 from penstock.topology.graph import Topology, make_topology
 from penstock.topology.node import Node
 
@@ -212,6 +213,22 @@ class App:
         """
         topology = self.topology()
         return as_mermaid(topology) if format == "mermaid" else as_text(topology)
+
+    def explain(self, *, extended: bool = False) -> str:
+        """Explain what the application will do: what is exactly once, what it keeps, and when.
+
+        It tells what `describe` does not: which conditions of exactly once hold, what is not part
+        of the transaction, which stores grow for ever, which steps hand on one change per key and
+        commit and why others do not, and how time goes on. Partition counts are known to
+        `Query.explain()`.
+
+        Args:
+            extended: whether to list the steps, as `describe` does, and the changelogs.
+
+        Raises:
+            TopologyError: if the declaration is wrong.
+        """
+        return as_explanation(self.topology(), self.guarantee, extended=extended)
 
     def _source(
         self,

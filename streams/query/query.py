@@ -12,6 +12,7 @@ from penstock.query.outside import Outside
 from penstock.query.progress import Progress
 from penstock.query.status import TERMINATED, Status
 from penstock.query.summing import Application
+from penstock.topology.explain import as_explanation
 
 READ_S = 0.5
 
@@ -95,6 +96,17 @@ class Query:
                 " writes none. Leave publish out, or use recent_progress: this worker's own."
             )
         return self._stream(summed=summed)
+
+    def explain(self, *, extended: bool = False) -> str:
+        """Explain what the application does, as `App.explain()`, with partition counts.
+
+        Args:
+            extended: whether to list the steps, as `describe` does, and the changelogs.
+        """
+        outside = self._outside
+        return as_explanation(
+            outside.topology, outside.guarantee, outside.partitions, extended=extended
+        )
 
     def exception(self) -> Exception | None:
         """Return the error that ended the application, None if there is none."""

@@ -127,10 +127,12 @@ class Topology:
         one before it must have gone out. Nor in front of a table that another step reads: it
         has to be up to date at each record.
         """
-        if node.emit != "commit":
-            return False
-        below = self._below(node)
-        return all(map(_one_to_one, below)) and self._looked_into.isdisjoint(below)
+        return node.emit == "commit" and not self.tells_apart(node)
+
+    def tells_apart(self, node: Node) -> list[Node]:
+        """Return the steps behind a step that can tell one change of a key from several."""
+        below, read = self._below(node), self._looked_into
+        return [of for of in self.nodes if of in below and (of in read or not _one_to_one(of))]
 
     @cached_property
     def _looked_into(self) -> frozenset[Node]:

@@ -169,7 +169,8 @@ def test_an_interrupt_ends_the_waiting_only() -> None:
     """A notebook's stop button, or Ctrl-C."""
     query = a_query()
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    threading.Timer(0.1, signal.raise_signal, (signal.SIGINT,)).start()
+    interrupt = signal.pthread_kill, (threading.get_ident(), signal.SIGINT)
+    threading.Timer(0.1, *interrupt).start()
     try:
         with pytest.raises(KeyboardInterrupt):
             query.await_termination("20s")
@@ -259,6 +260,14 @@ def test_the_first_of_several() -> None:
         ps.wait_any(queries[2], queries[1])
     with pytest.raises(TopologyError, match="no query"):
         ps.wait_any()
+
+
+def test_a_query_explains_itself() -> None:
+    """With what the run knows of its topics."""
+    around = Around()
+    around.partitions = {"in": 3}
+    assert "Sub-topology 0: 3 tasks\n  reads   in (3)\n" in a_query(around).explain()
+    assert "to-1 out <- stream-0" in a_query(around).explain(extended=True)
 
 
 def test_what_is_written_comes_after_what_is_read() -> None:
