@@ -18,6 +18,7 @@ from penstock.operators.on_error import DeadLetter
 from penstock.query.listener import Listener
 from penstock.query.monitor import Monitor
 from penstock.query.query import Query
+from penstock.query.web.subject import Subject
 from penstock.runtime.active import ACTIVE
 from penstock.runtime.client_configs import ClientConfigs
 from penstock.runtime.clients import Clients
@@ -27,6 +28,7 @@ from penstock.runtime.destinations import ClusterDestinations
 from penstock.runtime.ending import Ending, exit_now, stopped_by_signals
 from penstock.runtime.group import wait_for_group
 from penstock.runtime.headroom import HeadroomWatch
+from penstock.runtime.http_address import http_address
 from penstock.runtime.loading import from_own_code, refuse_while_loading
 from penstock.runtime.orphans import OrphanWatch
 from penstock.runtime.outside import RunOutside
@@ -157,6 +159,7 @@ class Running:
         self.query = Query(monitor, self.stop, self._outside)
         self._worker: Worker | None = None
         self._stopped = self._entered = False
+        self._stepped = self._clients.now()
 
     def enter(self) -> None:
         """Take the application's place in this process, until `work` has ended.
@@ -194,6 +197,7 @@ class Running:
             self.query.end()
 
     def _work(self, telemetry: Telemetry) -> None:
+        address = http_address(self._settings.http)
         root = make_folder(self._root)
         admin = self._connect()
         if self._stopped:
@@ -204,6 +208,8 @@ class Running:
         try:
             telemetry.publish(self._settings.progress, self._configs, admin, self._clients)
             self._reporter.started(slot.identity)
+            if address is not None:
+                telemetry.serve(address, self._subject())
             self._join(prepared, admin, slot, root, telemetry)
         finally:
             slot.release()
@@ -376,7 +382,18 @@ class Running:
         interval_ms = kafka.group_check_ms if kafka.protocol == "classic" else inf
         return OrphanWatch(admin, consumer, self._app.id, prepared.leads, interval_ms)
 
+    def _subject(self) -> Subject:
+        self._stepped = self._clients.now()
+        return Subject(
+            monitor=self._reporter.monitor,
+            started_ms=self._clients.now_ms(),
+            silent_s=lambda: self._clients.now() - self._stepped,
+            stall_s=self._settings.kafka.max_poll_interval_ms / 1000,
+            is_stopping=lambda: self._stopped,
+        )
+
     def _alive(self) -> None:
+        self._stepped = self._clients.now()
         if self._watchdog:
             self._watchdog.alive()
 

@@ -16,6 +16,8 @@ Guarantee: TypeAlias = Literal["exactly_once", "at_least_once"]
 GroupProtocol: TypeAlias = Literal["classic", "consumer"]
 Setting: TypeAlias = str | int | float | bool | Secret | Callable[..., Any]
 
+LEAST_TOKEN: Final = 16  # characters
+
 OWNED: Final[dict[str, str]] = {
     "bootstrap.servers": "it is brokers= of App",
     "metadata.broker.list": "it is brokers= of App",
@@ -200,12 +202,13 @@ class HttpSettings:
 
     Attributes:
         enabled: whether there is one. The environment's PENSTOCK_HTTP=off wins.
-        host: the address that it listens on. One that others can reach needs a token.
+        host: the address that it listens on. One that others can reach needs a token. The
+            environment's PENSTOCK_HTTP=HOST:PORT wins over host and port.
         port: its port; 0 takes any that is free.
         next_port: whether the next free port is taken where this one is not free; else the
             worker refuses to start.
-        token: what a caller has to show, as `Authorization: Bearer TOKEN`. Left out, it is the
-            environment's PENSTOCK_HTTP_TOKEN.
+        token: what a caller has to show, as `Authorization: Bearer TOKEN`: 16 characters or
+            more. The environment's PENSTOCK_HTTP_TOKEN wins.
         advertised: the host name under which other workers reach this one; `host` if left out.
     """
 
@@ -215,6 +218,37 @@ class HttpSettings:
     next_port: bool = True
     token: Secret | str | None = None
     advertised: str | None = None
+
+    def __post_init__(self) -> None:
+        if not self.host or not self.host.isprintable() or " " in self.host:
+            raise TopologyError(
+                f"HttpSettings(host={self.host!r}) is no address. Take 127.0.0.1 for this host"
+                " alone, 0.0.0.0 for all, or the address of one network."
+            )
+        if not 0 <= self.port <= 65_535:
+            raise TopologyError(
+                f"HttpSettings(port={self.port}) is no port. Take one from 1 to 65535, or 0 for"
+                " any that is free."
+            )
+        if isinstance(self.token, str):
+            object.__setattr__(self, "token", Secret(check_token(self.token)))
+
+
+def check_token(token: str) -> str:
+    """Return the token of an HTTP server, if it can be one.
+
+    Raises:
+        TopologyError: if it cannot, without naming it.
+    """
+    fits = token.isascii() and token.isprintable() and " " not in token
+    if len(token) >= LEAST_TOKEN and fits:
+        return token
+    raise TopologyError(
+        f"The token of the HTTP server has to be {LEAST_TOKEN} or more visible ASCII characters"
+        " without spaces, or it is guessed, or fits no header. Make one: python -c 'import"
+        " secrets; print(secrets.token_urlsafe(24))'. Correct HttpSettings(token=...) or"
+        " PENSTOCK_HTTP_TOKEN."
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

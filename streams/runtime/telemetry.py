@@ -6,6 +6,8 @@ from penstock.query.alerting import Alerts
 from penstock.query.listener import Listener
 from penstock.query.monitor import Monitor
 from penstock.query.query import Query
+from penstock.query.web.binding import Address
+from penstock.query.web.subject import Subject
 from penstock.runtime.client_configs import ClientConfigs
 from penstock.runtime.clients import Clients
 from penstock.runtime.headroom import HeadroomWatch
@@ -52,9 +54,8 @@ class Telemetry:
         topic = progress_topic(application, settings.topic, settings.retention_ms)
 
         def make() -> None:
-            if (
-                settings.publish and topic.name not in admin.topics()
-            ):  # one that is there is as somebody wants it
+            # One that is there is as somebody wants it.
+            if settings.publish and topic.name not in admin.topics():
                 admin.create([topic])
 
         publisher = Publisher(topic.name, configs.telemetry(), make, clients)
@@ -68,6 +69,17 @@ class Telemetry:
         """Look at what retention is about to delete from now on."""
         headroom.start()
         self._ends.append(headroom.close)
+
+    def serve(self, address: Address, subject: Subject) -> None:
+        """Show the run over HTTP from now on.
+
+        Raises:
+            TopologyError: if the address cannot be listened on.
+        """
+        # Loaded here: where nothing is served, nothing of it costs memory or time.
+        from penstock.query.web.serving import serve
+
+        self._ends.append(serve(address, subject).close)
 
     def close(self) -> None:
         """End all of it, in bounded time, after the last that was told."""

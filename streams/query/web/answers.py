@@ -1,0 +1,30 @@
+"""Answers: JSON as all endpoints give it, and refusals that say what to do."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from starlette.responses import Response
+
+JSON = "application/json"
+
+
+def answer(found: Any, status: int = 200) -> Response:
+    """Return something as JSON: structs, dicts and lists of what JSON knows."""
+    return Response(msgspec.json.encode(found), status, media_type=JSON)
+
+
+def refusal(
+    status: int, error: str, reason: str, headers: Mapping[str, str] | None = None
+) -> Response:
+    """Return why there is no answer, as `{"error": ..., "reason": ...}`.
+
+    Args:
+        status: the code; 404 and 400 are final, 503 may be tried again.
+        error: a word for programs, such as "not found".
+        reason: for people: what is wrong and what to do. No text of the request stands in it,
+            nor of an exception that may quote records.
+        headers: more of them.
+    """
+    body = msgspec.json.encode({"error": error, "reason": reason})
+    return Response(body, status, headers, media_type=JSON)
