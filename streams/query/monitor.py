@@ -56,6 +56,7 @@ class TaskView(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
         sub_topology: its number.
         partition: its number.
         inputs: the topics that it reads, with the offset that comes next.
+        lag: records, or markers of transactions, from there to their ends, where these are known.
         phase: "waiting for stable offsets", "restoring" or "running".
         stores: its stores.
     """
@@ -63,6 +64,7 @@ class TaskView(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     sub_topology: int
     partition: int
     inputs: Mapping[str, int]
+    lag: Mapping[str, int]
     phase: str
     stores: tuple[StoreView, ...]
 

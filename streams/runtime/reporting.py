@@ -82,6 +82,7 @@ class Reporter:
         self._known: dict[At, int] = {}  # the lag of each input as it was last looked up
         self._gathered: Gathered | None = None
         self._told = 0.0  # when the record before was told
+        self._looked = 0.0  # when the lag was looked up without a record
         self._before = 0.0  # when it was begun
         self._spoken = now()  # when anything was told
         self._lag = 0
@@ -139,6 +140,7 @@ class Reporter:
         if gathered is None:
             self._gathered = gathered = Gathered(self._began, self._began_ms)
         gathered.add(batch, tasks, self._open)
+        self.monitor.totals.committed(sum(self._open.values()), batch.bytes_in)
         gathered.waited(self._sampled, now_ms)
         self._waiting_s += self._waited_s
 
@@ -191,9 +193,12 @@ class Reporter:
             return
         if self._gathered is not None:
             self._tell(self._gathered, tasks, now)
-        elif now - self._spoken >= IDLE_S:
-            self._spoken = now
+            return
+        if now - self._looked >= self._interval_s:  # others see the lag: it is as new as progress
+            self._looked = now
             self._lag = self.lag(tasks)
+        if now - self._spoken >= IDLE_S:
+            self._spoken = now
             self.monitor.tell(Idle(**self._common(), lag=self._lag))
 
     def ended(self, tasks: Collection[OwnedTask], now: float) -> None:
@@ -216,13 +221,13 @@ class Reporter:
         }
 
     @property
-    def known_lag(self) -> int:
-        """The lag as it was last told: other threads than the loop's have to do with that.
+    def known_lags(self) -> dict[At, int]:
+        """The lags as they were last told: other threads than the loop's have to do with that.
 
         The client lets one thread in at a time, and the loop is in it nearly always: another one
         would wait for seconds, and hold the loop up when it is let in.
         """
-        return self._lag
+        return self._known
 
     def terminated(self, error: BaseException | None) -> None:
         """Tell that the run has ended."""

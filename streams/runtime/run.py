@@ -387,6 +387,7 @@ class Running:
         return Subject(
             monitor=self._reporter.monitor,
             started_ms=self._clients.now_ms(),
+            now_ms=self._clients.now_ms,
             silent_s=lambda: self._clients.now() - self._stepped,
             stall_s=self._settings.kafka.max_poll_interval_ms / 1000,
             is_stopping=lambda: self._stopped,

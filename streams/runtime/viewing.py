@@ -3,15 +3,22 @@
 Nothing here waits for the loop: it reads what the loop writes, one step old at most.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from penstock.query.monitor import StoreView, TaskView
 from penstock.query.status import Status
 from penstock.runtime.tasks import OwnedTask, Phase
 
 
-def task_views(tasks: Sequence[OwnedTask]) -> tuple[TaskView, ...]:
-    """Return the tasks of a worker, in the order of their sub-topologies."""
+def task_views(
+    tasks: Sequence[OwnedTask], lags: Mapping[tuple[str, int], int]
+) -> tuple[TaskView, ...]:
+    """Return the tasks of a worker, in the order of their sub-topologies.
+
+    Args:
+        tasks: all that it has been given.
+        lags: what waits in their inputs, as far as it is known.
+    """
     ordered = sorted(tasks, key=lambda owned: (owned.lead.part.number, owned.partition))
     return tuple(
         TaskView(
@@ -21,6 +28,7 @@ def task_views(tasks: Sequence[OwnedTask]) -> tuple[TaskView, ...]:
                 topic: owned.offsets.get((topic, partition), -1)
                 for topic, partition in owned.inputs
             },
+            lag={at[0]: lags[at] for at in owned.inputs if at in lags},
             phase=owned.phase.value,
             stores=tuple(
                 StoreView(

@@ -177,13 +177,14 @@ class Worker:
     def view(self) -> View:
         """Return what the worker is doing now; safe to call from another thread."""
         tasks = list(self._tasks.values())
+        lags = self._reporter.known_lags
         status = status_of(
             tasks,
             is_open=self._transaction.state is not State.IDLE,
             is_stopping=self._stopping,
-            lag=self._reporter.known_lag,  # the client waits where two threads use it
+            lag=sum(lags.values()),
         )
-        return View(status=status, tasks=task_views(tasks))
+        return View(status=status, tasks=task_views(tasks, lags))
 
     def readings(self) -> dict[tuple[str, int], Reading]:
         """Return where the inputs stand; safe to call from another thread."""

@@ -10,6 +10,7 @@ from starlette.routing import BaseRoute, Route
 
 from penstock.query.monitor import RECENT
 from penstock.query.web.answers import answer, refusal
+from penstock.query.web.exposition import CONTENT_TYPE, Exposition
 from penstock.query.web.feed import Feed
 from penstock.query.web.subject import Subject, topology_document
 
@@ -30,6 +31,7 @@ def make_web(subject: Subject, feed: Feed, routes: Sequence[BaseRoute] = ()) -> 
         ("/problems", endpoints.problems),
         ("/healthz", endpoints.healthz),
         ("/readyz", endpoints.readyz),
+        ("/metrics", endpoints.metrics),
         ("/events", lambda _: feed.respond()),
     ]
     return Starlette(
@@ -44,6 +46,7 @@ class _Endpoints:
     def __init__(self, subject: Subject) -> None:
         self._subject = subject
         self._topology = topology_document(subject.monitor.topology)
+        self._exposition = Exposition(subject)
 
     def status(self, _: Request) -> Response:
         return answer(self._subject.status())
@@ -60,6 +63,9 @@ class _Endpoints:
 
     def problems(self, _: Request) -> Response:
         return answer({"problems": list(self._subject.monitor.problems)})
+
+    def metrics(self, _: Request) -> Response:
+        return Response(self._exposition.text(), headers={"content-type": CONTENT_TYPE})
 
     def healthz(self, _: Request) -> Response:
         return _health(self._subject.stalled(), "alive")

@@ -22,6 +22,7 @@ class Subject:
     Attributes:
         monitor: what it shows of itself.
         started_ms: when it began, by the wall clock.
+        now_ms: the wall clock.
         silent_s: for how long its loop has made no step.
         stall_s: a loop that is silent for longer has stalled.
         is_stopping: whether it was asked to end.
@@ -29,6 +30,7 @@ class Subject:
 
     monitor: Monitor
     started_ms: int
+    now_ms: Callable[[], int]
     silent_s: Callable[[], float]
     stall_s: float
     is_stopping: Callable[[], bool]
@@ -60,11 +62,15 @@ class Subject:
             f" {self.stall_s:g} s)."
         )
 
-    def not_ready(self) -> str | None:
-        """Return why the worker does not process what it has been given, None where it does."""
+    def not_ready(self, view: View | None = None) -> str | None:
+        """Return why the worker does not process what it has been given, None where it does.
+
+        Args:
+            view: what it is doing now, where that is known already.
+        """
         if (stalled := self.stalled()) is not None:
             return stalled
-        view = self.monitor.look()
+        view = view or self.monitor.look()
         if self.is_stopping():
             return "The worker is stopping."
         if not view.tasks:
