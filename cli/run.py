@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("penstock")
 
+PLACE = "PENSTOCK_HTTP"
+
 TARGET = typer.Argument(
     metavar="APPLICATION", help="module:app, module, file.py or file.py:app.", show_default=False
 )
@@ -34,6 +36,14 @@ LEAVE = typer.Option("--leave", help="Give partitions back at once when a worker
 WORKER_ID = typer.Option(help="A lasting name of this worker, such as its pod's.", metavar="ID")
 RESTARTS_IN_A_ROW = typer.Option(
     min=0, help="Give a worker up after so many restarts in a row.", metavar="N"
+)
+HTTP = typer.Option(
+    help="Where the page, metrics and status are: HOST:PORT, or off. Left out: as the code says,"
+    " or 127.0.0.1:8321 for a supervisor. Others can reach it only with PENSTOCK_HTTP_TOKEN set.",
+    metavar="HOST:PORT",
+    envvar=PLACE,
+    show_envvar=True,
+    show_default=False,
 )
 LOG = typer.Option("--log", help="Lines for people, or JSON objects.")
 LINK = typer.Option(hidden=True)
@@ -49,6 +59,7 @@ def run(
     leave: Annotated[bool, LEAVE] = False,
     worker_id: Annotated[str | None, WORKER_ID] = None,
     restarts: Annotated[int, RESTARTS_IN_A_ROW] = RESTARTS,
+    http: Annotated[str | None, HTTP] = None,
     log_format: Annotated[LogFormat, LOG] = LogFormat.HUMAN,
     link: Annotated[int | None, LINK] = None,
     number: Annotated[int | None, NUMBER] = None,
@@ -58,6 +69,8 @@ def run(
     Example: penstock run shop.py --workers 4
     """
     check_brokers(brokers or "")  # before it stands in the workers' command lines
+    if http:
+        os.environ[PLACE] = http  # from here on the command line is what the environment says
     debug = bool(context.find_root().params["debug"])
     options = _Options(target, brokers, leave, worker_id, log_format, debug)
     raise typer.Exit(
@@ -84,6 +97,7 @@ class _Options:
             "--log": self.log_format.value,
             "--link": str(link),
             "--number": str(number),
+            "--http": "off" if os.environ.get(PLACE) == "off" else "127.0.0.1:0",
         }
         # -P: the current folder is put on the path by the loader, behind Python's own modules.
         return [
@@ -106,10 +120,13 @@ class _Options:
 
 
 def _supervise(options: _Options, workers: int, restarts: int) -> int:
+    from penstock.runtime.http_address import http_address
+    from penstock.runtime.settings import HttpSettings
     from penstock.runtime.supervisor import supervise
 
+    address = http_address(HttpSettings())
     with configured(options.log_format, "supervisor"):
-        return supervise(options.line, workers=workers, restarts=restarts)
+        return supervise(options.line, workers=workers, restarts=restarts, address=address)
 
 
 def _work(options: _Options, link: int | None, number: int | None) -> int:

@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 import msgspec
 
-from penstock.query.events import Told
+from penstock.query.events import Idle, Rebalance, Told
 from penstock.query.progress import Progress, query_id
 from penstock.query.status import INITIALIZING, Status
 from penstock.query.totals import Totals
@@ -100,6 +100,7 @@ class Monitor:
         totals: sums since the run began.
         problems: the last records that failed, in words.
         look: returns what the worker is doing now; may be called from any thread.
+        joined: whether the group has answered once, be it with no partition.
     """
 
     def __init__(self, topology: Topology, run_id: uuid.UUID) -> None:
@@ -110,6 +111,7 @@ class Monitor:
         self.recent: deque[Progress] = deque(maxlen=RECENT)
         self.totals = Totals()
         self.problems: deque[Problem] = deque(maxlen=RECENT)
+        self.joined = False
         self.look: Callable[[], View] = lambda: NOTHING_YET
         self._takers: tuple[Taker, ...] = ()
 
@@ -131,5 +133,6 @@ class Monitor:
         if isinstance(told, Progress):
             self.recent.append(told)
             self.totals.add(told)
+        self.joined = self.joined or isinstance(told, Rebalance | Idle)
         for taker in self._takers:
             taker(told)

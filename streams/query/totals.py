@@ -1,10 +1,11 @@
-"""Totals: sums over all progress of a run, for counters that only rise."""
+"""Totals: sums over a whole run, for counters that only rise."""
 
 from bisect import bisect_left
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Final
 
+from penstock.engine.batch import Batch
 from penstock.query.progress import Progress
 
 # The upper ends of batches' durations. A batch is 100 ms long by default, and 15 s at most.
@@ -56,24 +57,22 @@ class Totals:
     batch_s: float = 0.0
     batches_by_s: list[int] = field(default_factory=lambda: [0] * (len(BATCH_SECONDS) + 1))
 
-    def committed(self, seconds: float, bytes_in: int) -> None:
-        """Add a batch, as it is committed: what no record of progress says of each."""
+    def committed(self, batch: Batch, seconds: float) -> None:
+        """Add a batch, as it is committed: a partition may be gone before its progress is told."""
+        self.batches += 1
+        for (topic, _), rows in batch.rows_in.items():
+            self.rows_in[topic] += rows
+        self.bytes_in += batch.bytes_in
+        self.rows_out += batch.rows_out
+        self.rows_by_sink.update(batch.rows_by_sink)
+        self.failed += batch.rows_failed
+        self.dead_letters += batch.dead_letters
         self.batch_s += seconds
         self.batches_by_s[bisect_left(BATCH_SECONDS, seconds)] += 1
-        self.bytes_in += bytes_in
 
     def add(self, progress: Progress) -> None:
-        """Add what a record of progress says."""
-        self.batches += progress.batches
-        for source in progress.sources:
-            for topic, partitions in source.partitions.items():
-                self.rows_in[topic] += sum(of.num_input_rows for of in partitions.values())
-        self.rows_out += progress.sink.num_output_rows
-        for sink in progress.sinks or (progress.sink,):
-            self.rows_by_sink[sink.description] += sink.num_output_rows
+        """Add what a record of progress says beside its batches."""
         self.dropped += progress.num_dropped_rows
-        self.failed += progress.num_failed_rows
-        self.dead_letters += progress.num_dead_letters
         self.late_rows += progress.num_late_rows
         for store in progress.state_operators:
             self.duplicates[store.operator_name] += store.custom_metrics.get(DUPLICATES, 0)

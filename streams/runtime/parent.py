@@ -1,7 +1,8 @@
 """What binds a worker to its supervisor: one end of a socket.
 
-Its other end is the supervisor's alone, so that it is closed however the supervisor ends; and
-through it a worker says why it ends, so that the supervisor can name the cause.
+Its other end is the supervisor's alone, so that it is closed however the supervisor ends. Through
+it a worker says where it can be asked over HTTP, and at last why it ends, so that the supervisor
+can name the cause: lines of JSON, `{"type": "serves", ...}` and `{"type": "ends", ...}`.
 """
 
 import os
@@ -9,12 +10,52 @@ import socket
 import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from typing import TypeAlias
+
+import msgspec
 
 from penstock.runtime.ending import Ending, exit_now
 from penstock.runtime.exits import Exit
 
-MOST_WORDS = 8_000  # bytes: less than a socket takes without anybody reading
+MOST_WORDS = 8_000  # characters: less than a socket takes without anybody reading
 _GONE = "The supervisor has ended"
+
+
+class Serves(msgspec.Struct, frozen=True, kw_only=True, tag="serves"):
+    """A worker can be asked over HTTP.
+
+    Attributes:
+        port: on this host.
+        token: what it wants to be shown, None for nothing.
+    """
+
+    port: int
+    token: str | None = None
+
+    def __repr__(self) -> str:
+        return f"Serves({self.port})"
+
+
+class Ends(msgspec.Struct, frozen=True, kw_only=True, tag="ends"):
+    """A worker ends.
+
+    Attributes:
+        cause: in words.
+    """
+
+    cause: str
+
+
+Words: TypeAlias = Serves | Ends
+_DECODER: msgspec.json.Decoder[Words] = msgspec.json.Decoder(Words)
+
+
+def understood(line: bytes) -> Words | None:
+    """Return what a line says, None where it was cut off by the worker's end."""
+    try:
+        return _DECODER.decode(line)
+    except msgspec.DecodeError:
+        return None
 
 
 class Parent:
@@ -36,8 +77,15 @@ class Parent:
 
     def tell(self, cause: str) -> bool:
         """Tell why this worker ends, and return whether the supervisor can still hear it."""
+        return self._say(Ends(cause=cause[:MOST_WORDS].encode(errors="replace").decode()))
+
+    def serves(self, port: int, token: str | None) -> None:
+        """Tell where this worker can be asked over HTTP, and what it wants to be shown."""
+        self._say(Serves(port=port, token=token))
+
+    def _say(self, words: Words) -> bool:
         try:
-            self._socket.sendall(cause.encode()[:MOST_WORDS])
+            self._socket.sendall(msgspec.json.encode(words) + b"\n")
         except OSError:
             return False
         return True

@@ -140,7 +140,7 @@ class Reporter:
         if gathered is None:
             self._gathered = gathered = Gathered(self._began, self._began_ms)
         gathered.add(batch, tasks, self._open)
-        self.monitor.totals.committed(sum(self._open.values()), batch.bytes_in)
+        self.monitor.totals.committed(batch, sum(self._open.values()))
         gathered.waited(self._sampled, now_ms)
         self._waiting_s += self._waited_s
 

@@ -79,7 +79,12 @@ def run(
     worker = app.settings.worker
     end = partial(exit_now, tell=parent.tell) if parent else exit_now
     watchdog = Watchdog(app.settings.kafka.max_poll_interval_ms, exit_now=end)
-    running = Running(app, watchdog if worker.watchdog else None, listeners=listeners)
+    running = Running(
+        app,
+        watchdog if worker.watchdog else None,
+        listeners=listeners,
+        serves=parent.serves if parent else None,
+    )
     ending = Ending(running.stop, worker.stop_timeout_ms, exit_now=end)
     running.enter()
     try:
@@ -125,6 +130,7 @@ class Running:
         clients: the Kafka client's classes, and time.
         run_id: names this run in committed metadata and progress; random if left out.
         listeners: whom to tell how it goes.
+        serves: hears the port and the token of the HTTP server.
 
     Attributes:
         query: the handle on it.
@@ -138,8 +144,10 @@ class Running:
         clients: Clients | None = None,
         run_id: uuid.UUID | None = None,
         listeners: Sequence[Listener] = (),
+        serves: Callable[[int, str | None], None] | None = None,
     ) -> None:
         self._app = app
+        self._serves = serves
         self._watchdog = watchdog
         self._clients = clients or Clients()
         self._topology = app.topology()
@@ -209,7 +217,9 @@ class Running:
             telemetry.publish(self._settings.progress, self._configs, admin, self._clients)
             self._reporter.started(slot.identity)
             if address is not None:
-                telemetry.serve(address, self._subject())
+                port = telemetry.serve(address, self._subject())
+                if self._serves:
+                    self._serves(port, address.token)
             self._join(prepared, admin, slot, root, telemetry)
         finally:
             slot.release()

@@ -6,21 +6,25 @@ Rule 1: a worker is a fresh process, never a fork: clients and databases have th
 Rule 2: a worker has a process group of its own, so that Ctrl-C on a terminal reaches it once,
         through the supervisor.
 Rule 3: no worker outlives its supervisor, however that ends: each has one end of a socket, and
-        stops in order when the other end is closed. Through it come a worker's last words too.
-Rule 4: the supervisor loads neither the application nor the Kafka client.
+        stops in order when the other end is closed. Through it come a worker's last words too,
+        and where its HTTP server is.
+Rule 4: the supervisor loads neither the application nor the Kafka client. What serves HTTP is
+        loaded only where something is served.
 """
 
 import logging
 import signal
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 
+from penstock.query.web.binding import Address
+from penstock.query.web.team import Team
 from penstock.runtime.exits import Exit
-from penstock.runtime.parent import MOST_WORDS
+from penstock.runtime.parent import Serves, understood
 from penstock.runtime.signals import Signals
 from penstock.runtime.supervision import RESTARTS, Command, Phase, Say, Send, Start, Supervision
 
@@ -28,8 +32,12 @@ log = logging.getLogger("penstock")
 
 Line = Callable[[int, int], Sequence[str]]
 
+LAST_WORDS_S = 1.0
 
-def supervise(line: Line, *, workers: int, restarts: int = RESTARTS) -> int:
+
+def supervise(
+    line: Line, *, workers: int, restarts: int = RESTARTS, address: Address | None = None
+) -> int:
     """Run workers until they are stopped or one is given up, and return the exit code.
 
     Args:
@@ -37,36 +45,74 @@ def supervise(line: Line, *, workers: int, restarts: int = RESTARTS) -> int:
             its end of the socket.
         workers: how many.
         restarts: how many of one worker in a row before it is given up.
+        address: where all of them are shown, None where they are not.
 
     Raises:
-        TopologyError: outside the main thread.
+        TopologyError: outside the main thread, or if the address cannot be listened on.
     """
-    return _Supervisor(line, Supervision(workers, restarts=restarts)).run()
+    team = Team(workers, address.token if address else None)
+    supervisor = _Supervisor(line, Supervision(workers, restarts=restarts), team)
+    if address is None:
+        return supervisor.run()
+    from penstock.query.web.front import serve_front
+
+    server = serve_front(address, team)
+    try:
+        return supervisor.run()
+    finally:
+        server.close()
 
 
-@dataclass
 class _Process:
-    """A worker's process, and our end of the socket to it."""
+    """A worker's process, and our end of the socket to it.
 
-    popen: "subprocess.Popen[bytes]"
-    link: socket.socket
+    Args:
+        popen: the process.
+        link: our end.
+        serves: hears where it can be asked over HTTP.
+    """
+
+    def __init__(
+        self,
+        popen: "subprocess.Popen[bytes]",
+        link: socket.socket,
+        serves: Callable[[Serves], None],
+    ) -> None:
+        self.popen = popen
+        self._link = link
+        self._serves = serves
+        self._cause = ""
+        self._thread = threading.Thread(target=self._listen, name="penstock-link", daemon=True)
+        self._thread.start()
 
     def last_words(self) -> str:
         """Return what it has said of its end, once it has ended."""
-        self.link.setblocking(False)
-        words = b""
+        self._thread.join(LAST_WORDS_S)
+        return self._cause
+
+    def close(self) -> None:
+        """Let go of the socket; a worker that still ran would stop."""
         with suppress(OSError):
-            while part := self.link.recv(MOST_WORDS):
-                words += part
-        return words.decode(errors="replace")
+            self._link.shutdown(socket.SHUT_RDWR)  # else a read in the other thread goes on
+        self._link.close()
+
+    def _listen(self) -> None:
+        with suppress(OSError), self._link.makefile("rb") as lines:
+            for line in lines:
+                words = understood(line)
+                if isinstance(words, Serves):
+                    self._serves(words)
+                elif words is not None:
+                    self._cause = words.cause
 
 
 class _Supervisor:
     """The processes of one supervision."""
 
-    def __init__(self, line: Line, supervision: Supervision) -> None:
+    def __init__(self, line: Line, supervision: Supervision, team: Team) -> None:
         self._line = line
         self._supervision = supervision
+        self._team = team
         self._processes: dict[int, _Process] = {}
 
     def run(self) -> int:
@@ -97,8 +143,9 @@ class _Supervisor:
             status = process.popen.poll()
             if status is not None:
                 del self._processes[number]
+                self._team.ended(number)
                 cause = process.last_words()
-                process.link.close()
+                process.close()
                 self._perform(self._supervision.ended(number, status, cause, time.monotonic()))
 
     def _perform(self, commands: Sequence[Command]) -> None:
@@ -119,7 +166,12 @@ class _Supervisor:
                 pass_fds=[theirs.fileno()],
                 process_group=0,
             )
-        self._processes[number] = _Process(popen, ours)
+        self._team.started(number, popen.pid)
+
+        def serves(words: Serves) -> None:
+            self._team.serves(number, words.port, words.token)
+
+        self._processes[number] = _Process(popen, ours, serves)
         log.info("Worker %d is process %d.", number, popen.pid)
 
     def _send(self, command: Send) -> None:

@@ -70,8 +70,8 @@ class Telemetry:
         headroom.start()
         self._ends.append(headroom.close)
 
-    def serve(self, address: Address, subject: Subject) -> None:
-        """Show the run over HTTP from now on.
+    def serve(self, address: Address, subject: Subject) -> int:
+        """Show the run over HTTP from now on, and return the port.
 
         Raises:
             TopologyError: if the address cannot be listened on.
@@ -79,7 +79,9 @@ class Telemetry:
         # Loaded here: where nothing is served, nothing of it costs memory or time.
         from penstock.query.web.serving import serve
 
-        self._ends.append(serve(address, subject).close)
+        serving = serve(address, subject)
+        self._ends.append(serving.close)
+        return serving.port
 
     def close(self) -> None:
         """End all of it, in bounded time, after the last that was told."""

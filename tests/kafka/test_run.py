@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import time
@@ -20,6 +21,7 @@ from tests.kafka.apps import BAD, STALL, STALLED
 from tests.kafka.conftest import TopicFactory
 from tests.kafka.feeding import Load, Row, endless_words, feed, words
 from tests.kafka.runs import Run
+from tests.web import Web, free_port
 
 pytestmark = pytest.mark.kafka
 
@@ -302,3 +304,50 @@ def start(run: Run) -> None:
     """Start a worker, and wait until it has a task."""
     run.start()
     run.wait_for("runs from")
+
+
+# HTTP
+
+
+def test_a_supervisor_shows_all_workers_and_survives_their_restarts(
+    topic: TopicFactory, penstock_run: RunFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    web = Web(free_port())
+    monkeypatch.delenv("PENSTOCK_HTTP")
+    flags = ("--http", f"127.0.0.1:{web.port}")
+    run = penstock_run("count", topic("words"), topic("counts"), kafka=QUICK, flags=flags)
+    feed(run.servers, run.inputs[0], words(5_000))
+    run.start()
+    run.wait_share()
+    web.wait_until(lambda: web.get("/readyz").status == 200, "all are ready")
+    web.wait_until(lambda: counted(web) == 5_000, "all records are counted")
+    status = web.json("/status")
+    assert [of["number"] for of in status["workers"]] == [0, 1]
+    assert {of["pid"] for of in status["workers"]} == set(run.pids().values())
+    assert sorted(task["partition"] for task in status["tasks"]) == [0, 1, 2, 3]
+    assert status["name"] == run.id
+    assert web.json("/workers/1/status")["pid"] == run.pids()[1]
+    assert web.json("/progress")["recent"]
+    assert web.json("/healthz") == {"status": "alive"}
+    listening = web.events("/events")
+    assert next(listening)[0] == "status"
+
+    os.kill(run.pids()[1], signal.SIGKILL)
+    web.wait_until(
+        lambda: (
+            web.json("/status")["workers"][1]["restarts"] == 1 and web.get("/readyz").status == 200
+        ),
+        "the worker is back",
+    )
+    metrics = web.get("/metrics").body.decode()
+    assert 'penstock_workers{state="up"} 2.0' in metrics
+    assert 'penstock_worker_restarts_total{worker="1"} 1.0' in metrics
+    run.stop()
+    assert [name for name, _ in listening][-1] == "terminated"
+
+
+def counted(web: Web) -> float:
+    found = re.findall(
+        r"^penstock_records_in_total\{.*\} (.*)$", web.get("/metrics").body.decode(), re.M
+    )
+    return sum(map(float, found))

@@ -9,7 +9,7 @@ import pytest
 
 from penstock.runtime.ending import Ending
 from penstock.runtime.exits import Exit
-from penstock.runtime.parent import MOST_WORDS, Parent
+from penstock.runtime.parent import MOST_WORDS, Ends, Parent, Serves, understood
 
 PROGRAM = """
 import sys, time
@@ -34,12 +34,23 @@ def bound():
 def test_a_cause_arrives_and_is_cut_where_it_would_block(bound):
     """Nobody reads before the worker has ended."""
     parent, ours, _ = bound
-    assert parent.tell("no broker")
-    assert ours.recv(100) == b"no broker"
-    assert parent.tell("x" * 10 * MOST_WORDS)
-    assert len(ours.recv(10 * MOST_WORDS)) == MOST_WORDS
+    parent.serves(8_321, "sesame")
+    assert parent.tell("no\nbroker \ud800")
+    assert parent.tell("\x01" * 10 * MOST_WORDS)
+    with ours.makefile("rb") as lines:
+        told = [understood(lines.readline()) for _ in range(3)]
+    assert told == [
+        Serves(port=8_321, token="sesame"),
+        Ends(cause="no\nbroker ?"),
+        Ends(cause="\x01" * MOST_WORDS),
+    ]
+    assert "sesame" not in repr(told)
     ours.close()
     assert not parent.tell("nobody hears it")
+
+
+def test_a_line_that_the_end_has_cut_off_says_nothing():
+    assert understood(b'{"type":"ends","cau') is None
 
 
 def test_a_run_stops_in_order_with_the_supervisor(bound):

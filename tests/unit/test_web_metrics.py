@@ -8,6 +8,8 @@ import prometheus_client
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from penstock.engine.batch import Batch
+from penstock.engine.metadata import BatchId
 from penstock.query.progress import Latency, PartitionProgress, StateOperatorProgress, iso
 from penstock.query.web.metrics import CATALOGUE, Name
 from tests.unit.progresses import a_progress, a_source
@@ -42,8 +44,6 @@ def told(**changed: Any) -> Any:
         batches=4,
         duration_ms={"addBatch": 30, "triggerExecution": 50},
         num_late_rows=3,
-        num_failed_rows=2,
-        num_dead_letters=1,
         latency_ms=Latency(p50=5, p95=50, p99=90, max=100),
         event_time={"watermark": iso(NOW_MS - 2_500)},
         state_operators=(
@@ -75,6 +75,14 @@ def told(**changed: Any) -> Any:
     return msgspec.structs.replace(of, **changed)
 
 
+def a_batch() -> Batch:
+    made = Batch(BatchId(1, 1), 0, bytes_in=250, rows_out=5, rows_failed=2, dead_letters=1)
+    made.rows_by_sink["out"] += 5
+    made.add(("words", 3), 0, 30, 30)
+    made.add(("words", 4), 0, 10, 10)
+    return made
+
+
 def test_the_names_are_those_of_the_catalogue_and_their_types_too() -> None:
     shown = Shown()
     shown.monitor.tell(told())
@@ -101,8 +109,8 @@ def test_the_catalogue_holds_every_name_and_follows_the_conventions() -> None:
 
 def test_numbers_are_those_of_the_run() -> None:
     shown = Shown()
-    shown.monitor.totals.committed(0.03, 500)
-    shown.monitor.totals.committed(99, 1)
+    shown.monitor.totals.committed(a_batch(), 0.03)
+    shown.monitor.totals.committed(a_batch(), 99)
     shown.monitor.tell(told())
     shown.monitor.tell(told())
     shown.silent_s = 1.5
@@ -112,9 +120,10 @@ def test_numbers_are_those_of_the_run() -> None:
         return samples.get((name, tuple(sorted(labels.items()))))
 
     assert value("penstock_records_in_total", topic="words") == 80
-    assert value("penstock_value_bytes_in_total") == 501
+    assert value("penstock_value_bytes_in_total") == 500
     assert value("penstock_lag_records", topic="words", partition="3") == 5
-    assert value("penstock_batches_total") == 8
+    assert value("penstock_batches_total") == 2
+    assert value("penstock_records_out_total", topic="out") == 10
     assert value("penstock_batch_seconds_bucket", le="0.025") == 0
     assert value("penstock_batch_seconds_bucket", le="0.05") == 1
     assert value("penstock_batch_seconds_bucket", le="10.0") == 1

@@ -21,7 +21,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from penstock.query.web.answers import refusal
+from penstock.query.web.answers import BrokenOff, refusal
 
 log = logging.getLogger("penstock")
 
@@ -75,6 +75,8 @@ class Access:
         answering = self._refused(scope) or self._app
         try:
             await answering(scope, receive, send_with_headers)
+        except BrokenOff:
+            raise  # the connection is closed, so that nobody takes a part for the whole
         except Exception:
             log.exception("A request to the HTTP server has failed. Processing goes on.")
             if begun:

@@ -9,6 +9,10 @@ from starlette.responses import Response
 JSON = "application/json"
 
 
+class BrokenOff(Exception):
+    """What is passed on has ended in the middle: nothing of ours has failed."""
+
+
 def answer(found: Any, status: int = 200) -> Response:
     """Return something as JSON: structs, dicts and lists of what JSON knows."""
     return Response(msgspec.json.encode(found), status, media_type=JSON)

@@ -30,7 +30,6 @@ from penstock.version import __version__
 
 log = logging.getLogger("penstock")
 
-CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 FRESH_S: Final = 30.0  # what the last records were like says nothing of now for longer
 PHASES: Final = ("running", "restoring", "waiting for stable offsets")
 OURS: Final = ("penstock_", "process_")

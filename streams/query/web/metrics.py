@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
+CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+
 Kind: TypeAlias = Literal["counter", "gauge", "histogram"]
 Combine: TypeAlias = Literal["sum", "min", "max"]
 Name: TypeAlias = Literal[

@@ -10,8 +10,9 @@ from starlette.routing import BaseRoute, Route
 
 from penstock.query.monitor import RECENT
 from penstock.query.web.answers import answer, refusal
-from penstock.query.web.exposition import CONTENT_TYPE, Exposition
+from penstock.query.web.exposition import Exposition
 from penstock.query.web.feed import Feed
+from penstock.query.web.metrics import CONTENT_TYPE
 from penstock.query.web.subject import Subject, topology_document
 
 

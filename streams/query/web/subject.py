@@ -73,8 +73,8 @@ class Subject:
         view = view or self.monitor.look()
         if self.is_stopping():
             return "The worker is stopping."
-        if not view.tasks:
-            return f"The worker has no partitions. {view.status.message}."
+        if not view.tasks and not self.monitor.joined:
+            return f"The group has given no partitions yet. {view.status.message}."
         if any(task.phase != RUNNING for task in view.tasks):
             return f"{view.status.message}: {_running(view)} of {len(view.tasks)} tasks run."
         return None
