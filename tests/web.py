@@ -49,6 +49,12 @@ class Web:
         assert found.headers["content-type"] == "application/json"
         return found.json()
 
+    def ready(self) -> bool:
+        """Whether all that there is runs; where not, the error says why."""
+        found = self.get("/readyz")
+        assert found.status == 200, found.body
+        return True
+
     def events(self, path: str, **headers: str) -> Iterator[tuple[str, Any]]:
         """Listen to server-sent events until the server ends them."""
         connection = http.client.HTTPConnection(self._host, self.port, timeout=WAIT_S)

@@ -26,12 +26,14 @@ from penstock.runtime.collector import quiet_collector
 from penstock.runtime.consumer import InputConsumer
 from penstock.runtime.destinations import ClusterDestinations
 from penstock.runtime.ending import Ending, exit_now, stopped_by_signals
+from penstock.runtime.following import Follower
 from penstock.runtime.group import wait_for_group
 from penstock.runtime.headroom import HeadroomWatch
 from penstock.runtime.http_address import http_address
 from penstock.runtime.loading import from_own_code, refuse_while_loading
 from penstock.runtime.orphans import OrphanWatch
 from penstock.runtime.outside import RunOutside
+from penstock.runtime.overview import Overview
 from penstock.runtime.parent import Parent
 from penstock.runtime.preparation import Prepared, max_message_bytes, prepare
 from penstock.runtime.producer import IdempotentProducer, TransactionalProducer
@@ -52,6 +54,7 @@ from penstock.state.disk import Disk, RocksDisk
 from penstock.state.overlay import BYTES_PER_ENTRY
 from penstock.state.rocksdb import RocksMemory
 from penstock.topics.admin import Admin
+from penstock.topics.internal import progress_topic
 from penstock.topology.graph import Topology
 
 if TYPE_CHECKING:
@@ -217,7 +220,7 @@ class Running:
             telemetry.publish(self._settings.progress, self._configs, admin, self._clients)
             self._reporter.started(slot.identity)
             if address is not None:
-                port = telemetry.serve(address, self._subject())
+                port = telemetry.serve(address, self._subject(), self._overview())
                 if self._serves:
                     self._serves(port, address.token)
             self._join(prepared, admin, slot, root, telemetry)
@@ -402,6 +405,15 @@ class Running:
             stall_s=self._settings.kafka.max_poll_interval_ms / 1000,
             is_stopping=lambda: self._stopped,
         )
+
+    def _overview(self) -> Overview:
+        progress, clients = self._settings.progress, self._clients
+        topic = progress_topic(self._app.id, progress.topic, progress.retention_ms).name
+
+        def follow() -> Follower:
+            return Follower(self._configs.common(), topic, clients, application=self._app.id)
+
+        return Overview(follow, clients.now)
 
     def _alive(self) -> None:
         self._stepped = self._clients.now()

@@ -12,6 +12,7 @@ from penstock.runtime.client_configs import ClientConfigs
 from penstock.runtime.clients import Clients
 from penstock.runtime.headroom import HeadroomWatch
 from penstock.runtime.listening import ListenerThread, close_all
+from penstock.runtime.overview import Overview
 from penstock.runtime.publishing import Publisher
 from penstock.runtime.settings import ProgressSettings
 from penstock.topics.admin import Admin
@@ -70,17 +71,18 @@ class Telemetry:
         headroom.start()
         self._ends.append(headroom.close)
 
-    def serve(self, address: Address, subject: Subject) -> int:
+    def serve(self, address: Address, subject: Subject, overview: Overview) -> int:
         """Show the run over HTTP from now on, and return the port.
 
         Raises:
             TopologyError: if the address cannot be listened on.
         """
         # Loaded here: where nothing is served, nothing of it costs memory or time.
+        from penstock.query.web.routes import application_route
         from penstock.query.web.serving import serve
 
-        serving = serve(address, subject)
-        self._ends.append(serving.close)
+        serving = serve(address, subject, [application_route(overview.application)])
+        self._ends += [overview.close, serving.close]
         return serving.port
 
     def close(self) -> None:

@@ -46,12 +46,17 @@ def test_a_running_application_tells_what_it_does(
     servers, source, out = kafka.bootstrap_servers, topic("words"), topic("counts")
     feed(servers, source, words(RECORDS))
     with running(servers, tmp_path, source, out) as query:
-        web.wait_until(lambda: web.get("/readyz").status == 200, "it is ready")
+        web.wait_until(web.ready, "it is ready")
         web.wait_until(lambda: rows(web) == RECORDS, "all records are told of")
         status = web.json("/status")
         topology = web.json("/topology")
         assert web.json("/healthz") == {"status": "alive"}
         assert len(web.json("/progress?last=1")["recent"]) == 1
+        web.wait_until(lambda: summed(web) is not None, "the topic is read")
+        assert (
+            web.json("/application")["workers"][0]["instanceId"]
+            == web.json("/status")["instanceId"]
+        )
         assert web.json("/problems") == {"problems": []}
     assert status["name"] == query.name
     assert status["id"] == str(query.id)
@@ -73,7 +78,7 @@ def test_what_happens_is_told_as_it_happens_until_the_end(
     servers, source, out = kafka.bootstrap_servers, topic("words"), topic("counts")
     told: list[tuple[str, Any]] = []
     with running(servers, tmp_path, source, out):
-        web.wait_until(lambda: web.get("/readyz").status == 200, "it is ready")
+        web.wait_until(web.ready, "it is ready")
         listening = threading.Thread(target=lambda: told.extend(web.events("/events")), daemon=True)
         listening.start()
         time.sleep(0.5)
@@ -92,3 +97,7 @@ def test_what_happens_is_told_as_it_happens_until_the_end(
 
 def rows(web: Web) -> int:
     return sum(of["numInputRows"] for of in web.json("/progress")["recent"])
+
+
+def summed(web: Web) -> Any:
+    return web.json("/application")["progress"]

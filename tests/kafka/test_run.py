@@ -319,7 +319,7 @@ def test_a_supervisor_shows_all_workers_and_survives_their_restarts(
     feed(run.servers, run.inputs[0], words(5_000))
     run.start()
     run.wait_share()
-    web.wait_until(lambda: web.get("/readyz").status == 200, "all are ready")
+    web.wait_until(web.ready, "all are ready")
     web.wait_until(lambda: counted(web) == 5_000, "all records are counted")
     status = web.json("/status")
     assert [of["number"] for of in status["workers"]] == [0, 1]

@@ -1,6 +1,7 @@
 """The endpoints of a worker, as an application of ASGI."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -39,6 +40,19 @@ def make_web(subject: Subject, feed: Feed, routes: Sequence[BaseRoute] = ()) -> 
         routes=[*(Route(path, _in_the_loop(of)) for path, of in own), *routes],
         exception_handlers={HTTPException: _refused},
     )
+
+
+def application_route(application: Callable[[], Any]) -> Route:
+    """Return the endpoint of what all workers do.
+
+    Args:
+        application: returns it; it may wait, and is called in a thread of its own.
+    """
+
+    def endpoint(_: Request) -> Response:
+        return answer(application())
+
+    return Route("/application", endpoint)
 
 
 class _Endpoints:
