@@ -21,7 +21,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from penstock.query.web.answers import BrokenOff, refusal
+from penstock.query.web.answers import FAILED, BrokenOff, refusal
 
 log = logging.getLogger("penstock")
 
@@ -81,7 +81,7 @@ class Access:
             log.exception("A request to the HTTP server has failed. Processing goes on.")
             if begun:
                 raise
-            told = refusal(500, "internal error", "The log of the worker says what failed.")
+            told = refusal(500, "internal error", FAILED)
             await told(scope, receive, send_with_headers)
 
     def _refused(self, scope: Scope) -> Response | None:

@@ -4,9 +4,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import msgspec
+from starlette.requests import Request
 from starlette.responses import Response
 
 JSON = "application/json"
+FAILED = "The answer could not be made: the log of the process says why. Try again."
 
 
 class BrokenOff(Exception):
@@ -32,3 +34,8 @@ def refusal(
     """
     body = msgspec.json.encode({"error": error, "reason": reason})
     return Response(body, status, headers, media_type=JSON)
+
+
+async def failed(_: Request, __: Exception) -> Response:
+    """Return what a caller is told where an endpoint has failed: not why, which the log says."""
+    return refusal(500, "internal error", FAILED)

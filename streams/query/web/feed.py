@@ -10,6 +10,7 @@ import asyncio
 import re
 from collections import deque
 from collections.abc import AsyncGenerator, Callable
+from contextlib import suppress
 from typing import Any, Final
 
 import msgspec
@@ -44,6 +45,11 @@ class Feed:
         self._detach: Callable[[], None] = lambda: None
         self._ticking: asyncio.Task[None] | None = None
 
+    @property
+    def clients(self) -> int:
+        """How many listen."""
+        return len(self._clients)
+
     def respond(self) -> Response:
         """Return the stream of a new client; to be called in the server's loop."""
         if len(self._clients) >= MOST_CLIENTS:
@@ -62,8 +68,7 @@ class Feed:
 
     def close(self) -> None:
         """Let clients hear what waits, and end their streams; from any thread."""
-        if self._loop is not None:
-            self._loop.call_soon_threadsafe(self._end)
+        self._in_loop(self._end)
 
     async def _events(self, client: "_Client") -> AsyncGenerator[bytes]:
         try:
@@ -88,8 +93,12 @@ class Feed:
 
     def _take(self, told: Told) -> None:
         self._told.append(told)
-        if self._loop is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._pass_on)
+        self._in_loop(self._pass_on)
+
+    def _in_loop(self, action: Callable[[], None]) -> None:
+        if self._loop is not None:
+            with suppress(RuntimeError):  # it is closed, and nobody listens
+                self._loop.call_soon_threadsafe(action)
 
     def _pass_on(self) -> None:
         while self._told:

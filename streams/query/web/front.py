@@ -24,7 +24,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from penstock.query.web.access import Access, allowed_hosts
-from penstock.query.web.answers import answer, refusal
+from penstock.query.web.answers import answer, failed, refusal
 from penstock.query.web.asking import Asked, NoAnswer, ask
 from penstock.query.web.binding import Address, shown
 from penstock.query.web.combining import combined
@@ -71,7 +71,9 @@ def make_front(team: Team) -> Starlette:
         Route("/workers/{number:int}/{path:path}", front.of_one),
         Route("/{path:path}", front.of_any),
     ]
-    return Starlette(routes=routes)
+    web = Starlette(routes=routes, exception_handlers={Exception: failed})
+    web.router.redirect_slashes = False  # the address would be made of the Host header
+    return web
 
 
 class _Front:

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from penstock.query.monitor import RECENT
-from penstock.query.web.answers import answer, refusal
+from penstock.query.web.answers import answer, failed, refusal
 from penstock.query.web.exposition import Exposition
 from penstock.query.web.feed import Feed
 from penstock.query.web.metrics import CONTENT_TYPE
@@ -36,10 +36,12 @@ def make_web(subject: Subject, feed: Feed, routes: Sequence[BaseRoute] = ()) -> 
         ("/metrics", endpoints.metrics),
         ("/events", lambda _: feed.respond()),
     ]
-    return Starlette(
+    web = Starlette(
         routes=[*(Route(path, _in_the_loop(of)) for path, of in own), *routes],
-        exception_handlers={HTTPException: _refused},
+        exception_handlers={HTTPException: _refused, Exception: failed},
     )
+    web.router.redirect_slashes = False  # the address would be made of the Host header
+    return web
 
 
 def application_route(application: Callable[[], Any]) -> Route:

@@ -20,16 +20,17 @@ class Serving:
 
     Attributes:
         port: that it listens on.
+        feed: who listens to what happens.
     """
 
     def __init__(self, port: int, server: HttpServer, feed: Feed) -> None:
         self.port = port
         self._server = server
-        self._feed = feed
+        self.feed = feed
 
     def close(self) -> None:
         """Let those who listen hear the end, and stop, in bounded time."""
-        self._feed.close()
+        self.feed.close()
         self._server.close()
 
 
