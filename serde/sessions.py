@@ -47,10 +47,9 @@ class SessionsSerde:
         decode = self._value.decode
         return tuple([Session(start, end, decode(held)) for start, end, held in _unpack(data)])
 
-    def find(self, value: tuple[Session, ...], window: Windowed[Any]) -> Any:
-        """Return what one session has, None where there is no such session."""
-        place = (window.start, window.end)
-        return next((of.value for of in value if of[:2] == place), None)
+    def windows(self, key: Any, value: tuple[Session, ...]) -> list[tuple[Windowed[Any], Any, int]]:
+        """Return the sessions of a key, each with its result and that one's time."""
+        return [(Windowed(key, of.start, of.end), of.value, of.end) for of in value]
 
 
 _pack = msgspec.msgpack.Encoder().encode
@@ -64,15 +63,15 @@ class SessionKeySerde:
     canonical = True
 
     def __init__(self, key: Serde[Any], described: str) -> None:
-        self._key = key
+        self.key = key
         self.format = f"{described} {format_of(key)}"
 
     def encode(self, value: Windowed[Any], /) -> bytes:
         """Return the bytes under which a windowed key is kept: those of the key."""
-        return KEY + self._key.encode(value.key)
+        return KEY + self.key.encode(value.key)
 
     def decode(self, data: bytes, /) -> Any:
         """Return the key of bytes, or the time and the key of a timer's."""
         if data[:1] == KEY:
-            return self._key.decode(data[1:])
-        return time_of(data), self._key.decode(rest_of(data))
+            return self.key.decode(data[1:])
+        return time_of(data), self.key.decode(rest_of(data))

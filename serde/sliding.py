@@ -41,10 +41,16 @@ NONE = Sliding(None, ())
 
 
 class SlidingSerde:
-    """The sliding windows of a key as msgpack; none for a timer."""
+    """The sliding windows of a key as msgpack; none for a timer.
 
-    def __init__(self, value: Serde[Any]) -> None:
+    Args:
+        value: serde of the results.
+        size_ms: how long the windows are.
+    """
+
+    def __init__(self, value: Serde[Any], size_ms: int) -> None:
         self._value = value
+        self._size_ms = size_ms
         self.immutable = is_immutable(value)
         self.format = f"sliding {format_of(value)}"
 
@@ -61,9 +67,14 @@ class SlidingSerde:
             tuple([self._piece(*piece) for piece in windows]),
         )
 
-    def find(self, value: Sliding, window: Windowed[Any]) -> Any:
-        """Return what one window has, None where there is no such window."""
-        return next((of.value for of in value.windows if of.start == window.start), None)
+    def windows(self, key: Any, value: Sliding) -> list[tuple[Windowed[Any], Any, int]]:
+        """Return the windows of a key that hold anything, each with its result and its time."""
+        size_ms = self._size_ms
+        return [
+            (Windowed(key, of.start, of.start + size_ms), of.value, of.latest)
+            for of in value.windows
+            if of.value is not None
+        ]
 
     def _packed(self, piece: Piece) -> _Packed:
         value = piece.value

@@ -5,7 +5,8 @@ under another one would be misread.
 """
 
 import re
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
 from penstock.errors import TopologyError
@@ -23,11 +24,14 @@ class StoreDefinition:
         name: unique in the application, part of its changelog topic and directory.
         key: serde of its keys.
         value: serde of its values.
+        result: what a reader is shown of a value, None for the value itself; no part of what
+            the store holds.
     """
 
     name: str
     key: Serde[Any]
     value: Serde[Any]
+    result: Callable[[Any], Any] | None = field(default=None, compare=False, repr=False)
 
     def describe(self) -> str:
         """Return the definition as text; equal text means that state can be read."""

@@ -22,6 +22,12 @@ class MemoryStore:
             if key >= start and (stop is None or key < stop):
                 yield key, self._data[key]
 
+    def view(self) -> "MemoryStore":
+        """Return a copy of what there is now."""
+        copy = MemoryStore()
+        copy._data = dict(self._data)
+        return copy
+
     def write(self, items: Iterable[tuple[bytes, bytes | None]], position: Position) -> None:
         """Put the pairs, delete those with None, and move to the position."""
         for key, value in items:

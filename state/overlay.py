@@ -15,12 +15,16 @@ Rule 3: what is committed may wait in memory, up to `write_behind` keys, and is 
         back, and a key that changes in every batch is written once.
 Rule 4: savepoint, then touch and put, then `rollback` or the next savepoint. `discard`
         forgets the batch, `commit` makes it the clean cache.
-Rule 5: what is flushed after a savepoint can still be rolled back, if everything before it was
+Rule 5: other threads read what is committed, and nothing else: `committed` one key, `view` all as
+        it is at one moment. Only the merge of a commit and a write are kept apart from a view,
+        by the lock: 0.1 us for each of them.
+Rule 6: what is flushed after a savepoint can still be rolled back, if everything before it was
         flushed too: so a record is undone whose changes break a step behind the store.
 """
 
 import dataclasses
 from collections.abc import Collection
+from contextlib import AbstractContextManager, nullcontext
 from itertools import islice, repeat
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
@@ -31,6 +35,7 @@ from penstock.state.definition import StoreDefinition
 from penstock.state.rows import Rows
 from penstock.state.store import Position, Store
 from penstock.state.unwritten import Unwritten
+from penstock.state.view import CommittedView
 
 Entry: TypeAlias = tuple[Any, int]
 T = TypeVar("T")
@@ -51,6 +56,13 @@ class Changes(NamedTuple):
 class Overlay:
     """The working state of one store in one task.
 
+    Args:
+        definition: of the store.
+        store: what is written when it is committed.
+        cache_entries: how many entries the clean cache keeps.
+        write_behind: how many committed keys may wait to be written.
+        lock: keeps other threads that take a view apart; where there are none, nothing need.
+
     Attributes:
         rows: how many keys there are, and how many the commits have changed.
     """
@@ -62,12 +74,14 @@ class Overlay:
         *,
         cache_entries: int = DEFAULT_CACHE_ENTRIES,
         write_behind: int = 0,
+        lock: AbstractContextManager[Any] | None = None,
     ) -> None:
         self.definition = definition
         self.store = store
         self.rows = Rows(store)
         self._cache_entries = cache_entries
         self._write_behind = write_behind
+        self._lock = lock or nullcontext()
         self._mutable = not is_immutable(definition.value)
         # Whoever makes the keys has looked at what they are made of.
         self._keys_are_known = bool(getattr(definition.key, "known", False))
@@ -180,7 +194,8 @@ class Overlay:
         self.savepoint()
         if unread := self.rows.looked_up(self._flushed):
             self.rows.missed(key for key, data in self._committed(unread) if data is None)
-        self._unwritten.add(self._flushed)
+        with self._lock:
+            self._unwritten.add(self._flushed)
         self._position = position
         if self._mutable:
             self._forget(self._flushed)
@@ -198,8 +213,33 @@ class Overlay:
             rows = self.rows.total if self.rows.exact else None
             position = dataclasses.replace(self._position, rows=rows)
             # Unsorted: sorting costs 0.4 us per key and saves nothing.
-            self.store.write(self._unwritten.items(), position)
-            self._unwritten, self._position = Unwritten(), None
+            with self._lock:
+                self.store.write(self._unwritten.items(), position)
+                self._unwritten = Unwritten()
+            self._position = None
+
+    def committed(self, key: bytes) -> bytes | None:
+        """Return what the store keeps of a committed entry; safe to call from another thread.
+
+        What waits in memory is asked first: it is there until it has been written.
+        """
+        waiting = self._unwritten
+        return waiting[key] if key in waiting else self.store.get_all([key])[0]
+
+    def view(self, keys: Collection[bytes] | None = None) -> CommittedView:
+        """Return what is committed now; safe to call from another thread.
+
+        Args:
+            keys: the only ones that are to be asked for; left out, all, which costs a copy of
+                what waits to be written: 10 ns per key.
+        """
+        with self._lock:
+            waiting = self._unwritten
+            if keys is None:
+                newer = waiting.copy()
+            else:
+                newer = {key: waiting[key] for key in keys if key in waiting}
+            return CommittedView(newer, self.store.view())
 
     def discard(self) -> None:
         """Forget the batch: its transaction was aborted."""

@@ -43,6 +43,29 @@ class Usage:
     disk_bytes: int = 0
 
 
+class View(Protocol):
+    """What a store holds at one moment, whatever is written to it later.
+
+    Files are in use until it is closed, and no other thread may use it meanwhile.
+    """
+
+    def get_all(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        """Return the values of the keys in their order, None where there is none."""
+        ...
+
+    def scan(self, start: bytes = b"", stop: bytes | None = None) -> Iterator[tuple[bytes, bytes]]:
+        """Yield pairs in the order of keys, from start, before stop.
+
+        Raises:
+            StateError: if the data turns out to be damaged; it is never cut silently.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let go of it; an iterator of `scan` ends with it."""
+        ...
+
+
 class Store(Protocol):
     """Bytes by bytes, for one partition of one store."""
 
@@ -56,6 +79,10 @@ class Store(Protocol):
         Raises:
             StateError: if the data turns out to be damaged; it is never cut silently.
         """
+        ...
+
+    def view(self) -> View:
+        """Return what there is now, for another thread to read."""
         ...
 
     def write(self, items: Iterable[tuple[bytes, bytes | None]], position: Position) -> None:

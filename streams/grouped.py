@@ -178,7 +178,8 @@ class Grouped(Generic[K_co, V_co]):
 
     def _table(self, declared: Declared, name: str, emit: Emit) -> Table[K_co, Any]:
         key = _checked(declared, self._node, name, emit)
-        operator = declared.fold(StoreDefinition(name, key, _serde(declared)))
+        store = StoreDefinition(name, key, _serde(declared), _shown(declared))
+        operator = declared.fold(store)
         node = _add(self._declaration, declared, operator, self._node, self._node.key, name, emit)
         if declared.results is not None:
             node = add_results(self._declaration, declared, node)
@@ -318,17 +319,18 @@ class WindowedGrouped(Generic[K_co, V_co]):
         of, grace_ms = self._windows, self._grace_ms
         if not isinstance(of, SessionWindows | SlidingWindows):
             stored = StoredWindowSerde(key, of.end, of.describe())
-            store = StoreDefinition(name, stored, value)
+            store = StoreDefinition(name, stored, value, _shown(declared))
             return WindowedAggregation(
                 declared.fold(store), of, grace_ms, key, store, late=self._late
             )
         keys = SessionKeySerde(key, of.describe())
         if isinstance(of, SlidingWindows):
-            store = StoreDefinition(name, keys, SlidingSerde(value))
+            serde = SlidingSerde(value, of.size_ms)
+            store = StoreDefinition(name, keys, serde, _shown(declared))
             return SlidingAggregation(
                 declared.fold(store), of, grace_ms, key, value, store, late=self._late
             )
-        store = StoreDefinition(name, keys, SessionsSerde(value))
+        store = StoreDefinition(name, keys, SessionsSerde(value), _shown(declared))
         fold = declared.fold(store)
         if fold.merge is None:
             raise TopologyError(
@@ -363,6 +365,11 @@ def _checked(declared: Declared, node: Node, name: str, emit: Emit) -> Serde[Any
 def _serde(declared: Declared) -> Serde[Any]:
     assert declared.held.serde is not None
     return declared.held.serde
+
+
+def _shown(declared: Declared) -> Callable[[Any], Any] | None:
+    """Return what makes a result of what the store holds."""
+    return declared.results.builder() if declared.results else None
 
 
 def _add(

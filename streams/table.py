@@ -11,6 +11,7 @@ from penstock.operators.deliver import OutputMode
 from penstock.operators.to_stream import ToStream
 from penstock.operators.to_table import ToTable
 from penstock.output_modes import add_console, add_memory, check_output_mode
+from penstock.query.stored import Stored
 from penstock.sinks import add_sink
 from penstock.state.definition import StoreDefinition, check_name
 from penstock.stream import Stream
@@ -25,7 +26,7 @@ K_co = TypeVar("K_co", covariant=True)
 V_co = TypeVar("V_co", covariant=True)
 
 
-class Table(Generic[K_co, V_co]):
+class Table(Stored[K_co, V_co], Generic[K_co, V_co]):
     """The latest value of each key. Made by aggregations, never by hand."""
 
     def __init__(self, declaration: Declaration, node: Node) -> None:

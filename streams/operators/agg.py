@@ -144,6 +144,11 @@ class Results:
 
     def process(self, chunk: Chunk) -> Chunk:
         """Build the column of values."""
+        chunk, values = chunk.apply(self.builder(), chunk.values)
+        return chunk.with_values(values)
+
+    def builder(self) -> Callable[[Any], Any]:
+        """Return what makes one value of states."""
         named = [(name, column.result) for name, column in self.columns.items()]
         into = self.into
 
@@ -156,5 +161,4 @@ class Results:
                 **{name: of(state) for (name, of), state in zip(named, states, strict=True)}
             )
 
-        chunk, values = chunk.apply(build, chunk.values)
-        return chunk.with_values(values)
+        return build

@@ -14,6 +14,7 @@ import msgspec
 
 from penstock.query.events import Idle, Rebalance, Told
 from penstock.query.progress import Progress, query_id
+from penstock.query.reading import Holdings
 from penstock.query.status import INITIALIZING, Status
 from penstock.query.totals import Totals
 from penstock.topology.graph import Topology
@@ -101,6 +102,7 @@ class Monitor:
         problems: the last records that failed, in words.
         look: returns what the worker is doing now; may be called from any thread.
         joined: whether the group has answered once, be it with no partition.
+        holdings: the partitions of stores that it has, for those who read them.
     """
 
     def __init__(self, topology: Topology, run_id: uuid.UUID) -> None:
@@ -112,6 +114,7 @@ class Monitor:
         self.totals = Totals()
         self.problems: deque[Problem] = deque(maxlen=RECENT)
         self.joined = False
+        self.holdings = Holdings(topology.application, topology.stores)
         self.look: Callable[[], View] = lambda: NOTHING_YET
         self._takers: tuple[Taker, ...] = ()
 

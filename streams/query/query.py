@@ -4,6 +4,9 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
+from typing import Any, overload
+
+from typing_extensions import TypeVar
 
 from penstock.durations import Duration, milliseconds
 from penstock.errors import BrokerError, BugError, TopologyError
@@ -11,10 +14,15 @@ from penstock.query.monitor import Monitor
 from penstock.query.outside import Outside
 from penstock.query.progress import Progress
 from penstock.query.status import TERMINATED, Status
+from penstock.query.store import Store
+from penstock.query.stored import Stored
 from penstock.query.summing import Application
 from penstock.topology.explain import as_explanation
 
 READ_S = 0.5
+
+K = TypeVar("K")
+V = TypeVar("V")
 
 
 class Query:
@@ -107,6 +115,21 @@ class Query:
         return as_explanation(
             outside.topology, outside.guarantee, outside.partitions, extended=extended
         )
+
+    @overload
+    def store(self, table: Stored[K, V]) -> Store[K, V]: ...
+    @overload
+    def store(self, table: str) -> Store[Any, Any]: ...
+    def store(self, table: Any) -> Store[Any, Any]:
+        """Return read access to the committed rows of a table, as far as this worker has them.
+
+        Args:
+            table: as the application declares it, or the name of a store.
+
+        Raises:
+            TopologyError: if the application has no such store.
+        """
+        return Store(self._monitor.holdings, table.name if isinstance(table, Stored) else table)
 
     def exception(self) -> Exception | None:
         """Return the error that ended the application, None if there is none."""
@@ -239,7 +262,8 @@ class Query:
             self.remove_callback_thread()
 
     def end(self) -> None:
-        """Let go of those who wait for the end."""
+        """Let go of those who wait for the end; nothing can be read any more."""
+        self._monitor.holdings.end()
         with self._lock:
             self._ended.set()
             told, self._told_the_end = self._told_the_end, []

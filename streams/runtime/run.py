@@ -160,6 +160,8 @@ class Running:
         self._listeners = listeners
         self._root = app.state_dir or default_state_dir()
         monitor = Monitor(self._topology, self.run_id)
+        self._holdings = monitor.holdings
+        self._holdings.lease(self._clients.now, self._settings.kafka.session_timeout_ms / 1000)
         self._reporter = Reporter(
             monitor,
             interval_ms=self._settings.progress.interval_ms,
@@ -351,6 +353,7 @@ class Running:
                 admin.topics,
             ),
             disk=disk,
+            holdings=self._holdings,
             slot=identity,
             cache_entries=max(1_000, memory_bytes // 2 // BYTES_PER_ENTRY // stores),
             lock_timeout_ms=settings.state.lock_timeout_ms,
@@ -417,6 +420,7 @@ class Running:
 
     def _alive(self) -> None:
         self._stepped = self._clients.now()
+        self._holdings.renew()
         if self._watchdog:
             self._watchdog.alive()
 

@@ -12,6 +12,7 @@ and not too long ago.
 
 import dataclasses
 import logging
+import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -27,6 +28,7 @@ from penstock.engine.task import Task
 from penstock.engine.task_time import SEEN_TIME, TASK_TIME
 from penstock.errors import BrokerError, StateError
 from penstock.operators.source import Start
+from penstock.query.reading import Holdings
 from penstock.runtime.consumer import InputConsumer
 from penstock.runtime.definitions import Definitions
 from penstock.runtime.destinations import ClusterDestinations
@@ -123,6 +125,7 @@ class TaskStarter:
     Args:
         prepared: what is known of the cluster.
         disk: where stores are kept.
+        holdings: whom to tell which stores can be read.
         slot: identity of this worker's slot.
         cache_entries: how many entries the clean cache of one store keeps.
         lock_timeout_ms: how long to wait for a store that another process holds.
@@ -144,6 +147,7 @@ class TaskStarter:
         restorer: Restorer,
         destinations: ClusterDestinations,
         disk: Disk,
+        holdings: Holdings,
         slot: str,
         cache_entries: int,
         lock_timeout_ms: int,
@@ -162,6 +166,14 @@ class TaskStarter:
         self._destinations = destinations
         self._definitions = Definitions(prepared.topology, admin)
         self._disk = disk
+        self._holdings = holdings
+        holdings.partitions.update(
+            {
+                store.name: lead.tasks
+                for lead in prepared.leads.leads.values()
+                for store in lead.part.stores
+            }
+        )
         self._slot = slot
         self._cache_entries = cache_entries
         self._lock_timeout_ms = lock_timeout_ms
@@ -182,6 +194,7 @@ class TaskStarter:
             PenstockError: if the committed offsets, the stores or the topology do not fit.
         """
         waiting = [owned for owned in tasks if owned.phase is Phase.WAITING]
+        self._holdings.restore(at for owned in waiting for at in _places(owned))
         if waiting and self._find_offsets(waiting):
             self._open_stores(waiting)
             for owned in waiting:
@@ -241,8 +254,13 @@ class TaskStarter:
                 sum(each.size_bytes for each in deleted) / 1_000_000,
             )
 
+    def withdraw(self, tasks: Iterable[OwnedTask]) -> None:
+        """Let nobody read tasks' stores any more, which waits for those who do, a moment."""
+        self._holdings.withdraw([at for owned in tasks for at in _places(owned)])
+
     def close(self, owned: OwnedTask) -> None:
         """Close a task's stores and release their locks."""
+        self.withdraw([owned])
         for name, opened in owned.stores.items():
             self._restorer.drop(opened.restore.topic, owned.partition)
             self._close_store(opened, owned.task.overlays[name] if owned.task else None)
@@ -421,6 +439,7 @@ class TaskStarter:
                 opened.store,
                 cache_entries=self._cache_entries,
                 write_behind=WRITE_BEHIND_KEYS,
+                lock=threading.Lock(),
             )
             for name, opened in owned.stores.items()
         }
@@ -437,6 +456,8 @@ class TaskStarter:
         owned.order = self._order(owned, owned.task)
         owned.phase = Phase.RUNNING
         owned.committed_ms = self._now_ms()
+        for name, overlay in overlays.items():
+            self._holdings.open((name, owned.partition), overlay)
         self._consumer.begin(owned.offsets)
         log.info("Task %s runs from %s.", owned, _shown(owned.offsets))
 
@@ -473,6 +494,10 @@ class TaskStarter:
             log.warning("%s It is restored from its changelog at the next start.", error)
         finally:
             opened.lock.release()
+
+
+def _places(owned: OwnedTask) -> list[tuple[str, int]]:
+    return [(store.name, owned.partition) for store in owned.lead.part.stores]
 
 
 def _shown(offsets: Mapping[tuple[str, int], int]) -> str:

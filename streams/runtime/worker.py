@@ -618,6 +618,7 @@ class Worker:
 
     def _give_up(self, found: list[tuple[str, int]], began: float) -> list[tuple[str, int]]:
         given: list[tuple[str, int]] = []
+        self._starter.withdraw([self._tasks[at] for at in found if at in self._tasks])
         for at in found:
             owned = self._tasks.pop(at, None)
             if owned is None:
@@ -663,6 +664,8 @@ class Worker:
 
     def _close(self) -> None:
         self._reporter.ended(self._tasks.values(), self._now())
+        self._reporter.monitor.holdings.end()
+        self._starter.withdraw(self._tasks.values())
         for owned in list(self._tasks.values()):
             self._starter.close(owned)
         self._tasks = {}

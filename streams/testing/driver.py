@@ -9,6 +9,7 @@ until `advance`.
 # pyright: reportPrivateUsage=false
 # A TestTopic is a handle on its driver: one thing in two classes.
 
+import threading
 from collections import defaultdict
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
@@ -25,6 +26,7 @@ from penstock.engine.task_time import TASK_TIME
 from penstock.errors import TopologyError
 from penstock.operators.sink import Outgoing
 from penstock.operators.source import Fetched
+from penstock.query.reading import Holdings
 from penstock.query.store import Store
 from penstock.serde.types import RAW, DataType
 from penstock.state.changelog import stored
@@ -144,6 +146,7 @@ class TestDriver:
         self._logs: dict[str, list[Row]] = defaultdict(list)
         self._positions: dict[str, int] = defaultdict(int)
         self._tasks: list[Task] = []
+        self._holdings = Holdings(app.id, self._declared.stores)
         self._clocks: dict[int, dict[str, int]] = defaultdict(dict)  # by sub-topology
         self._heard: dict[int, int] = {}  # when something came last
         self._schemas: dict[int, Any] = {}
@@ -193,24 +196,20 @@ class TestDriver:
             f" {', '.join(sorted(self._named)) or 'none is named'}."
         )
 
-    def store(self, table: Table[K, V]) -> Store[K, V]:
-        """Return the store of a table.
+    @overload
+    def store(self, table: Table[K, V]) -> Store[K, V]: ...
+    @overload
+    def store(self, table: str) -> Store[Any, Any]: ...
+    def store(self, table: Any) -> Store[Any, Any]:
+        """Return the store of a table, as `query.store()` does.
 
         Args:
-            table: as the application declares it.
+            table: as the application declares it, or the name of a store.
 
         Raises:
             TopologyError: if the application has no such store.
         """
-        for task in self._tasks:
-            if table.name in task.overlays:
-                return Store(task.overlays[table.name])
-        known = [name for task in self._tasks for name in task.overlays]
-        raise TopologyError(
-            f"The application has no store named {table.name!r}. Pass a table that it declares:"
-            f" {', '.join(sorted(known)) or 'it has none'}.",
-            store=table.name,
-        )
+        return Store(self._holdings, table.name if isinstance(table, Table) else table)
 
     @contextmanager
     def batch(self) -> Generator[None]:
@@ -260,6 +259,7 @@ class TestDriver:
                     self._without_registry(columns.key.serde, columns.value.serde)
             for store in node.stores:
                 self._without_registry(store.key, store.value)
+        self._holdings.withdraw([(store.name, 0) for store in self._topology.stores])
         self._tasks = [self._open(part) for part in self._topology.sub_topologies]
         self._heard = dict.fromkeys(range(len(self._tasks)), self.now)
 
@@ -279,7 +279,10 @@ class TestDriver:
                 [row[0] or b"" for row in rows], [row[1] for row in rows], [row[2] for row in rows]
             )
             store.write(items.items(), Position(len(rows), "driver", self.now))
-            overlays[definition.name] = Overlay(definition, store)
+            overlay = Overlay(definition, store, lock=threading.Lock())
+            self._holdings.open((definition.name, 0), overlay)
+            self._holdings.partitions[definition.name] = 1
+            overlays[definition.name] = overlay
         task = Task(self._topology, part, 0, overlays, self, lambda: self.now)
         task.clocks = dict(self._clocks[part.number])
         return task

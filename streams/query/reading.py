@@ -1,0 +1,473 @@
+"""Reading: the partitions of stores that a worker has, and who reads them at this moment.
+
+The loop of the worker opens and closes partitions; any thread reads them.
+
+Rule 1: a reader sees what is committed, and of a partition all of it as of one moment.
+Rule 2: a reader holds a lease. Before a partition is given away, new readers are refused, and the
+        others have a second to finish; what is still being read then is cut off with an error.
+        No reader has the files after that, so that they can be closed.
+Rule 3: nobody waits long: one access reads some hundred rows, and then lets others in.
+Rule 4: a worker that has stood still for a session may have lost its partitions without knowing:
+        until its loop has gone on, it refuses to be read.
+"""
+
+import difflib
+import threading
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from heapq import merge
+from itertools import islice
+from math import inf
+from typing import Literal, TypeAlias
+
+from penstock.errors import StateError, TopologyError
+from penstock.query.layout import Entry, Layout, Place, Raw, Selection, Span
+from penstock.state.definition import StoreDefinition
+from penstock.state.overlay import Overlay
+from penstock.state.view import CommittedView
+from penstock.topics.partitioner import partition_for
+
+FIRST_ROWS, ROWS_AT_ONCE = 16, 256
+PATIENCE_S = 1.0
+
+Reason: TypeAlias = Literal["moved", "restoring", "ended", "stalled"]
+At: TypeAlias = tuple[str, int]  # store and partition
+_ADVICE: dict[Reason, str] = {
+    "moved": "Read again: another worker of the application has it, or is taking it over.",
+    "restoring": "Read again when it has been restored; the query's status says how far it is.",
+    "ended": "Start the application again to read it.",
+    "stalled": "Read again: the worker's loop has stood still, and may have lost its partitions.",
+}
+
+
+class Unavailable(StateError):
+    """A partition of a store cannot be read here now.
+
+    Attributes:
+        reason: "moved", "restoring", "ended" or "stalled".
+    """
+
+    def __init__(self, store: str, partition: int | None, what: str, reason: Reason) -> None:
+        at = f"{store}/{partition}" if partition is not None else store
+        super().__init__(
+            f"The store {at} {what}. {_ADVICE[reason]}", store=store, partition=partition
+        )
+        self.reason: Reason = reason
+
+
+class OpenPartition:
+    """One partition of a store of this worker.
+
+    Args:
+        number: of the partition.
+        overlay: what the task works on.
+    """
+
+    def __init__(self, number: int, overlay: Overlay) -> None:
+        self.number = number
+        self._overlay = overlay
+        self._name = overlay.definition.name
+        self._free = threading.Condition()
+        self._scans: set[Scan] = set()
+        self._refusing = False
+
+    def get(self, key: bytes) -> bytes | None:
+        """Return what the store has for a key: 2 us.
+
+        Raises:
+            Unavailable: if it is given away.
+        """
+        with self._free:
+            self._look()
+            return self._overlay.committed(key)
+
+    def history(self, layout: Layout, key: bytes) -> list[Raw]:
+        """Return what the store has for all windows of a key.
+
+        Raises:
+            Unavailable: if it is given away.
+        """
+        with self._free:
+            self._look()
+            view = self._overlay.view()
+            try:
+                return layout.history(view, key)
+            finally:
+                view.close()
+
+    def scan(self, spans: Sequence[Span]) -> "Scan":
+        """Begin to read spans of keys, as of now.
+
+        Raises:
+            Unavailable: if it is given away.
+        """
+        with self._free:
+            self._look()
+            scan = Scan(self, self._overlay.view(), spans)
+            self._scans.add(scan)
+            return scan
+
+    def refuse(self) -> None:
+        """Let nobody begin to read any more."""
+        self._refusing = True
+
+    def close(self, wait_s: float) -> None:
+        """Wait for those who read, and cut them off who go on for too long."""
+        self.refuse()
+        # An access is short. One that does not end is held by the disk, and so will closing be.
+        if not self._free.acquire(timeout=max(wait_s, 0.1)):
+            return
+        try:
+            self._free.wait_for(self._is_idle, wait_s)
+            for scan in list(self._scans):
+                scan.cut_off()
+            self._scans.clear()
+        finally:
+            self._free.release()
+
+    def end(self, scan: "Scan") -> None:
+        """Let go of what was read."""
+        with self._free:
+            if scan in self._scans:
+                self._scans.discard(scan)
+                scan.cut_off()
+                self._free.notify_all()
+
+    def read(self, scan: "Scan", limit: int) -> list[tuple[int, Raw]]:
+        """Return the next rows of a scan; fewer than the limit are the last."""
+        with self._free:
+            if scan not in self._scans:
+                raise self._given_away()
+            return list(islice(scan.rows, limit))
+
+    def _look(self) -> None:
+        if self._refusing:
+            raise self._given_away()
+        for scan in [scan for scan in self._scans if scan.abandoned]:
+            self._scans.discard(scan)
+            scan.cut_off()
+
+    def _is_idle(self) -> bool:
+        return all(scan.abandoned for scan in self._scans)
+
+    def _given_away(self) -> Unavailable:
+        return Unavailable(self._name, self.number, "is given to another worker", "moved")
+
+
+class Scan:
+    """A reader of one partition, which has to be ended.
+
+    Attributes:
+        rows: all that is to be read, each with the number of its span.
+        abandoned: whether nobody will read on. What is collected says so in whatever thread
+            that happens, and is ended by the next reader.
+    """
+
+    def __init__(self, of: OpenPartition, view: CommittedView, spans: Sequence[Span]) -> None:
+        self.rows: Iterator[tuple[int, Raw]] = (
+            (number, row)
+            for number, (start, stop) in enumerate(spans)
+            for row in view.scan(start, stop)
+        )
+        self.abandoned = False
+        self._of = of
+        self._view = view
+
+    def read(self, limit: int) -> list[tuple[int, Raw]]:
+        """Return the next rows; fewer than the limit are the last.
+
+        Raises:
+            Unavailable: if the partition was given away meanwhile.
+        """
+        return self._of.read(self, limit)
+
+    def end(self) -> None:
+        """Let go of it."""
+        self._of.end(self)
+
+    def cut_off(self) -> None:
+        """Let go of the files; whoever calls it keeps others out."""
+        self.rows = iter(())
+        self._view.close()
+
+
+class Holdings:
+    """The partitions of stores that this worker has.
+
+    Args:
+        application: the application id.
+        stores: all that it has.
+
+    Attributes:
+        partitions: how many each store has, by name, as far as the worker has found out.
+        version: grows with each change.
+        owner: says which other worker has a partition, in words; None where that is not known.
+    """
+
+    def __init__(self, application: str, stores: Iterable[StoreDefinition]) -> None:
+        self.partitions: dict[str, int] = {}
+        self.version = 0
+        self.owner: Callable[[At], str | None] = lambda _: None
+        self._stores = {store.name: store for store in stores}
+        self._application = application
+        self._open: dict[At, OpenPartition] = {}
+        self._restoring: frozenset[At] = frozenset()
+        self._ended = False
+        self._now: Callable[[], float] = lambda: 0.0
+        self._lease_s = inf
+        self._renewed = 0.0
+
+    # What the worker says
+
+    def lease(self, now: Callable[[], float], seconds: float) -> None:
+        """Have what is here only for so long behind the last `renew`."""
+        self._now, self._lease_s, self._renewed = now, seconds, now()
+
+    def renew(self) -> None:
+        """Note that the loop goes on."""
+        self._renewed = self._now()
+
+    def restore(self, places: Iterable[At]) -> None:
+        """Note that partitions are this worker's, and cannot be read yet."""
+        new = frozenset(places) - self._restoring
+        if new:
+            self._restoring |= new
+            self.version += 1
+
+    def open(self, at: At, overlay: Overlay) -> None:
+        """Let everybody read a partition."""
+        self._open[at] = OpenPartition(at[1], overlay)
+        self._restoring -= {at}
+        self.version += 1
+
+    def withdraw(self, places: Collection[At], wait_s: float = PATIENCE_S) -> None:
+        """Let nobody read partitions any more; those who do have a moment, all in all."""
+        self._restoring -= frozenset(places)
+        found = {at: self._open[at] for at in places if at in self._open}
+        if not found:
+            return
+        for partition in found.values():
+            partition.refuse()
+        until = self._now() + wait_s
+        for at, partition in found.items():
+            partition.close(until - self._now())
+            del self._open[at]
+        self.version += 1
+
+    def end(self) -> None:
+        """Note that the run has ended."""
+        self._ended = True
+
+    # What others ask
+
+    @property
+    def stores(self) -> list[StoreDefinition]:
+        """All stores of the application."""
+        return list(self._stores.values())
+
+    def definition(self, name: str) -> StoreDefinition:
+        """Return a store of the application.
+
+        Raises:
+            TopologyError: if it has none of the name.
+        """
+        if name in self._stores:
+            return self._stores[name]
+        near = difflib.get_close_matches(name, self._stores, 1)
+        meant = f" Did you mean {near[0]!r}?" if near else ""
+        raise TopologyError(
+            f"The application {self._application} has no store named {name!r}.{meant} Pass a table"
+            f" that it declares: {', '.join(sorted(self._stores)) or 'it has none'}.",
+            store=name,
+        )
+
+    def here(self, name: str) -> list[int]:
+        """Return the partitions of a store that can be read here."""
+        return sorted(number for store, number in list(self._open) if store == name)
+
+    def coming(self, name: str) -> list[int]:
+        """Return the partitions of a store that this worker restores."""
+        return sorted(number for store, number in self._restoring if store == name)
+
+    def get(self, layout: Layout, name: str, raw: bytes, decides: bytes | None) -> bytes | None:
+        """Return what a store has for a key.
+
+        Where another partitioner than Kafka's default one has written the input, a key is in a
+        partition that nothing tells: those that are here are all looked into.
+
+        Args:
+            layout: of the store.
+            name: of the store.
+            raw: the key of the store.
+            decides: the bytes that decide over the partition; None where that is not known.
+
+        Raises:
+            Unavailable: if the partition of the key is not here.
+        """
+        for partition in self._looked_into(name, decides):
+            data = partition.get(raw)
+            if data is not None:
+                return data
+        return None
+
+    def history(self, layout: Layout, name: str, key: bytes, decides: bytes | None) -> list[Raw]:
+        """Return what a store has for all windows of a key, as `get` does."""
+        for partition in self._looked_into(name, decides):
+            rows = partition.history(layout, key)
+            if rows:
+                return rows
+        return []
+
+    def read(
+        self,
+        layout: Layout,
+        name: str,
+        selected: Selection,
+        *,
+        after: Place | None = None,
+        partitions: Collection[int] | None = None,
+        at_once: int = ROWS_AT_ONCE,
+    ) -> "Rows":
+        """Begin to read rows in the order of their places, each partition as of now.
+
+        Args:
+            layout: of the store.
+            name: of the store.
+            selected: which rows.
+            after: behind which place to begin.
+            partitions: which ones; left out, all that are here.
+            at_once: how many rows of a partition to read at a time.
+
+        Raises:
+            Unavailable: if one of them is not here, or all of them are elsewhere.
+        """
+        spans, skipped = selected.spans, 0
+        if after is not None:
+            skipped = after[0]
+            spans = [(max(start, after[1]), stop) for start, stop in spans[skipped:][:1]]
+            spans += selected.spans[skipped + 1 :]
+        found = self._several(name, partitions)
+        scans: list[Scan] = []
+        try:
+            for partition in found:
+                scans.append(partition.scan(spans))
+        except Unavailable:
+            for scan in scans:
+                scan.end()
+            raise
+        return Rows(layout, scans, selected, after, skipped, at_once)
+
+    def _looked_into(self, name: str, decides: bytes | None) -> Iterator[OpenPartition]:
+        """Yield the partition of a key, then the others; at the end it must have been there."""
+        self._check(name)
+        count = self.partitions.get(name, 0)
+        number = partition_for(decides, count) if decides is not None and count else None
+        first = None if number is None else self._open.get((name, number))
+        if first is not None:
+            yield first
+        others = [of for at, of in list(self._open.items()) if at[0] == name and of is not first]
+        yield from others
+        if number is not None and first is None:
+            raise self._elsewhere((name, number))
+        if number is None and len(others) < count:
+            missing = next(n for n in range(count) if (name, n) not in self._open)
+            raise self._elsewhere((name, missing))
+
+    def _several(self, name: str, numbers: Collection[int] | None) -> list[OpenPartition]:
+        self._check(name)
+        wanted = {*self.here(name), *self.coming(name)} if numbers is None else numbers
+        if not wanted:
+            raise self._elsewhere((name, None))
+        found: list[OpenPartition] = []
+        for number in sorted(wanted):
+            partition = self._open.get((name, number))
+            if partition is None:
+                raise self._elsewhere((name, number))
+            found.append(partition)
+        return found
+
+    def _check(self, name: str) -> None:
+        if self._ended:
+            raise Unavailable(name, None, "is closed: the query has ended", "ended")
+        stood_s = self._now() - self._renewed
+        if stood_s > self._lease_s:
+            what = f"is not read: the worker stands still for {stood_s:.0f} s"
+            raise Unavailable(name, None, what, "stalled")
+
+    def _elsewhere(self, at: tuple[str, int | None]) -> Unavailable:
+        name, number = at
+        if number is not None and (name, number) in self._restoring:
+            return Unavailable(name, number, "is being restored", "restoring")
+        owner = None if number is None else self.owner((name, number))
+        where = f": {owner} has it" if owner else ""
+        return Unavailable(name, number, f"is not with this worker{where}", "moved")
+
+
+class Rows:
+    """Rows of several partitions in the order of their places.
+
+    Attributes:
+        place: of the last row.
+    """
+
+    def __init__(
+        self,
+        layout: Layout,
+        scans: Sequence[Scan],
+        selected: Selection,
+        after: Place | None,
+        skipped: int,
+        at_once: int,
+    ) -> None:
+        self._scans = list(scans)
+        self.place: Place | None = None
+        # Nothing of it refers to self: what is forgotten is collected at once.
+        each = [_of(scan, layout, selected.keeps, after, skipped, at_once) for scan in scans]
+        self._rows = iter(merge(*each, key=_place))
+
+    def __iter__(self) -> "Rows":
+        return self
+
+    def __next__(self) -> Entry:
+        try:
+            self.place, entry = next(self._rows)
+        except BaseException:
+            self.close()
+            raise
+        return entry
+
+    def __del__(self) -> None:
+        # This may be any thread in the middle of anything: only a note is left.
+        for scan in getattr(self, "_scans", ()):
+            scan.abandoned = True
+
+    def close(self) -> None:
+        """Let go of what is read."""
+        scans, self._scans, self._rows = self._scans, [], iter(())
+        for scan in scans:
+            scan.end()
+
+
+def _of(
+    scan: Scan,
+    layout: Layout,
+    keeps: Callable[[Entry], bool] | None,
+    after: Place | None,
+    skipped: int,
+    at_once: int,
+) -> Iterator[tuple[Place, Entry]]:
+    """Yield the rows of a partition behind a place; the first ones soon, the others by many."""
+    limit = min(FIRST_ROWS, at_once)
+    while True:
+        found = scan.read(limit)
+        numbers = {raw: skipped + number for number, (raw, _) in found}
+        for (raw, window), entry in layout.entries([row for _, row in found]):
+            place = (numbers[raw], raw, window)
+            if (after is None or place > after) and (keeps is None or keeps(entry)):
+                yield place, entry
+        if len(found) < limit:
+            return
+        limit = at_once
+
+
+def _place(row: tuple[Place, Entry]) -> Place:
+    return row[0]

@@ -1,0 +1,271 @@
+"""Readers in other threads, beside a writer that commits, writes, closes and opens partitions."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from penstock.query.layout import layout_of
+from penstock.query.reading import Holdings, Unavailable
+from penstock.query.store import Store
+from penstock.serde.primitives import INT, STR
+from penstock.state.definition import StoreDefinition
+from penstock.state.memory import MemoryStore
+from penstock.state.overlay import Overlay
+from penstock.state.rocksdb import RocksMemory, RocksStore
+from penstock.state.store import Position
+
+TOTALS = StoreDefinition("totals", STR, INT)
+AT = ("totals", 0)
+KEYS = [f"key-{number:04}" for number in range(400)]
+PAIRS = {key: KEYS[-1 - at] for at, key in enumerate(KEYS)}
+
+
+class World:
+    """A store of one partition in RocksDB, and those who read it."""
+
+    def __init__(self, folder: Path, *, write_behind: int = 50) -> None:
+        self.folder = folder
+        self.memory = RocksMemory(8 * 1024 * 1024)
+        self.write_behind = write_behind
+        self.holdings = Holdings("shop", [TOTALS])
+        self.holdings.lease(time.monotonic, 60)
+        self.holdings.partitions["totals"] = 1
+        self.store: Store[str, int] = Store(self.holdings, "totals")
+        self.errors: list[Exception] = []
+        self.reads = 0
+        self.stopped = False
+
+    def open(self) -> None:
+        self.rocks = RocksStore(self.folder / "db", self.memory)
+        self.overlay = Overlay(
+            TOTALS, self.rocks, write_behind=self.write_behind, lock=threading.Lock()
+        )
+        self.holdings.open(AT, self.overlay)
+
+    def close(self, wait_s: float = 1.0) -> None:
+        self.holdings.withdraw([AT], wait_s)
+        self.overlay.write()
+        self.rocks.close()
+
+    def commit(self, value: int, keys: list[str] = KEYS) -> None:
+        """Give all keys one value, in one batch."""
+        raw = [key.encode() for key in keys]
+        self.overlay.touch(raw)
+        self.overlay.put(dict.fromkeys(raw, (value, value)))
+        self.overlay.savepoint()
+        self.overlay.flush()
+        self.overlay.commit(Position(value, "topic", 0))
+
+    @contextmanager
+    def read_by(self, *readers: Callable[[], None]) -> Iterator[None]:
+        """Let readers read over and over, each in a thread."""
+
+        def work(read: Callable[[], None]) -> None:
+            while not self.stopped:
+                try:
+                    read()
+                    self.reads += 1
+                except Unavailable:
+                    time.sleep(0.001)
+                except Exception as error:  # noqa: BLE001 - the test looks at it
+                    self.errors.append(error)
+                    return
+
+        threads = [threading.Thread(target=work, args=(read,), daemon=True) for read in readers]
+        for thread in threads:
+            thread.start()
+        try:
+            yield
+        finally:
+            self.stopped = True
+            for thread in threads:
+                thread.join(10)
+        assert not self.errors
+        assert not any(thread.is_alive() for thread in threads)
+
+
+@pytest.mark.parametrize("write_behind", [0, 1_000, 100_000])
+def test_reads_beside_commits_are_of_one_commit(tmp_path: Path, write_behind: int) -> None:
+    """Every batch gives all keys its number: no read may see two numbers, or go back."""
+    world = World(tmp_path, write_behind=write_behind)
+    world.open()
+    world.commit(1)
+    done = 1
+
+    def scan() -> None:
+        least = done
+        rows = list(world.store.range())
+        assert [key for key, _ in rows] == KEYS
+        assert len({value for _, value in rows}) == 1, rows[:3]
+        assert least <= rows[0][1] <= done + 1
+
+    def part() -> None:
+        rows = list(world.store.range(KEYS[100], KEYS[200]))
+        assert {value for _, value in rows} == {rows[0][1]}
+        assert len(rows) == 100
+
+    def get() -> None:
+        least = done
+        value = world.store.get(KEYS[7])
+        assert value is not None
+        assert least <= value <= done + 1
+
+    with world.read_by(scan, scan, part, get):
+        for number in range(2, 150):
+            world.commit(number)
+            done = number
+            if number % 40 == 0:
+                world.overlay.write()
+    assert world.reads > 20
+    world.close()
+
+
+def test_an_aborted_batch_is_never_read(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.open()
+    world.commit(1)
+
+    def get() -> None:
+        assert world.store.get(KEYS[7]) == 1
+        assert {value for _, value in world.store.range(limit=20)} == {1}
+
+    raw = [key.encode() for key in KEYS]
+    with world.read_by(get, get):
+        for _ in range(50):
+            world.overlay.touch(raw)
+            world.overlay.put(dict.fromkeys(raw, (2, 2)))
+            world.overlay.savepoint()
+            world.overlay.flush()
+            world.overlay.discard()
+    world.close()
+
+
+def test_readers_beside_a_partition_that_comes_and_goes(tmp_path: Path) -> None:
+    """What is given away is closed: it can be opened again at once, whoever was reading it."""
+    world = World(tmp_path)
+
+    def scan() -> None:
+        rows = list(world.store.range())
+        assert len({value for _, value in rows}) <= 1
+
+    def begin() -> None:
+        next(world.store.range(), None)
+
+    def get() -> None:
+        world.store.get(KEYS[0])
+
+    with world.read_by(scan, begin, get, scan):
+        for number in range(1, 40):
+            world.open()
+            world.commit(number)
+            time.sleep(0.002)
+            world.close(0.01 * (number % 3))
+
+
+def test_who_reads_on_is_cut_off_after_a_moment(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.open()
+    world.commit(1)
+    rows = world.store.range()
+    next(rows)
+    began = time.monotonic()
+    world.close(0.2)
+    assert 0.15 < time.monotonic() - began < 2
+    with pytest.raises(Unavailable, match="totals/0 is given to another worker"):
+        list(rows)
+    world.open()  # RocksDB refuses while anything of it is in use
+    assert world.store.get(KEYS[0]) == 1
+    world.close()
+
+
+def test_who_has_finished_is_not_waited_for(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.open()
+    world.commit(1)
+    read, limited, forgotten = world.store.range(), world.store.range(limit=2), world.store.range()
+    next(forgotten)
+    assert len(list(read)) == len(KEYS)
+    assert len(list(limited)) == 2
+    del forgotten
+    began = time.monotonic()
+    world.close(30)
+    assert time.monotonic() - began < 5
+    world.open()
+    world.close()
+
+
+def test_who_finishes_in_time_is_waited_for(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.open()
+    world.commit(1)
+    rows = world.store.range()
+    found: list[Any] = [next(rows)]
+
+    def read() -> None:
+        time.sleep(0.1)
+        found.extend(rows)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    world.close(10)
+    reader.join()
+    assert len(found) == len(KEYS)
+
+
+def test_nobody_begins_while_somebody_is_waited_for(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.open()
+    world.commit(1)
+    rows = world.store.range()
+    next(rows)
+    closing = threading.Thread(target=world.close, args=(5.0,))
+    closing.start()
+    time.sleep(0.1)
+    for read in (lambda: world.store.get(KEYS[0]), world.store.range):
+        with pytest.raises(Unavailable):
+            read()
+    assert closing.is_alive()
+    assert len(list(rows)) == len(KEYS) - 1
+    closing.join(5)
+    assert not closing.is_alive()
+
+
+def test_several_partitions_are_given_away_in_one_moment(tmp_path: Path) -> None:
+    holdings = Holdings("shop", [TOTALS])
+    holdings.lease(time.monotonic, 60)
+    holdings.partitions["totals"] = 8
+    for number in range(8):
+        holdings.open(("totals", number), Overlay(TOTALS, MemoryStore()))
+    layout = layout_of(TOTALS)
+    held = holdings.read(layout, "totals", layout.between(None, None))
+    began = time.monotonic()
+    holdings.withdraw([("totals", number) for number in range(8)], 0.3)
+    assert time.monotonic() - began < 1.5
+    assert holdings.here("totals") == []
+    held.close()
+
+
+def test_a_page_goes_on_behind_a_place(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.open()
+    world.commit(1)
+    layout = layout_of(TOTALS)
+    selected = layout.between(KEYS[5], None)
+    seen: list[str] = []
+    place = None
+    while True:
+        rows = world.holdings.read(layout, "totals", selected, after=place)
+        page = [entry.key for entry in islice(rows, 70)]
+        if not page:
+            break
+        place = rows.place
+        rows.close()
+        seen += page
+    world.close()
+    assert seen == KEYS[5:]
