@@ -16,8 +16,8 @@ Rule 3: what is committed may wait in memory, up to `write_behind` keys, and is 
 Rule 4: savepoint, then touch and put, then `rollback` or the next savepoint. `discard`
         forgets the batch, `commit` makes it the clean cache.
 Rule 5: other threads read what is committed, and nothing else: `committed` one key, `view` all as
-        it is at one moment. Only the merge of a commit and a write are kept apart from a view,
-        by the lock: 0.1 us for each of them.
+        it is at one moment. A batch comes in by one call of the interpreter, so that none is
+        seen by half; what moves it to the store is kept apart from a view by the lock, 0.05 us.
 Rule 6: what is flushed after a savepoint can still be rolled back, if everything before it was
         flushed too: so a record is undone whose changes break a step behind the store.
 """
@@ -194,8 +194,7 @@ class Overlay:
         self.savepoint()
         if unread := self.rows.looked_up(self._flushed):
             self.rows.missed(key for key, data in self._committed(unread) if data is None)
-        with self._lock:
-            self._unwritten.add(self._flushed)
+        self._unwritten.add(self._flushed)
         self._position = position
         if self._mutable:
             self._forget(self._flushed)
@@ -226,20 +225,13 @@ class Overlay:
         waiting = self._unwritten
         return waiting[key] if key in waiting else self.store.get_all([key])[0]
 
-    def view(self, keys: Collection[bytes] | None = None) -> CommittedView:
+    def view(self) -> CommittedView:
         """Return what is committed now; safe to call from another thread.
 
-        Args:
-            keys: the only ones that are to be asked for; left out, all, which costs a copy of
-                what waits to be written: 10 ns per key.
+        Costs a copy of what waits to be written: 4 ns per key.
         """
         with self._lock:
-            waiting = self._unwritten
-            if keys is None:
-                newer = waiting.copy()
-            else:
-                newer = {key: waiting[key] for key in keys if key in waiting}
-            return CommittedView(newer, self.store.view())
+            return CommittedView(self._unwritten.copy(), self.store.view())
 
     def discard(self) -> None:
         """Forget the batch: its transaction was aborted."""

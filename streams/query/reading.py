@@ -3,191 +3,27 @@
 The loop of the worker opens and closes partitions; any thread reads them.
 
 Rule 1: a reader sees what is committed, and of a partition all of it as of one moment.
-Rule 2: a reader holds a lease. Before a partition is given away, new readers are refused, and the
-        others have a second to finish; what is still being read then is cut off with an error.
-        No reader has the files after that, so that they can be closed.
-Rule 3: nobody waits long: one access reads some hundred rows, and then lets others in.
-Rule 4: a worker that has stood still for a session may have lost its partitions without knowing:
+Rule 2: a worker that has stood still for a session may have lost its partitions without knowing:
         until its loop has gone on, it refuses to be read.
 """
 
 import difflib
-import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from heapq import merge
-from itertools import islice
 from math import inf
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 
-from penstock.errors import StateError, TopologyError
-from penstock.query.layout import Entry, Layout, Place, Raw, Selection, Span
+from penstock.errors import TopologyError
+from penstock.query.layout import Entry, Layout, Place, Raw, Selection
+from penstock.query.leases import OpenPartition, Scan, Unavailable
 from penstock.state.definition import StoreDefinition
 from penstock.state.overlay import Overlay
-from penstock.state.view import CommittedView
 from penstock.topics.partitioner import partition_for
 
 FIRST_ROWS, ROWS_AT_ONCE = 16, 256
 PATIENCE_S = 1.0
 
-Reason: TypeAlias = Literal["moved", "restoring", "ended", "stalled"]
 At: TypeAlias = tuple[str, int]  # store and partition
-_ADVICE: dict[Reason, str] = {
-    "moved": "Read again: another worker of the application has it, or is taking it over.",
-    "restoring": "Read again when it has been restored; the query's status says how far it is.",
-    "ended": "Start the application again to read it.",
-    "stalled": "Read again: the worker's loop has stood still, and may have lost its partitions.",
-}
-
-
-class Unavailable(StateError):
-    """A partition of a store cannot be read here now.
-
-    Attributes:
-        reason: "moved", "restoring", "ended" or "stalled".
-    """
-
-    def __init__(self, store: str, partition: int | None, what: str, reason: Reason) -> None:
-        at = f"{store}/{partition}" if partition is not None else store
-        super().__init__(
-            f"The store {at} {what}. {_ADVICE[reason]}", store=store, partition=partition
-        )
-        self.reason: Reason = reason
-
-
-class OpenPartition:
-    """One partition of a store of this worker.
-
-    Args:
-        number: of the partition.
-        overlay: what the task works on.
-    """
-
-    def __init__(self, number: int, overlay: Overlay) -> None:
-        self.number = number
-        self._overlay = overlay
-        self._name = overlay.definition.name
-        self._free = threading.Condition()
-        self._scans: set[Scan] = set()
-        self._refusing = False
-
-    def get(self, key: bytes) -> bytes | None:
-        """Return what the store has for a key: 2 us.
-
-        Raises:
-            Unavailable: if it is given away.
-        """
-        with self._free:
-            self._look()
-            return self._overlay.committed(key)
-
-    def history(self, layout: Layout, key: bytes) -> list[Raw]:
-        """Return what the store has for all windows of a key.
-
-        Raises:
-            Unavailable: if it is given away.
-        """
-        with self._free:
-            self._look()
-            view = self._overlay.view()
-            try:
-                return layout.history(view, key)
-            finally:
-                view.close()
-
-    def scan(self, spans: Sequence[Span]) -> "Scan":
-        """Begin to read spans of keys, as of now.
-
-        Raises:
-            Unavailable: if it is given away.
-        """
-        with self._free:
-            self._look()
-            scan = Scan(self, self._overlay.view(), spans)
-            self._scans.add(scan)
-            return scan
-
-    def refuse(self) -> None:
-        """Let nobody begin to read any more."""
-        self._refusing = True
-
-    def close(self, wait_s: float) -> None:
-        """Wait for those who read, and cut them off who go on for too long."""
-        self.refuse()
-        # An access is short. One that does not end is held by the disk, and so will closing be.
-        if not self._free.acquire(timeout=max(wait_s, 0.1)):
-            return
-        try:
-            self._free.wait_for(self._is_idle, wait_s)
-            for scan in list(self._scans):
-                scan.cut_off()
-            self._scans.clear()
-        finally:
-            self._free.release()
-
-    def end(self, scan: "Scan") -> None:
-        """Let go of what was read."""
-        with self._free:
-            if scan in self._scans:
-                self._scans.discard(scan)
-                scan.cut_off()
-                self._free.notify_all()
-
-    def read(self, scan: "Scan", limit: int) -> list[tuple[int, Raw]]:
-        """Return the next rows of a scan; fewer than the limit are the last."""
-        with self._free:
-            if scan not in self._scans:
-                raise self._given_away()
-            return list(islice(scan.rows, limit))
-
-    def _look(self) -> None:
-        if self._refusing:
-            raise self._given_away()
-        for scan in [scan for scan in self._scans if scan.abandoned]:
-            self._scans.discard(scan)
-            scan.cut_off()
-
-    def _is_idle(self) -> bool:
-        return all(scan.abandoned for scan in self._scans)
-
-    def _given_away(self) -> Unavailable:
-        return Unavailable(self._name, self.number, "is given to another worker", "moved")
-
-
-class Scan:
-    """A reader of one partition, which has to be ended.
-
-    Attributes:
-        rows: all that is to be read, each with the number of its span.
-        abandoned: whether nobody will read on. What is collected says so in whatever thread
-            that happens, and is ended by the next reader.
-    """
-
-    def __init__(self, of: OpenPartition, view: CommittedView, spans: Sequence[Span]) -> None:
-        self.rows: Iterator[tuple[int, Raw]] = (
-            (number, row)
-            for number, (start, stop) in enumerate(spans)
-            for row in view.scan(start, stop)
-        )
-        self.abandoned = False
-        self._of = of
-        self._view = view
-
-    def read(self, limit: int) -> list[tuple[int, Raw]]:
-        """Return the next rows; fewer than the limit are the last.
-
-        Raises:
-            Unavailable: if the partition was given away meanwhile.
-        """
-        return self._of.read(self, limit)
-
-    def end(self) -> None:
-        """Let go of it."""
-        self._of.end(self)
-
-    def cut_off(self) -> None:
-        """Let go of the files; whoever calls it keeps others out."""
-        self.rows = iter(())
-        self._view.close()
 
 
 class Holdings:
@@ -422,7 +258,7 @@ class Rows:
         self.place: Place | None = None
         # Nothing of it refers to self: what is forgotten is collected at once.
         each = [_of(scan, layout, selected.keeps, after, skipped, at_once) for scan in scans]
-        self._rows = iter(merge(*each, key=_place))
+        self._rows: Iterator[tuple[Place, Entry]] = iter(merge(*each, key=_place))
 
     def __iter__(self) -> "Rows":
         return self
