@@ -7,6 +7,8 @@ somebody who likes such names. An application's own are those of the stores and 
 - that its workers have committed: stores stand in the metadata of their commits, and repartition
   topics have committed offsets,
 - that it has folders for on this host.
+
+What it tells of itself, `shop-progress` and `shop-workers`, is no state: it is left alone.
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -21,6 +23,7 @@ from penstock.engine.metadata import Metadata, decode, short_hash
 from penstock.errors import BrokerError
 
 CHANGELOG, REPARTITION = "changelog", "repartition"
+PROGRESS, WORKERS = "progress", "workers"  # of which an application has one each
 
 
 @dataclass(frozen=True)
@@ -45,11 +48,21 @@ class InternalTopics:
         return self.repartitions + self.changelogs
 
 
-def owner(name: str, groups: Iterable[str]) -> tuple[str | None, str | None]:
+def may_be_internal(name: str) -> bool:
+    """Whether a topic is named like an internal one."""
+    return name.endswith(tuple(f"-{kind}" for kind in (CHANGELOG, REPARTITION, PROGRESS, WORKERS)))
+
+
+def owner(name: str, groups: Collection[str]) -> tuple[str | None, str | None]:
     """Return the application that an internal topic is named after, and the topic's kind.
 
-    Of several that it may be named after it is the one with the longest id.
+    Of several that it may be named after it is the one with the longest id. Those of which there
+    is one for each application have common names: they count where there is the application.
     """
+    for kind in (PROGRESS, WORKERS):
+        application = name.removesuffix(f"-{kind}")
+        if application != name and application in groups:
+            return application, kind
     kind = next((kind for kind in (CHANGELOG, REPARTITION) if name.endswith(f"-{kind}")), None)
     if kind is None:
         return None, None

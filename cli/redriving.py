@@ -22,7 +22,7 @@ from typing import Any
 from confluent_kafka import murmur2
 
 from penstock.cli.cluster import CONNECT_TIMEOUT_S, client_config, did_you_mean
-from penstock.cli.internal_topics import CHANGELOG, owner
+from penstock.cli.internal_topics import CHANGELOG, WORKERS, owner
 from penstock.cli.letters import DeadLetterTopic, Letter
 from penstock.errors import BrokerError, TopologyError
 from penstock.operators.sink import Outgoing
@@ -147,7 +147,7 @@ class Redrive:
 
     def _is_private(self, topic: str) -> bool:
         name, kind = owner(topic, self._groups)
-        is_state = name is not None and kind == CHANGELOG
+        is_state = name is not None and kind in (CHANGELOG, WORKERS)
         return topic.startswith("__") or topic == self._topic.name or is_state
 
     def _destination(self, letter: Letter) -> str:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from penstock.cli.cluster import connect, create_missing
-from penstock.cli.internal_topics import owner
+from penstock.cli.internal_topics import may_be_internal, owner
 from penstock.errors import TopologyError
 
 
@@ -16,7 +16,7 @@ class TopicInfo:
     Attributes:
         records: offsets between its beginning and its end, which is at least its records.
         application: the one that it is named after as an internal topic; None if there is none.
-        kind: "changelog" or "repartition", None for any other.
+        kind: "changelog", "repartition", "progress" or "workers", None for any other.
     """
 
     name: str
@@ -55,7 +55,7 @@ def list_topics(patterns: Sequence[str] | None, *, brokers: str) -> list[TopicIn
     }
     partitions = [(name, number) for name, n in found.items() for number in range(n)]
     starts, ends = admin.starts(partitions), admin.ends(partitions)
-    groups = admin.groups() if any(owner(name, ())[1] for name in found) else []
+    groups = admin.groups() if any(map(may_be_internal, found)) else []
     return [
         TopicInfo(
             name,

@@ -49,6 +49,15 @@ def progress_topic(application: str, name: str | None, retention_ms: int) -> Int
     return InternalTopic(name or f"{application}-progress", 1, config)
 
 
+def workers_topic(application: str) -> InternalTopic:
+    """Return the topic on which an application's workers say where they are.
+
+    It keeps what each has said last; what none has renewed for a day is gone.
+    """
+    config = {"cleanup.policy": "compact,delete", "retention.ms": "86400000"}
+    return InternalTopic(f"{application}-workers", 1, config)
+
+
 def verify(needed: InternalTopic, partitions: int, config: Mapping[str, str]) -> None:
     """Refuse an internal topic that exists but is not what the application needs.
 

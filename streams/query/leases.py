@@ -11,7 +11,7 @@ Rule 3: what collects garbage comes in any thread, in the middle of anything, so
 import threading
 from collections.abc import Iterator, Sequence
 from itertools import islice
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from penstock.errors import StateError
 from penstock.query.layout import Layout, Raw, Span
@@ -79,6 +79,22 @@ class OpenPartition:
             view = self._overlay.view()
             try:
                 return layout.history(view, key)
+            finally:
+                view.close()
+
+    def sample(self, layout: Layout, count: int) -> list[Any]:
+        """Return some keys.
+
+        Raises:
+            Unavailable: if it is given away.
+        """
+        with self._free:
+            self._look()
+            view = self._overlay.view()
+            try:
+                spans = layout.between(None, None).spans
+                rows = (row for start, stop in spans for row in view.scan(start, stop))
+                return [entry.key for _, entry in layout.entries(list(islice(rows, count)))]
             finally:
                 view.close()
 

@@ -114,7 +114,13 @@ class Monitor:
         self.totals = Totals()
         self.problems: deque[Problem] = deque(maxlen=RECENT)
         self.joined = False
-        self.holdings = Holdings(topology.application, topology.stores)
+        hashed = [
+            store.name
+            for part in topology.sub_topologies
+            for store in part.stores
+            if all(node.source and node.source.internal for node in part.sources)
+        ]
+        self.holdings = Holdings(topology.application, topology.stores, hashed)
         self.look: Callable[[], View] = lambda: NOTHING_YET
         self._takers: tuple[Taker, ...] = ()
 

@@ -11,18 +11,20 @@ import difflib
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from heapq import merge
 from math import inf
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 from penstock.errors import TopologyError
-from penstock.query.layout import Entry, Layout, Place, Raw, Selection
+from penstock.query.layout import Entry, Layout, Place, Selection, deciding
 from penstock.query.leases import OpenPartition, Scan, Unavailable
 from penstock.state.definition import StoreDefinition
 from penstock.state.overlay import Overlay
 from penstock.topics.partitioner import partition_for
 
 FIRST_ROWS, ROWS_AT_ONCE = 16, 256
+SAMPLE = 8  # keys of each partition
 PATIENCE_S = 1.0
 
+T = TypeVar("T")
 At: TypeAlias = tuple[str, int]  # store and partition
 
 
@@ -32,6 +34,7 @@ class Holdings:
     Args:
         application: the application id.
         stores: all that it has.
+        hashed: the stores whose keys are where Kafka's default partitioner puts them.
 
     Attributes:
         partitions: how many each store has, by name, as far as the worker has found out.
@@ -39,12 +42,18 @@ class Holdings:
         owner: says which other worker has a partition, in words; None where that is not known.
     """
 
-    def __init__(self, application: str, stores: Iterable[StoreDefinition]) -> None:
+    def __init__(
+        self,
+        application: str,
+        stores: Iterable[StoreDefinition],
+        hashed: Collection[str] = (),
+    ) -> None:
         self.partitions: dict[str, int] = {}
         self.version = 0
         self.owner: Callable[[At], str | None] = lambda _: None
         self._stores = {store.name: store for store in stores}
         self._application = application
+        self._hashed = frozenset(hashed)
         self._open: dict[At, OpenPartition] = {}
         self._restoring: frozenset[At] = frozenset()
         self._ended = False
@@ -116,6 +125,11 @@ class Holdings:
             store=name,
         )
 
+    @property
+    def stands_still(self) -> bool:
+        """Whether the loop has not gone on for so long that partitions may be lost."""
+        return self._now() - self._renewed > self._lease_s
+
     def here(self, name: str) -> list[int]:
         """Return the partitions of a store that can be read here."""
         return sorted(number for store, number in list(self._open) if store == name)
@@ -124,34 +138,42 @@ class Holdings:
         """Return the partitions of a store that this worker restores."""
         return sorted(number for store, number in self._restoring if store == name)
 
-    def get(self, layout: Layout, name: str, raw: bytes, decides: bytes | None) -> bytes | None:
-        """Return what a store has for a key.
-
-        Where another partitioner than Kafka's default one has written the input, a key is in a
-        partition that nothing tells: those that are here are all looked into.
+    def find(
+        self,
+        layout: Layout,
+        name: str,
+        decides: bytes | None,
+        look: Callable[[OpenPartition], T | None],
+        partitions: Collection[int] | None = None,
+    ) -> T | None:
+        """Return what there is of a key, None where it is nowhere.
 
         Args:
             layout: of the store.
             name: of the store.
-            raw: the key of the store.
             decides: the bytes that decide over the partition; None where that is not known.
+            look: returns what one partition has, nothing where it has nothing.
+            partitions: where to look, and nowhere else.
 
         Raises:
-            Unavailable: if the partition of the key is not here.
+            Unavailable: if the key may be in a partition that is not here.
         """
-        for partition in self._looked_into(name, decides):
-            data = partition.get(raw)
-            if data is not None:
+        count = self.partitions.get(name, 0)
+        number = partition_for(decides, count) if decides is not None and count else None
+        found = self._several(name, partitions) if partitions is not None else self._local(name)
+        for partition in sorted(found, key=lambda of: of.number != number):
+            data = look(partition)
+            if data:
                 return data
+        if partitions is not None or (found and len(found) == count):
+            return None
+        if number is None or not self._is_hashed(layout, name, found):
+            for coming in self.coming(name):
+                raise self._elsewhere((name, coming))
+            raise Unavailable(name, None, "may have the key in a partition elsewhere", "moved")
+        if number not in {partition.number for partition in found}:
+            raise self._elsewhere((name, number))
         return None
-
-    def history(self, layout: Layout, name: str, key: bytes, decides: bytes | None) -> list[Raw]:
-        """Return what a store has for all windows of a key, as `get` does."""
-        for partition in self._looked_into(name, decides):
-            rows = partition.history(layout, key)
-            if rows:
-                return rows
-        return []
 
     def read(
         self,
@@ -192,21 +214,25 @@ class Holdings:
             raise
         return Rows(layout, scans, selected, after, skipped, at_once)
 
-    def _looked_into(self, name: str, decides: bytes | None) -> Iterator[OpenPartition]:
-        """Yield the partition of a key, then the others; at the end it must have been there."""
+    def _local(self, name: str) -> list[OpenPartition]:
         self._check(name)
-        count = self.partitions.get(name, 0)
-        number = partition_for(decides, count) if decides is not None and count else None
-        first = None if number is None else self._open.get((name, number))
-        if first is not None:
-            yield first
-        others = [of for at, of in list(self._open.items()) if at[0] == name and of is not first]
-        yield from others
-        if number is not None and first is None:
-            raise self._elsewhere((name, number))
-        if number is None and len(others) < count:
-            missing = next(n for n in range(count) if (name, n) not in self._open)
-            raise self._elsewhere((name, missing))
+        return [of for at, of in list(self._open.items()) if at[0] == name]
+
+    def _is_hashed(self, layout: Layout, name: str, found: Sequence[OpenPartition]) -> bool:
+        """Whether keys are where Kafka's default partitioner puts them.
+
+        Those that come through a repartition topic are. An input may have been written with
+        another one, as librdkafka's own, that only its producers know: what is here tells.
+        """
+        if name in self._hashed:
+            return True
+        count = self.partitions[name]
+        sampled = [(of.number, key) for of in found for key in of.sample(layout, SAMPLE)]
+        deciders = [(number, deciding(layout, key)) for number, key in sampled]
+        return bool(deciders) and all(
+            decides is not None and partition_for(decides, count) == number
+            for number, decides in deciders
+        )
 
     def _several(self, name: str, numbers: Collection[int] | None) -> list[OpenPartition]:
         self._check(name)
@@ -224,8 +250,8 @@ class Holdings:
     def _check(self, name: str) -> None:
         if self._ended:
             raise Unavailable(name, None, "is closed: the query has ended", "ended")
-        stood_s = self._now() - self._renewed
-        if stood_s > self._lease_s:
+        if self.stands_still:
+            stood_s = self._now() - self._renewed
             what = f"is not read: the worker stands still for {stood_s:.0f} s"
             raise Unavailable(name, None, what, "stalled")
 

@@ -67,7 +67,8 @@ class Store(Generic[K, V]):
         """
         layout = self._layout
         raw = layout.find(key)
-        data = self._holdings.get(layout, self.name, raw, deciding(layout, key))
+        decides = deciding(layout, key)
+        data = self._holdings.find(layout, self.name, decides, lambda of: of.get(raw))
         if data is None:
             return None
         entry = layout.entry(key, (raw, data))
@@ -135,10 +136,11 @@ class Store(Generic[K, V]):
                 f"The table {self.name} has no windows to fetch. Use get(key), or range()."
             )
         raw = encoded(self._store, layout.key, key)
-        rows = self._holdings.history(layout, self.name, raw, deciding(layout, key))
+        decides = deciding(layout, key)
+        rows = self._holdings.find(layout, self.name, decides, lambda of: of.history(layout, raw))
         return [
             (entry.key, entry.value)
-            for _, entry in layout.entries(rows)
+            for _, entry in layout.entries(rows or [])
             if (start_ms is None or entry.key.start >= start_ms)
             and (stop_ms is None or entry.key.start < stop_ms)
         ]

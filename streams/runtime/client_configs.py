@@ -121,6 +121,17 @@ class ClientConfigs:
             "queue.buffering.max.messages": 1_000,
         }
 
+    def following(self) -> dict[str, Any]:
+        """Return those of the consumer that reads what workers say of themselves."""
+        return {
+            **self.common(),
+            "client.id": f"{self._app.id}-workers",
+            "group.id": f"{self._app.id}-workers",  # which it never joins
+            "enable.auto.commit": False,
+            "auto.offset.reset": "earliest",
+            "queued.max.messages.kbytes": 1_024,
+        }
+
     def producer(self, identity: str, batch_bytes: int) -> dict[str, Any]:
         """Return those of the producer."""
         kafka = self._kafka

@@ -190,6 +190,10 @@ def test_nothing_is_known_where_nothing_tells(metadata):
         ("shop-by-user-repartition", ("shop", "repartition")),
         ("shop-eu-totals-changelog", ("shop-eu", "changelog")),
         ("shopping-totals-changelog", (None, "changelog")),
+        ("shop-eu-progress", ("shop-eu", "progress")),
+        ("shop-workers", ("shop", "workers")),
+        ("factory-workers", (None, None)),
+        ("workers", (None, None)),
     ],
 )
 def test_internal_topics_are_named_after_the_application_with_the_longest_id(name, found):

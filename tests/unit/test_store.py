@@ -193,14 +193,45 @@ def test_a_key_of_another_worker_says_where(folder: Path | None) -> None:
         of.store.range()
 
 
-def test_keys_of_another_partitioner_are_found_where_all_partitions_are_here() -> None:
-    of = Totals(STR)
-    elsewhere = next(n for n in range(PARTITIONS) if n != partition_for(b"a", PARTITIONS))
-    overlay = of.overlays[elsewhere]
-    overlay.put({b"a": (5, 0)})
+def put_elsewhere(of: Totals, key: bytes, value: int) -> None:
+    """Put a row where Kafka's default partitioner would not."""
+    number = next(n for n in of.overlays if n != partition_for(key, PARTITIONS))
+    overlay = of.overlays[number]
+    overlay.put({key: (value, 0)})
     overlay.flush()
     overlay.commit(Position(1, "topic", 0))
+
+
+def test_keys_of_another_partitioner_are_found_where_all_partitions_are_here() -> None:
+    of = Totals(STR)
+    put_elsewhere(of, b"a", 5)
     assert of.store.get("a") == 5
+    assert of.store.get("b") is None
+
+
+def test_keys_of_another_partitioner_may_be_with_another_worker() -> None:
+    of = Totals(STR, here=(0, 1))
+    at = {partition_for(key.encode(), PARTITIONS): key for key in "abcdefgh"}
+    with pytest.raises(StateError, match="totals may have the key in a partition elsewhere"):
+        of.store.get(at[0])  # nothing is here that tells
+    of.put({at[0]: 1})
+    absent = [key for key in "ijklmnop" if partition_for(key.encode(), PARTITIONS) == 0]
+    assert of.store.get(absent[0]) is None
+    put_elsewhere(of, at[1].encode(), 5)
+    assert of.store.get(at[1]) == 5
+    with pytest.raises(StateError, match="may have the key in a partition elsewhere"):
+        of.store.get(absent[0])
+    of.holdings._hashed = frozenset(["totals"])
+    assert of.store.get(absent[0]) is None
+
+
+def test_nothing_is_known_before_the_cluster_has_been_asked() -> None:
+    store: Store[str, int] = Store(
+        Holdings("shop", [StoreDefinition("totals", STR, INT)]), "totals"
+    )
+    for read in (lambda: store.get("a"), store.range):
+        with pytest.raises(StateError):
+            read()
 
 
 def test_an_unknown_store_names_those_that_exist() -> None:

@@ -27,7 +27,7 @@ from penstock.serde.primitives import BYTES, FLOAT, INT, STR
 from penstock.serde.types import Serde
 from penstock.testing import TestDriver
 from penstock.topics.partitioner import partition_for
-from tests.unit.test_store import PARTITIONS, Totals
+from tests.unit.test_store import PARTITIONS, Totals, put_elsewhere
 
 
 class Answer(NamedTuple):
@@ -312,6 +312,18 @@ def test_a_key_of_another_worker_is_asked_there() -> None:
         assert {get(web, f"/stores/totals/{key}").body["reason"] for key in keys} == {"not-found"}
 
 
+def test_a_key_of_another_partitioner_is_asked_of_everybody() -> None:
+    with two_workers({}) as (_, other, web, _):
+        put_elsewhere(other, b"a", 5)
+        put_elsewhere(other, b"b", 6)
+        assert [get(web, f"/stores/totals/{key}").body.get("value") for key in "abc"] == [
+            5,
+            6,
+            None,
+        ]
+        assert get(web, "/stores/totals/c").body["reason"] == "not-found"
+
+
 @pytest.mark.parametrize("limit", [1, 3, 40, 100])
 def test_pages_are_of_all_workers(limit: int) -> None:
     with two_workers(ROWS) as (_, _, web, _):
@@ -345,6 +357,7 @@ def test_two_workers_with_stale_views_do_not_ask_each_other_for_ever() -> None:
 
 def test_a_worker_that_is_gone_is_unreachable_and_another_one_is_not_mistaken_for_it() -> None:
     one = Totals(STR, here=(0,))
+    one.put({key: 1 for key in ROWS if partition_for(key.encode(), 3) == 0})
     peers = Peers("one", "host", None, time.monotonic)
     key = next(key for key in ROWS if partition_for(key.encode(), 3) == 1)
     with two_workers(ROWS) as (_, other, _, _), served(

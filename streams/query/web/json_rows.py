@@ -55,7 +55,8 @@ class Row(msgspec.Struct, frozen=True, omit_defaults=True):
 
 def encode_row(layout: Layout, entry: Entry) -> bytes:
     """Return a row as JSON."""
-    key, window = entry.key, msgspec.UNSET
+    key: Any = entry.key
+    window: Window | msgspec.UnsetType = msgspec.UNSET
     if layout.windowed:
         window = Window(key.start, key.end)
         key = key.key

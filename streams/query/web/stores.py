@@ -20,7 +20,7 @@ Rule 3: a partition is answered for by a worker that has it, at that moment, or 
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Container, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
@@ -30,41 +30,33 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from penstock.errors import TopologyError
-from penstock.query.layout import Layout, Place, Selection, deciding, encoded, layout_of, prefix_of
-from penstock.query.leases import Unavailable
+from penstock.query.layout import Layout, Place, Raw, Selection, deciding, encoded, layout_of
+from penstock.query.leases import OpenPartition, Unavailable
 from penstock.query.peers import Peer, Peers
 from penstock.query.reading import Holdings
 from penstock.query.web.forwarding import FROM, TO, Unreachable, ask
-from penstock.query.web.json_rows import (
-    decode_cursor,
-    encode,
-    encode_cursor,
-    encode_row,
-    key_of,
-    prefix_of_text,
-    time_of,
+from penstock.query.web.json_rows import encode, encode_cursor, encode_row, key_of
+from penstock.query.web.parameters import (
+    Refused,
+    after_of,
+    limit_of,
+    numbers_of,
+    parsed,
+    selected_of,
+    times_of,
 )
 from penstock.serde.types import format_of
 from penstock.state.definition import StoreDefinition
 
 log = logging.getLogger("penstock")
 
-MOST_ROWS, ROWS = 1_000, 100
 PAGE_BYTES = 8 * 1024 * 1024
 RETRY_S = "1"
 
 _HEADERS = {"x-content-type-options": "nosniff", "cache-control": "no-store"}
+_NO_ROWS = b'{"rows":[]}'
 _RETRY = ("restoring", "moved", "stalled", "unreachable")
 Placed: TypeAlias = tuple[Place, bytes]  # a row as JSON
-
-
-class Refused(Exception):
-    """There is no answer, and this is why."""
-
-    def __init__(self, status: int, reason: str, error: str) -> None:
-        super().__init__(error)
-        self.status = status
-        self.reason = reason
 
 
 class Page(NamedTuple):
@@ -129,32 +121,22 @@ class _Endpoints:
         """Answer for one key."""
         forwarded = self._is_forwarded(request)
         store, layout = self._store(request)
-        key = _parsed(store, layout, request.path_params["key"], key_of)
-        start_ms, stop_ms = _times(request) if layout.windowed else (None, None)
+        key = parsed(store, layout, request.path_params["key"], key_of)
+        start_ms, stop_ms = times_of(request) if layout.windowed else (None, None)
+        look = _look(layout, store, key)
+        partitions = numbers_of(request) if forwarded else None
+        decides = deciding(layout, key)
         try:
-            if layout.windowed:
-                raw = encoded(store, layout.key, key)
-                rows = self._holdings.history(layout, store.name, raw, deciding(layout, key))
-                first = -(2**63) if start_ms is None else start_ms
-                last = 2**63 if stop_ms is None else stop_ms
-                found = [
-                    msgspec.Raw(encode_row(layout, row))
-                    for _, row in layout.entries(rows)
-                    if first <= row.key.start < last
-                ]
-                return _json({"rows": found})
-            raw = layout.find(key)
-            data = self._holdings.get(layout, store.name, raw, deciding(layout, key))
-        except TypeError as error:
-            raise Refused(400, "bad-key", str(error)) from error
+            found = self._holdings.find(layout, store.name, decides, look, partitions)
         except Unavailable as error:
-            peer = self._owner(error) if not forwarded else None
-            if peer is None:
+            if forwarded or error.reason != "moved" or self._peers is None:
                 raise
-            return await self._pass_on(request, peer, store.name, error.partition)
-        entry = None if data is None else layout.entry(key, (raw, data))
+            return await self._ask_owners(request, store.name, error.partition)
+        if layout.windowed:
+            return _json({"rows": _windows(layout, found or [], start_ms, stop_ms)})
+        entry = layout.entry(key, found[0]) if found else None
         if entry is None:
-            raise Refused(404, "not-found", f"The store {store.name} has no such key.")
+            raise _not_found(store.name)
         return Response(encode_row(layout, entry), media_type="application/json", headers=_HEADERS)
 
     async def page(self, request: Request) -> Response:
@@ -162,15 +144,15 @@ class _Endpoints:
         forwarded = self._is_forwarded(request)
         store, layout = self._store(request)
         wanted = _Wanted(
-            store, layout, _selected(request, store, layout), _limit(request), _after(request)
+            store, layout, selected_of(request, store, layout), limit_of(request), after_of(request)
         )
         if forwarded:
-            page = await run_in_threadpool(self._own, wanted, _numbers(request))
-            rows = [
+            page = await run_in_threadpool(self._own, wanted, numbers_of(request))
+            wired = [
                 _WireRow((span, raw.hex(), window.hex()), msgspec.Raw(row))
                 for (span, raw, window), row in page.rows
             ]
-            return _json(_WirePage(rows, page.more))
+            return _json(_WirePage(wired, page.more))
         pages = await self._all(request, wanted)
         rows = sorted((row for page in pages for row in page.rows), key=lambda row: row[0])
         shown = rows[: wanted.limit]
@@ -190,13 +172,7 @@ class _Endpoints:
         """Ask every worker that has partitions for its page."""
         name = wanted.store.name
         here = set(self._holdings.here(name)) | set(self._holdings.coming(name))
-        elsewhere: dict[Peer, list[int]] = {}
-        for number in range(self._holdings.partitions.get(name, 0)):
-            if number not in here:
-                peer = self._peers and self._peers.owner((name, number))
-                if not peer:
-                    raise Refused(503, "moved", f"Nobody says that it has {name}/{number} yet.")
-                elsewhere.setdefault(peer, []).append(number)
+        elsewhere = self._owners(name, here)
         asked: list[Awaitable[Page]] = [
             self._others(request, wanted, peer, numbers) for peer, numbers in elsewhere.items()
         ]
@@ -248,15 +224,53 @@ class _Endpoints:
             raise Refused(503, "unreachable", f"{peer} answers in another version.") from error
         return Page(rows, found.more)
 
+    async def _ask_owners(self, request: Request, name: str, number: int | None) -> Response:
+        """Ask who has the partition of a key; where that is not known, everybody."""
+        count = self._holdings.partitions.get(name, 0)
+        here = set(self._holdings.here(name))
+        skipped = here if number is None else set(range(count)) - {number}
+        asked = [
+            self._pass_on(request, name, peer, numbers)
+            for peer, numbers in self._owners(name, skipped).items()
+        ]
+        if not asked:
+            raise Refused(503, "moved", f"The worker does not know yet where {name} is.")
+        answers = await asyncio.gather(*asked)
+        there = [body for body in answers if body is not None]
+        if not there:
+            raise _not_found(name)
+        # Where there are no windows, others may have some.
+        best = next((body for body in there if body != _NO_ROWS), _NO_ROWS)
+        return Response(best, media_type="application/json", headers=_HEADERS)
+
     async def _pass_on(
-        self, request: Request, peer: Peer, name: str, number: int | None
-    ) -> Response:
+        self, request: Request, name: str, peer: Peer, numbers: list[int]
+    ) -> bytes | None:
+        """Return what a worker has of a key, None for nothing."""
         parts = ("stores", name, request.path_params["key"])
-        status, body = await self._ask(peer, parts, dict(request.query_params))
-        if status == 503:
-            self._learn(name, [number] if number is not None else [], peer, body)
+        query = {**request.query_params, "partitions": ",".join(map(str, numbers))}
+        status, body = await self._ask(peer, parts, query)
+        if status == 404:
+            return None
+        if status != 200:
+            self._learn(name, numbers, peer, body)
             raise Refused(503, _reason(body), f"{peer} cannot answer for {name} now.")
-        return Response(body, status, media_type="application/json", headers=_HEADERS)
+        return body
+
+    def _owners(self, name: str, skipped: Container[int]) -> dict[Peer, list[int]]:
+        """Return who has which partitions.
+
+        Raises:
+            Refused: if one is nobody's.
+        """
+        found: dict[Peer, list[int]] = {}
+        for number in range(self._holdings.partitions.get(name, 0)):
+            if number not in skipped:
+                peer = self._peers and self._peers.owner((name, number))
+                if not peer:
+                    raise Refused(503, "moved", f"Nobody says that it has {name}/{number} yet.")
+                found.setdefault(peer, []).append(number)
+        return found
 
     async def _ask(
         self, peer: Peer, parts: tuple[str, ...], query: Mapping[str, str]
@@ -272,11 +286,6 @@ class _Endpoints:
         if _reason(body) == "moved" and self._peers:
             for number in numbers:
                 self._peers.dispute((name, number), peer.instance_id)
-
-    def _owner(self, error: Unavailable) -> Peer | None:
-        if error.reason != "moved" or error.partition is None or self._peers is None:
-            return None
-        return self._peers.owner((error.store or "", error.partition))
 
     def _is_forwarded(self, request: Request) -> bool:
         """Whether another worker asks; it has to mean this one."""
@@ -315,6 +324,41 @@ class _Endpoints:
         }
 
 
+def _look(
+    layout: Layout, store: StoreDefinition, key: Any
+) -> Callable[[OpenPartition], list[Raw] | None]:
+    """Return what looks for a key in a partition."""
+    try:
+        if layout.windowed:
+            inner = encoded(store, layout.key, key)
+            return lambda of: of.history(layout, inner)
+        raw = layout.find(key)
+    except TypeError as error:
+        raise Refused(400, "bad-key", str(error)) from error
+
+    def look(of: OpenPartition) -> list[Raw] | None:
+        data = of.get(raw)
+        return None if data is None else [(raw, data)]
+
+    return look
+
+
+def _windows(
+    layout: Layout, rows: Sequence[Raw], start_ms: int | None, stop_ms: int | None
+) -> list[msgspec.Raw]:
+    first = -(2**63) if start_ms is None else start_ms
+    last = 2**63 if stop_ms is None else stop_ms
+    return [
+        msgspec.Raw(encode_row(layout, row))
+        for _, row in layout.entries(rows)
+        if first <= row.key.start < last
+    ]
+
+
+def _not_found(name: str) -> Refused:
+    return Refused(404, "not-found", f"The store {name} has no such key.")
+
+
 def _answered(
     endpoint: Callable[[Request], Awaitable[Response]],
 ) -> Callable[[Request], Awaitable[Response]]:
@@ -342,74 +386,6 @@ def _refusal(status: int, reason: str, error: str) -> Response:
 def _json(found: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     headers = {**_HEADERS, **(headers or {})}
     return Response(encode(found), status, headers, "application/json")
-
-
-def _parsed(
-    store: StoreDefinition, layout: Layout, text: str, parse: Callable[[Layout, str], Any]
-) -> Any:
-    try:
-        return parse(layout, text)
-    except Exception as error:
-        raise Refused(
-            400,
-            "bad-key",
-            f"That is no key of the store {store.name}: its keys are {format_of(layout.key)}.",
-        ) from error
-
-
-def _selected(request: Request, store: StoreDefinition, layout: Layout) -> Selection:
-    given = request.query_params
-    if "prefix" in given and ("from" in given or "to" in given):
-        raise Refused(400, "bad-request", "Pass prefix, or from and to, not both.")
-    try:
-        if "prefix" in given:
-            prefix = _parsed(store, layout, given["prefix"], prefix_of_text)
-            return layout.beginning(prefix_of(store, layout, prefix))
-        if layout.windowed:
-            return layout.since(*_times(request))
-        bounds = [
-            _parsed(store, layout, given[name], key_of) if name in given else None
-            for name in ("from", "to")
-        ]
-        return layout.between(*bounds)
-    except TypeError as error:
-        raise Refused(400, "bad-key", str(error)) from error
-
-
-def _times(request: Request) -> tuple[int | None, int | None]:
-    given = request.query_params
-    try:
-        start, stop = (time_of(given[name]) if given.get(name) else None for name in ("from", "to"))
-    except (ValueError, OverflowError) as error:
-        raise Refused(
-            400, "bad-request", "from and to are times: milliseconds, or ISO 8601."
-        ) from error
-    if any(at is not None and abs(at) >= 2**62 for at in (start, stop)):
-        raise Refused(400, "bad-request", "from and to are times of this age.")
-    return start, stop
-
-
-def _limit(request: Request) -> int:
-    text = request.query_params.get("limit", str(ROWS))
-    if not (text.isascii() and text.isdigit() and len(text) < 6 and 1 <= int(text) <= MOST_ROWS):
-        raise Refused(400, "bad-request", f"limit is a number of rows, 1 to {MOST_ROWS}.")
-    return int(text)
-
-
-def _after(request: Request) -> Place | None:
-    text = request.query_params.get("after")
-    try:
-        return decode_cursor(text) if text else None
-    except Exception as error:
-        why = "after is what the page before has said, as it stands there."
-        raise Refused(400, "bad-request", why) from error
-
-
-def _numbers(request: Request) -> list[int]:
-    try:
-        return [int(text) for text in request.query_params.get("partitions", "").split(",")]
-    except ValueError as error:
-        raise Refused(400, "bad-request", "partitions are numbers.") from error
 
 
 def _reason(body: bytes) -> str:
