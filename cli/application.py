@@ -20,12 +20,14 @@ class Application:
         brokers: the cluster.
         home: the folder of its local state on this host.
         topology: what it declares; None for one that is named by its id.
+        progress_topic: where its workers tell of their progress.
     """
 
     id: str
     brokers: str
     home: Path
     topology: "Topology | None" = None
+    progress_topic: str = ""
 
 
 def find_application(
@@ -40,15 +42,17 @@ def find_application(
     """
     from penstock.state.definition import check_name
     from penstock.state.directories import default_state_dir
+    from penstock.topics.internal import progress_topic
 
-    name, topology = named, None
+    name, topology, topic = named, None, None
     if named.endswith(".py") or ":" in named or "/" in named:
         from penstock.runtime.loading import load
 
         app = load(named)
-        name, topology = app.id, app.topology()
+        name, topology, topic = app.id, app.topology(), app.settings.progress.topic
         brokers, state_dir = brokers or app.brokers, state_dir or app.state_dir
     check_name(name, "an application")
     servers = brokers or os.environ.get("PENSTOCK_BROKERS") or DEFAULT_BROKERS
     root = (state_dir or default_state_dir()).absolute()
-    return Application(name, servers, root / name, topology)
+    progress = progress_topic(name, topic, 0).name
+    return Application(name, servers, root / name, topology, progress)

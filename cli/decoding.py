@@ -47,7 +47,7 @@ class Column:
             return as_json(self.name, data)
         if self.kind is not Kind.BYTES:
             try:
-                return {self.name: _finite(self._decode(data))}
+                return {self.name: finite(self._decode(data))}
             except ValueError:
                 pass
         return {f"{self.name}_hex": data.hex()}
@@ -109,7 +109,7 @@ def _number(text: str) -> float:
     return number
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
     """Return something that JSON has, for a float that it has not."""
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 

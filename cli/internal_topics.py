@@ -84,7 +84,7 @@ def internal_topics(
         groups: all consumer groups.
         committed: what it has committed, with the metadata.
     """
-    memories = [memory for memory in map(_memory, committed.values()) if memory is not None]
+    memories = [memory for memory in map(memory_of, committed.values()) if memory is not None]
     folders, declared = _folders(application.home), application.topology
     stores = {name for memory in memories for name in memory.stores} | set(map(short_hash, folders))
     repartitions = {topic for topic, _ in committed}
@@ -107,7 +107,7 @@ def internal_topics(
     )
 
 
-def _memory(committed: TopicPartition) -> Metadata | None:
+def memory_of(committed: TopicPartition) -> Metadata | None:
     """Return what a worker of ours has left beside an offset; Kafka Streams names no stores."""
     try:
         found = decode(committed.metadata, f"{committed.topic}/{committed.partition}")

@@ -27,12 +27,17 @@ from penstock.cli.dead_letters import dead_letters
 from penstock.cli.demo import demo
 from penstock.cli.describe import describe
 from penstock.cli.example import example
+from penstock.cli.explain import explain
 from penstock.cli.lag import lag
 from penstock.cli.produce import produce
+from penstock.cli.progress import progress
 from penstock.cli.reset import reset
 from penstock.cli.run import run
+from penstock.cli.state import state
+from penstock.cli.status import status
 from penstock.cli.terminal import printable
 from penstock.cli.topics import topics
+from penstock.cli.watch import watch
 from penstock.errors import PenstockError
 from penstock.version import __version__
 
@@ -130,9 +135,14 @@ def _options(
 
 app.command()(run)
 app.command()(describe)
+app.command()(explain)
+app.command()(status)
+app.command()(watch)
+app.command()(progress)
 app.command()(lag)
 app.command()(reset)
 app.add_typer(dead_letters, name="dead-letters")
+app.add_typer(state, name="state")
 app.command()(topics)
 app.command()(produce)
 app.command()(consume)

@@ -5,12 +5,13 @@ reaches the terminal before `printable` has seen it: data may hold escape sequen
 """
 
 import datetime
+import json
 import sys
 import time
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.status import Status
@@ -137,6 +138,18 @@ def as_json(name: str, data: bytes | None) -> dict[str, str | None]:
         return {name: data.decode()}
     except UnicodeDecodeError:
         return {f"{name}_hex": data.hex()}
+
+
+def json_line(value: Any) -> str:
+    r"""Return JSON on one line, of ASCII only where it would else hold control characters.
+
+    >>> json_line({"a": "ä\x9b"})
+    '{"a": "\\u00e4\\u009b"}'
+    """
+    import msgspec
+
+    text = msgspec.json.encode(value).decode()
+    return text if text.isascii() else json.dumps(json.loads(text))
 
 
 def utc(time_ms: int | None) -> str:

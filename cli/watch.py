@@ -1,0 +1,157 @@
+"""`penstock watch`: an application live. `watching` says what is shown; here is how.
+
+On a terminal it takes the whole screen, and gives it back at the end. Where the output is none, it
+prints a line whenever something was told.
+"""
+
+import select
+import sys
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from penstock.cli.options import APPLICATION, BrokersOf
+
+if TYPE_CHECKING:
+    from penstock.cli.application import Application
+    from penstock.cli.watching import Watched
+    from penstock.topics.admin import Admin, Description, Owners, Pending
+
+STEP_S = 0.25  # as soon is a key heard
+GROUP_S = 5.0  # between two looks at the group
+LINE_S = 1.0
+
+
+def watch(application: Annotated[str, APPLICATION], *, brokers: BrokersOf = None) -> None:
+    """Watch an application live, until q or Ctrl-C: rates, lag, latency, workers, events.
+
+    Example:
+      penstock watch shop
+    """
+    from penstock.cli.application import find_application
+    from penstock.cli.cluster import connect
+    from penstock.cli.telling import check_known
+
+    known = find_application(application, brokers=brokers)
+    admin = connect(known.brokers)
+    check_known(known, admin)
+    if sys.stdout.isatty():
+        _on_screen(known, admin)
+    else:
+        _as_lines(known, admin)
+
+
+def _on_screen(known: "Application", admin: "Admin") -> None:
+    from rich.console import Console, Group
+    from rich.live import Live
+
+    from penstock.runtime.clock import now_ms
+
+    console = Console(highlight=False)
+    with (
+        _keys() as pressed,
+        Live(console=console, screen=True, auto_refresh=False) as live,
+    ):
+        for watched in _followed(known, admin):
+            width, height = console.size
+            live.update(Group(*watched.lines(width, height, now_ms())), refresh=True)
+            if "q" in pressed().lower():
+                return
+
+
+def _as_lines(known: "Application", admin: "Admin") -> None:
+    from penstock.cli.terminal import utc
+    from penstock.runtime.clock import now_ms
+
+    said, next_s = "", 0.0
+    for watched in _followed(known, admin):
+        if time.monotonic() < next_s:
+            continue
+        next_s = time.monotonic() + LINE_S
+        line = watched.line(now_ms())
+        if line != said:
+            said = line
+            typer.echo(f"{utc(now_ms())}  {line}")
+            sys.stdout.flush()
+
+
+def _followed(known: "Application", admin: "Admin") -> "Generator[Watched]":
+    """Follow what the workers tell, for ever; a cluster that is away is waited for."""
+    from penstock.cli.cluster import client_config
+    from penstock.cli.watching import Watched
+    from penstock.errors import BrokerError
+    from penstock.runtime.clock import now_ms
+    from penstock.runtime.following import Follower
+
+    watched = Watched(known.id)
+    follower = Follower(client_config(known.brokers), known.progress_topic, application=known.id)
+    group = _Group(known, admin)
+    try:
+        while True:
+            try:
+                watched.take(follower.read(STEP_S))
+            except BrokerError as error:
+                group.answered, watched.problem = False, str(error)
+                time.sleep(STEP_S)
+            group.ask()
+            watched.members = group.members
+            if group.answered:
+                watched.reach(now_ms())
+            yield watched
+    finally:
+        follower.close()
+
+
+class _Group:
+    """Ask the cluster now and then who runs, and whether it is there; nothing waits for it.
+
+    Attributes:
+        members: how many workers the group has; None where that is not known.
+        answered: whether the cluster has answered the last time.
+    """
+
+    def __init__(self, known: "Application", admin: "Admin") -> None:
+        self._known, self._admin = known, admin
+        self.members: int | None = None
+        self.answered = True
+        self._asked_s = time.monotonic()
+        self._owners, self._topic = self._ask()
+
+    def _ask(self) -> "tuple[Pending[Owners], Pending[dict[str, Description | None]]]":
+        known, admin = self._known, self._admin
+        return admin.owners(known.id), admin.describe([known.progress_topic])
+
+    def ask(self) -> None:
+        """Take an answer that has come, and ask again when it is time."""
+        if not (self._owners.done() and self._topic.done()):
+            return
+        owners = self._owners.result()
+        self.members = None if owners is None else len(owners.members)
+        self.answered = self._topic.result() is not None
+        if time.monotonic() - self._asked_s >= GROUP_S:
+            self._asked_s = time.monotonic()
+            self._owners, self._topic = self._ask()
+
+
+@contextmanager
+def _keys() -> "Generator[Callable[[], str]]":
+    """Hear keys as they are pressed, without showing them; none where nobody can press any."""
+    if not sys.stdin.isatty():
+        yield lambda: ""
+        return
+    import termios
+    import tty
+
+    before = termios.tcgetattr(sys.stdin)
+
+    def pressed() -> str:
+        return sys.stdin.read(1) if select.select([sys.stdin], [], [], 0)[0] else ""
+
+    tty.setcbreak(sys.stdin)
+    try:
+        yield pressed
+    finally:
+        termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)
