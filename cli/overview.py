@@ -1,18 +1,21 @@
 """What an application is doing, at one look: its state, its workers, and its figures as text."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
 import msgspec
 
 from penstock.cli.terminal import duration
+from penstock.query.events import Told
 from penstock.query.progress import Progress
 from penstock.query.summing import Application, WorkerProgress
 
 SILENT_MS = 15_000  # a worker tells that it idles every ten seconds
+SEEN_MS = 60_000  # for as long is one shown that tells nothing any more
 TOTAL = "triggerExecution"  # all phases of a batch together
+GONE, SILENT = "gone", "silent"
 EMPTY: Mapping[str, str] = {}
 _UNITS = ("B", "kB", "MB", "GB", "TB")
 
@@ -26,6 +29,29 @@ class State(StrEnum):
     STOPPED = "not running"
 
 
+@dataclass
+class Heard:
+    """What workers have told: those of the last seconds are summed, those of a minute are shown.
+
+    Attributes:
+        summed: those who count.
+        seen: those who are shown.
+    """
+
+    summed: Application = field(default_factory=lambda: Application(silent_ms=SILENT_MS))
+    seen: Application = field(default_factory=lambda: Application(silent_ms=SEEN_MS))
+
+    def add(self, told: Told) -> None:
+        """Take note of what a worker has told."""
+        self.summed.add(told)
+        self.seen.add(told)
+
+    def reach(self, now_ms: int) -> None:
+        """Note that it is this late."""
+        self.summed.reach(now_ms)
+        self.seen.reach(now_ms)
+
+
 @dataclass(frozen=True)
 class Worker:
     """A worker as it is shown.
@@ -33,7 +59,7 @@ class Worker:
     Attributes:
         instance: its identity.
         host: where it runs; "" where the group does not say.
-        doing: in words.
+        doing: in words; "gone" where the group knows it no more.
         partitions: how many inputs it has.
         input_rate: records per second that it reads.
         lag: records that wait in its inputs.
@@ -74,8 +100,9 @@ class Overview:
     @property
     def headline(self) -> str:
         """The state in a sentence."""
-        partitions = sum(worker.partitions for worker in self.workers)
-        who = f"{counted(len(self.workers), 'worker')}, {counted(partitions, 'partition')}"
+        live = [worker for worker in self.workers if worker.doing not in (SILENT, GONE)]
+        partitions = sum(worker.partitions for worker in live)
+        who = f"{counted(len(live), 'worker')}, {counted(partitions, 'partition')}"
         if self.state is State.STOPPED:
             return f"{self.application} does not run."
         if not self.workers:
@@ -83,7 +110,8 @@ class Overview:
             return f"{self.application} runs: {told} of their progress."
         if self.state is State.SILENT:
             least = min(worker.silent_s for worker in self.workers)
-            return f"{self.application} is silent for {duration(least)}: {who}."
+            members = counted(self.members or len(self.workers), "worker")
+            return f"{self.application} has told nothing for {duration(least)}: {members}."
         if self.state is State.BEHIND and self.progress:
             since = duration(self.progress.falling_behind_ms / 1000)
             return f"{self.application} runs and falls behind since {since}: {who}."
@@ -115,10 +143,10 @@ class Overview:
 
 def overview(
     application: str,
-    summed: Application,
+    heard: Heard,
     now_ms: int,
     *,
-    members: int | None = None,
+    members: Collection[str] | None = None,
     hosts: Mapping[str, str] = EMPTY,
     lag: int | None = None,
 ) -> Overview:
@@ -126,52 +154,70 @@ def overview(
 
     Args:
         application: its id.
-        summed: what they have told.
+        heard: what they have told.
         now_ms: the wall clock.
-        members: how many its group has; None where that is not known.
-        hosts: where they run, by their identity.
+        members: names of those in its group, which begin with the worker's; None where that is
+            not known.
+        hosts: where they run, by their names.
         lag: what the broker says, for where no worker tells.
     """
-    summed.reach(now_ms)
-    workers = tuple(_worker(of, hosts, now_ms) for of in summed.workers)
-    progress = summed.progress
+    heard.reach(now_ms)
+    seen = heard.seen.workers
+    here = {of.instance_id: _members(of, members or ()) for of in seen}
+    # Members that have names of another kind tell nothing of who is gone.
+    telling = members is not None and (not members or any(here.values()))
+    workers = tuple(
+        _worker(
+            of,
+            next((hosts[name] for name in here[of.instance_id] if name in hosts), ""),
+            now_ms,
+            gone=telling and not here[of.instance_id],
+        )
+        for of in seen
+    )
+    progress = heard.summed.progress
     return Overview(
         application,
         _state(workers, progress, members),
-        members,
+        None if members is None else len(members),
         workers,
         progress,
         progress.lag if progress else sum(of.lag for of in workers) if workers else lag,
     )
 
 
-def _state(workers: Sequence[Worker], progress: Progress | None, members: int | None) -> State:
-    if all(of.silent_s * 1000 > SILENT_MS for of in workers):
-        if members or (members is None and workers):
-            return State.SILENT if workers else State.RUNNING
-        return State.STOPPED
-    return State.BEHIND if progress and progress.falling_behind else State.RUNNING
+def _members(of: WorkerProgress, members: Collection[str]) -> list[str]:
+    return [name for name in members if of.instance_id and name.startswith(of.instance_id)]
 
 
-def _worker(of: WorkerProgress, hosts: Mapping[str, str], now_ms: int) -> Worker:
-    progress = of.progress
-    working = progress if of.idle is None else None
+def _state(
+    workers: Sequence[Worker], progress: Progress | None, members: Collection[str] | None
+) -> State:
+    if any(of.doing not in (SILENT, GONE) for of in workers):
+        return State.BEHIND if progress and progress.falling_behind else State.RUNNING
+    if members or (members is None and workers):
+        return State.SILENT if workers else State.RUNNING
+    return State.STOPPED
+
+
+def _worker(of: WorkerProgress, host: str, now_ms: int, *, gone: bool) -> Worker:
+    progress, silent_ms = of.progress, now_ms - of.last_seen_ms
+    doing = GONE if gone else SILENT if silent_ms > SILENT_MS else _doing(of)
+    working = None if of.idle or doing in (SILENT, GONE) else progress
     lag = of.idle.lag if of.idle else progress.lag if progress else 0
     return Worker(
         of.instance_id,
-        hosts.get(of.instance_id, ""),
-        _doing(of, now_ms),
-        sum(map(len, of.assigned.values())),
+        host,
+        doing,
+        0 if doing == GONE else sum(map(len, of.assigned.values())),
         working.input_rows_per_second if working else 0.0,
-        lag,
+        0 if doing == GONE else lag,
         working.latency_ms.p99 if working and working.latency_ms else None,
-        max(0.0, (now_ms - of.last_seen_ms) / 1000),
+        max(0.0, silent_ms / 1000),
     )
 
 
-def _doing(of: WorkerProgress, now_ms: int) -> str:
-    if now_ms - of.last_seen_ms > SILENT_MS:
-        return "silent"
+def _doing(of: WorkerProgress) -> str:
     if of.idle:
         return "waiting" if of.idle.lag else "idle"
     if of.progress is None:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from penstock.query.progress import Progress
 
 STOPPED, BEHIND = 3, 4
-BACK_MS = 15_000
+BACK_MS = 60_000
 TITLES = ("Worker", "Host", "State", "Partitions", "Input/s", "Lag", "p99", "Told")
 
 
@@ -23,7 +23,7 @@ def status(
     brokers: BrokersOf = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show what an application is doing: what its workers have told in the last 15 seconds.
+    """Show what an application is doing: the sum of what its workers have told last.
 
     Where they tell nothing, its consumer group is asked who runs and how far it is.
 
@@ -50,25 +50,24 @@ def status(
 def _look(known: "Application") -> "tuple[Overview, list[Progress]]":
     """Return the overview, and the records of progress of the last seconds."""
     from penstock.cli.cluster import connect
-    from penstock.cli.overview import overview
+    from penstock.cli.overview import Heard, overview
     from penstock.cli.positions import Position
     from penstock.cli.telling import check_known, told
     from penstock.query.progress import Progress
-    from penstock.query.summing import Application
     from penstock.runtime.clock import now_ms
 
-    admin, summed = connect(known.brokers), Application()
+    admin, heard = connect(known.brokers), Heard()
     lately: list[Progress] = []
     if check_known(known, admin):
         for several in told(known, Position("time", now_ms() - BACK_MS)):
             for each in several:
-                summed.add(each)
+                heard.add(each)
                 lately += [each] if isinstance(each, Progress) else []
-    members = admin.members(known.id)
-    lag = None if summed.workers else _committed_lag(known)
-    hosts = {of.instance or "": of.host.lstrip("/") for of in members}
-    found = overview(known.id, summed, now_ms(), members=len(members), hosts=hosts, lag=lag)
-    return found, lately
+    group = admin.members(known.id)
+    members = [of.instance or of.client_id for of in group]
+    hosts = dict(zip(members, (of.host.lstrip("/") for of in group), strict=True))
+    lag = None if heard.seen.workers else _committed_lag(known)
+    return overview(known.id, heard, now_ms(), members=members, hosts=hosts, lag=lag), lately
 
 
 def _committed_lag(known: "Application") -> int | None:
@@ -90,7 +89,7 @@ def _show(found: "Overview", lately: "list[Progress]") -> None:
     if not found.progress and found.lag is not None:
         lines = [("Lag", f"{found.lag:,} offsets, as far as its commits say")]
     if wrong := troubles(lately):
-        lines.append(("Let go", f"{wrong}, in the last {BACK_MS // 1000} s"))
+        lines.append(("Let go", f"{wrong}, in the last minute"))
     for name, text in lines:
         typer.echo(f"  {name:<12}{printable(text)}")
     if found.workers:

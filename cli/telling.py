@@ -50,21 +50,23 @@ def told(
 
 
 def check_known(application: Application, admin: Admin) -> bool:
-    """Return whether an application has a progress topic; it has to be known for anything.
+    """Return whether an application has a progress topic.
 
     Raises:
-        BrokerError: if it has neither that nor a consumer group.
+        BrokerError: if it has neither that nor a consumer group, and was named by its id: it may
+            be mistyped.
     """
     if application.progress_topic in admin.topics():
         return True
     groups = sorted(admin.groups())
-    if application.id in groups:
+    if application.topology is not None or application.id in groups:
         return False
     known = f" Known there: {', '.join(groups[:8])}." if groups else ""
     raise BrokerError(
         f"Nothing is known of {application.id} on {application.brokers}: there is neither its"
         f" progress topic {application.progress_topic} nor its consumer group."
-        f"{did_you_mean(application.id, groups)} Check the id and --brokers.{known}"
+        f"{did_you_mean(application.id, groups)} Check the id and --brokers, or name the"
+        f" application by its file if it has not run yet.{known}"
     )
 
 

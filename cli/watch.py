@@ -109,13 +109,13 @@ class _Group:
     """Ask the cluster now and then who runs, and whether it is there; nothing waits for it.
 
     Attributes:
-        members: how many workers the group has; None where that is not known.
+        members: names of those in the group; None where that is not known.
         answered: whether the cluster has answered the last time.
     """
 
     def __init__(self, known: "Application", admin: "Admin") -> None:
         self._known, self._admin = known, admin
-        self.members: int | None = None
+        self.members: list[str] | None = None
         self.answered = True
         self._asked_s = time.monotonic()
         self._owners, self._topic = self._ask()
@@ -129,7 +129,7 @@ class _Group:
         if not (self._owners.done() and self._topic.done()):
             return
         owners = self._owners.result()
-        self.members = None if owners is None else len(owners.members)
+        self.members = None if owners is None else [*owners.members]
         self.answered = self._topic.result() is not None
         if time.monotonic() - self._asked_s >= GROUP_S:
             self._asked_s = time.monotonic()

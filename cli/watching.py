@@ -5,11 +5,14 @@ as many as the screen has, so that nothing scrolls.
 """
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from rich.text import Text
 
 from penstock.cli.overview import (
+    GONE,
+    SILENT,
+    Heard,
     Overview,
     State,
     Worker,
@@ -24,7 +27,6 @@ from penstock.cli.telling import event
 from penstock.cli.terminal import duration, printable, utc
 from penstock.query.events import Idle, Started, Told
 from penstock.query.progress import Progress
-from penstock.query.summing import Application
 
 SAMPLES = 60
 SAMPLE_MS = 1_000
@@ -41,7 +43,7 @@ _STYLES = {
     State.SILENT: "bold yellow",
     State.STOPPED: "bold red",
 }
-_DOING = {"falling behind": "yellow", "silent": "red", "starting": "cyan"}
+_DOING = {"falling behind": "yellow", SILENT: "red", GONE: "red", "starting": "cyan"}
 
 
 class Watched:
@@ -51,24 +53,24 @@ class Watched:
         application: its id.
 
     Attributes:
-        members: how many workers its group has; None where that is not known.
+        members: names of those in its group; None where that is not known.
         problem: why nothing comes, in the cluster's words; "" where it has said nothing.
     """
 
     def __init__(self, application: str) -> None:
         self._application = application
-        self._summed = Application()
+        self._heard = Heard()
         self._events: deque[str] = deque(maxlen=EVENTS)
         self._input: deque[float] = deque(maxlen=SAMPLES)
         self._lag: deque[float] = deque(maxlen=SAMPLES)
         self._sampled_ms = self._now_ms = 0
-        self.members: int | None = None
+        self.members: Collection[str] | None = None
         self.problem = ""
 
     def take(self, several: Sequence[Told]) -> None:
         """Take note of what was told."""
         for each in several:
-            self._summed.add(each)
+            self._heard.add(each)
             if isinstance(each, Progress):
                 said = f"let go: {wrong}" if (wrong := troubles([each])) else ""
             else:
@@ -92,7 +94,7 @@ class Watched:
 
     def look(self) -> Overview:
         """Return what it is doing."""
-        return overview(self._application, self._summed, self._now_ms, members=self.members)
+        return overview(self._application, self._heard, self._now_ms, members=self.members)
 
     def lines(self, width: int, height: int, now_ms: int) -> list[Text]:
         """Return the rows of a screen.
@@ -123,7 +125,7 @@ class Watched:
         found = self.look()
         parts = [found.headline]
         if found.progress:
-            parts += [f"{name} {text}." for name, text in figures(found.progress)]
+            parts.append(_brief(found.progress))
         return printable(" ".join([*parts, self._problem(now_ms)]).rstrip())
 
     def _figure(self, name: str, text: str, width: int) -> Text:
@@ -145,6 +147,13 @@ class Watched:
             return ""
         since = utc(self._now_ms)[11:19]
         return f"Kafka has not answered since {since}; trying on. {self.problem}".rstrip()
+
+
+def _brief(progress: Progress) -> str:
+    rates = dict(figures(progress))
+    latest = progress.latency_ms
+    p99 = f", p99 {millis(latest.p99)}" if latest else ""
+    return f"Input {rates['Input']}, output {rates['Output']}, lag {progress.lag:,}{p99}."
 
 
 def _shown(progress: Progress) -> list[tuple[str, str]]:
