@@ -43,8 +43,11 @@ def lines(text: str) -> list[str]:
 @pytest.fixture
 def world(
     kafka: KafkaServer, no_topics: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[None]:
-    """What the page speaks of: two applications that have run, their topics, a home of one's own."""
+) -> Iterator[dict[str, str]]:
+    """What the page speaks of: two applications that have run, their topics, a home of one's own.
+
+    It has what the commands say that look at workers, while they run.
+    """
     servers = kafka.bootstrap_servers
     for name in TOPICS:
         create_topic(servers, name, 4)
@@ -61,13 +64,17 @@ def world(
     for name, steps in APPLICATIONS.items():
         source = f"app.stream('orders', key=str, value=str){steps}"
         Path(f"{name}.py").write_text(f"import penstock as ps\napp = ps.App('{name}')\n{source}\n")
-    run_through()
-    yield
+    yield run_through()
     for name in APPLICATIONS:
         sys.modules.pop(name, None)
 
 
-def run_through() -> None:
+def is_live(line: str) -> bool:
+    """Whether a command looks at workers."""
+    return line.split()[1] in ("status", "watch", "progress")
+
+
+def run_through() -> dict[str, str]:
     running = [
         subprocess.Popen(["penstock", "run", f"{name}.py", "--leave"], stderr=subprocess.DEVNULL)
         for name in APPLICATIONS
@@ -77,9 +84,11 @@ def run_through() -> None:
         while any(lag(name) != 0 for name in APPLICATIONS):
             assert time.monotonic() < deadline, "they do not get through"
             time.sleep(0.05)
+        said = {line: run(line) for line in lines(PAGE.read_text()) if is_live(line)}
         for process in running:
             process.terminate()
             assert process.wait(WAIT_S) == 0
+        return said
     finally:
         for process in running:
             process.kill()
@@ -93,8 +102,9 @@ def lag(name: str) -> int | None:
 
 def run(line: str) -> str:
     """Run a command as a user does, and return what it prints."""
+    line, _, file = line.partition(" '>' ")
     arguments = shlex.split(line)[1:]
-    if "-f" in arguments:
+    if "-f" in arguments or "watch" in arguments:
         return follow(line)
     if "--install-completion" in arguments:  # which looks for the shell that it was called from
         return subprocess.run(
@@ -102,6 +112,8 @@ def run(line: str) -> str:
         ).stdout
     done = CliRunner().invoke(commands, arguments)
     assert done.exit_code == 0, (line, done.output, done.exception)
+    if file:
+        Path(file).write_text(done.stdout)
     return done.stdout
 
 
@@ -111,7 +123,7 @@ def follow(line: str) -> str:
         shlex.split(line), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     try:
-        time.sleep(1)
+        time.sleep(2)
         process.send_signal(signal.SIGINT)
         out, error = process.communicate(timeout=WAIT_S)
     finally:
@@ -120,10 +132,16 @@ def follow(line: str) -> str:
     return out
 
 
-def test_every_command_of_the_page_runs(world: None, tmp_path: Path) -> None:
+def test_every_command_of_the_page_runs(world: dict[str, str], tmp_path: Path) -> None:
     found = lines(PAGE.read_text())
-    assert len(found) > 15
-    said = {line: run(line) for line in found}
+    assert len(found) > 25
+    said = world | {line: run(line) for line in found if not is_live(line)}
+    assert "shop runs: 1 worker, 4 partitions." in said["penstock status shop"]
+    assert "shop runs: 1 worker, 4 partitions." in said["penstock watch shop"]
+    assert '"numInputRows"' in said["penstock progress shop --since 10m --json"]
+    assert "key-value str int" in said["penstock state list shop"]
+    assert said["penstock state get shop totals k3"].split()[3:5] == ["k3", "22"]
+    assert len((tmp_path / "totals.jsonl").read_text().splitlines()) == 9
     assert "Lag" in said["penstock lag shop"]
     assert "changelog of shop" in said["penstock topics 'shop-*'"]
     assert len(said["penstock consume views --key ann --since 1h --json"].splitlines()) == 30

@@ -36,6 +36,10 @@ def shell(script: str, **environment: str) -> list[str]:
         ("penstock reset --loc", ["--local-state"]),
         ("penstock consume views --value-type j", ["json"]),
         ("penstock describe shop.py --format m", ["mermaid"]),
+        ("penstock sta", ["status", "state"]),
+        ("penstock state ex", ["export"]),
+        ("penstock state scan shop totals --pre", ["--prefix"]),
+        ("penstock progress shop --inst", ["--instance"]),
         ("penstock nonsense", []),
     ],
 )
