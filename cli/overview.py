@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 
 from penstock.cli.terminal import duration
-from penstock.query.events import Told
-from penstock.query.progress import Progress
+from penstock.query.events import Terminated, Told
+from penstock.query.progress import Progress, iso
 from penstock.query.summing import Application, WorkerProgress
 
 SILENT_MS = 15_000  # a worker tells that it idles every ten seconds
@@ -45,6 +45,20 @@ class Heard:
         """Take note of what a worker has told."""
         self.summed.add(told)
         self.seen.add(told)
+
+    def leave_out(self, worker: WorkerProgress) -> None:
+        """Sum a worker no more: the group knows that it has ended, though it did not say so."""
+        told = worker.idle or worker.progress
+        if told:
+            self.summed.add(
+                Terminated(
+                    id=told.id,
+                    run_id=worker.run_id,
+                    instance_id=worker.instance_id,
+                    name=told.name,
+                    timestamp=iso(worker.last_seen_ms),
+                )
+            )
 
     def reach(self, now_ms: int) -> None:
         """Note that it is this late."""
@@ -148,7 +162,6 @@ def overview(
     *,
     members: Collection[str] | None = None,
     hosts: Mapping[str, str] = EMPTY,
-    lag: int | None = None,
 ) -> Overview:
     """Make an overview of what workers have told.
 
@@ -159,19 +172,22 @@ def overview(
         members: names of those in its group, which begin with the worker's; None where that is
             not known.
         hosts: where they run, by their names.
-        lag: what the broker says, for where no worker tells.
     """
     heard.reach(now_ms)
     seen = heard.seen.workers
     here = {of.instance_id: _members(of, members or ()) for of in seen}
     # Members that have names of another kind tell nothing of who is gone.
     telling = members is not None and (not members or any(here.values()))
+    gone = {of.instance_id for of in seen if telling and not here[of.instance_id]}
+    for of in seen:
+        if of.instance_id in gone:
+            heard.leave_out(of)
     workers = tuple(
         _worker(
             of,
             next((hosts[name] for name in here[of.instance_id] if name in hosts), ""),
             now_ms,
-            gone=telling and not here[of.instance_id],
+            gone=of.instance_id in gone,
         )
         for of in seen
     )
@@ -182,7 +198,7 @@ def overview(
         None if members is None else len(members),
         workers,
         progress,
-        progress.lag if progress else sum(of.lag for of in workers) if workers else lag,
+        progress.lag if progress else sum(of.lag for of in workers) if workers else None,
     )
 
 

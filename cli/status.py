@@ -1,5 +1,6 @@
 """`penstock status`: what an application is doing, at one look. `overview` sums it up."""
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -66,8 +67,10 @@ def _look(known: "Application") -> "tuple[Overview, list[Progress]]":
     group = admin.members(known.id)
     members = [of.instance or of.client_id for of in group]
     hosts = dict(zip(members, (of.host.lstrip("/") for of in group), strict=True))
-    lag = None if heard.seen.workers else _committed_lag(known)
-    return overview(known.id, heard, now_ms(), members=members, hosts=hosts, lag=lag), lately
+    found = overview(known.id, heard, now_ms(), members=members, hosts=hosts)
+    if found.progress is None:
+        found = replace(found, lag=_committed_lag(known))
+    return found, lately
 
 
 def _committed_lag(known: "Application") -> int | None:

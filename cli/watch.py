@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 STEP_S = 0.25  # as soon is a key heard
 GROUP_S = 5.0  # between two looks at the group
+PATIENCE_S = 2.0  # a cluster that has not answered then is away
 LINE_S = 1.0
 
 
@@ -127,9 +128,10 @@ class _Group:
     def ask(self) -> None:
         """Take an answer that has come, and ask again when it is time."""
         if not (self._owners.done() and self._topic.done()):
+            self.answered = self.answered and time.monotonic() - self._asked_s < PATIENCE_S
             return
         owners = self._owners.result()
-        self.members = None if owners is None else [*owners.members]
+        self.members = self.members if owners is None else [*owners.members]
         self.answered = self._topic.result() is not None
         if time.monotonic() - self._asked_s >= GROUP_S:
             self._asked_s = time.monotonic()

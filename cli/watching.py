@@ -31,6 +31,7 @@ from penstock.query.progress import Progress
 SAMPLES = 60
 SAMPLE_MS = 1_000
 AWAY_MS = 3_000
+MINUTE_MS = 60_000
 EVENTS = 50
 LABEL = 12  # columns of a name
 SPARK = 24  # columns of a curve
@@ -61,6 +62,7 @@ class Watched:
         self._application = application
         self._heard = Heard()
         self._events: deque[str] = deque(maxlen=EVENTS)
+        self._lately: deque[tuple[int, Progress]] = deque()
         self._input: deque[float] = deque(maxlen=SAMPLES)
         self._lag: deque[float] = deque(maxlen=SAMPLES)
         self._sampled_ms = self._now_ms = 0
@@ -72,11 +74,10 @@ class Watched:
         for each in several:
             self._heard.add(each)
             if isinstance(each, Progress):
-                said = f"let go: {wrong}" if (wrong := troubles([each])) else ""
-            else:
-                said = "" if isinstance(each, Idle) else event(each)
-            if said:
-                self._events.append(f"{each.timestamp[11:19]}  {_short(each.instance_id)}  {said}")
+                self._lately.append((self._now_ms, each))
+            elif not isinstance(each, Idle):
+                at = f"{each.timestamp[11:19]}  {_short(each.instance_id)}"
+                self._events.append(f"{at}  {event(each)}")
             if isinstance(each, Started):
                 self.members = None  # another one: the group is asked again
 
@@ -86,6 +87,8 @@ class Watched:
         While it does not, time stands still: workers that cannot tell anything are not gone.
         """
         self._now_ms, self.problem = now_ms, ""
+        while self._lately and self._lately[0][0] < now_ms - MINUTE_MS:
+            self._lately.popleft()
         if now_ms - self._sampled_ms >= SAMPLE_MS:
             found = self.look()
             self._sampled_ms = now_ms
@@ -108,6 +111,10 @@ class Watched:
         head = [_headline(found, now_ms, width), Text()]
         if found.progress:
             head += [self._figure(name, text, width) for name, text in _shown(found.progress)]
+        if wrong := troubles([each for _, each in self._lately]):
+            head.append(Text.assemble((f"{'Let go':<{LABEL}}", "dim"), (wrong, "yellow")))
+            head[-1].append(", in the last minute")
+        if head[-1]:
             head.append(Text())
         left = height - len(head) - 1
         workers = _workers(found.workers, max(2, left - FEWEST_EVENTS))
@@ -178,8 +185,8 @@ def _workers(workers: Sequence[Worker], room: int) -> list[Text]:
         return []
     fits = len(workers) <= room - 1
     rows = [
-        f"{'Worker':<{SHORT}}  {'State':<14}{'Partitions':>10}{'Input/s':>12}"
-        f"{'Lag':>12}{'p99':>9}  Told"
+        f"{'Worker':<{SHORT}}  {'State':<14}{'Partitions':>10}{'Input/s':>11}"
+        f"{'Lag':>11}{'p99':>9}  Told"
     ]
     found = [Text(rows[0], "bold")]
     for worker in workers if fits else workers[: max(0, room - 2)]:
@@ -188,7 +195,7 @@ def _workers(workers: Sequence[Worker], room: int) -> list[Text]:
             Text.assemble(
                 f"{_short(worker.instance):<{SHORT}}  ",
                 (f"{worker.doing:<14}", _DOING.get(worker.doing, "")),
-                f"{worker.partitions:>10}{worker.input_rate:>12,.0f}{worker.lag:>12,}{p99:>9}  ",
+                f"{worker.partitions:>10}{worker.input_rate:>11,.0f}{worker.lag:>11,}{p99:>9}  ",
                 f"{duration(worker.silent_s)} ago",
             )
         )

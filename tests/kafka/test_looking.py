@@ -99,7 +99,9 @@ def test_workers_are_seen_while_they_run_are_killed_and_are_gone(shop: Shop) -> 
 
     shop.close()
     wait_for(lambda: status(shop)[0] == 3, "nobody runs")
-    assert status(shop)[1]["state"] == "not running"
+    shop.order(ROWS[:77])
+    found = status(shop)[1]
+    assert (found["state"], found["lag"], found["progress"]) == ("not running", 77, None)
 
 
 def test_where_nobody_tells_the_group_is_asked(shop: Shop) -> None:

@@ -83,6 +83,13 @@ def test_who_is_not_in_the_group_is_gone(members, found):
     assert doing(look(*told, members=members)) == found
 
 
+def test_who_is_gone_is_not_summed_and_counts_again_when_it_tells_again():
+    of = heard(a_progress("a", NOW, {0: 10}), a_progress("b", NOW, {1: 1}))
+    assert overview(NAME, of, NOW, members=["b-1"]).progress.num_input_rows == 1
+    of.add(a_progress("a", NOW + 1, {0: 10}))
+    assert overview(NAME, of, NOW, members=["a-1", "b-1"]).progress.num_input_rows == 11
+
+
 def test_hosts_are_those_of_the_group():
     found = look(a_progress("a", NOW, {0: 1}), members=["a-17"], hosts={"a-17": "10.0.0.1"})
     assert found.workers[0].host == "10.0.0.1"
@@ -170,6 +177,12 @@ def rows(watched, width, height, at_ms=NOW):
     return [row.plain.rstrip() for row in found]
 
 
+def test_all_columns_of_a_worker_fit_on_a_small_screen():
+    of = a_progress("a" * 36, NOW - 9_900, {0: 9_999_999}, lag=99_999_999)
+    (row,) = [row for row in rows(watched(of), 80, 24) if row.startswith("aaa")]
+    assert row.endswith("99,999,999        -  9.9 s ago")
+
+
 def watched(*told):
     found = Watched(NAME)
     found.take(told)
@@ -205,6 +218,16 @@ def test_a_screen_shows_curves_events_and_time_by_phase():
     assert "Time spent  addBatch 75 %, walCommit 25 %" in found
     assert next(row for row in found if row.startswith("Input")).endswith("██████")
     assert r"22:13:20  b  terminated: StateError: x\x1b[2J" in found
+
+
+def test_what_was_let_go_is_told_for_a_minute():
+    view = watched()
+    view.reach(NOW)
+    view.take([a_progress("a", NOW, {0: 1}, num_failed_rows=2) for _ in range(20)])
+    found = rows(view, 80, 24)
+    assert "Let go      40 failed, in the last minute" in found
+    assert not any("Last events" in row for row in found)
+    assert not any("failed" in row for row in rows(view, 80, 24, NOW + 61_000))
 
 
 def test_while_kafka_is_away_time_stands_still():
