@@ -27,7 +27,8 @@ from penstock.serde.windowed import StoredWindowSerde
 from penstock.state.definition import StoreDefinition
 from penstock.windows import Windowed
 
-_JSON: Serde[Any] = JsonSerde(Any)
+_ANY: Any = Any
+_JSON: Serde[Any] = JsonSerde(_ANY)
 _NAMED: dict[str, Serde[Any]] = {
     "str": STR,
     "int": INT,
@@ -96,10 +97,7 @@ class Layout:
             return
         place = last.timestamp, last.partition
         try:
-            key = _decoded(self.key, last.key)
-            window = None
-            if isinstance(key, Windowed):
-                key, window = key.key, (key.start, key.end)
+            key, window = _split(_decoded(self.key, last.key))
             key = _plain(key)
         except Exception as error:  # noqa: BLE001 - serdes are the user's
             yield Entry(last.key, last.value, *place, error=f"key: {_said(error)}")
@@ -192,6 +190,13 @@ def _windowed(kind: str, windows: str, key: Serde[Any] | None) -> Serde[Any] | N
         return None
     size_ms = int(size)
     return StoredWindowSerde(key, lambda start: start + size_ms, f"windows {windows}")
+
+
+def _split(key: Any) -> tuple[Any, tuple[int, int] | None]:
+    if not isinstance(key, Windowed):
+        return key, None
+    of: Windowed[Any] = key
+    return of.key, (of.start, of.end)
 
 
 def _decoded(serde: Serde[Any] | None, data: bytes) -> Any:
