@@ -8,7 +8,7 @@ of processors, whose keys are packed.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -195,7 +195,7 @@ def _windowed(kind: str, windows: str, key: Serde[Any] | None) -> Serde[Any] | N
 def _split(key: Any) -> tuple[Any, tuple[int, int] | None]:
     if not isinstance(key, Windowed):
         return key, None
-    of: Windowed[Any] = key
+    of = cast("Windowed[Any]", key)
     return of.key, (of.start, of.end)
 
 
