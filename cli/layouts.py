@@ -8,7 +8,7 @@ of processors, whose keys are packed.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 
@@ -23,9 +23,13 @@ from penstock.serde.sessions import TIMER, Session, SessionKeySerde, SessionsSer
 from penstock.serde.sliding import Sliding, SlidingSerde
 from penstock.serde.timers import Packed
 from penstock.serde.types import Serde, format_of
-from penstock.serde.windowed import StoredWindowSerde
+from penstock.serde.windowed import (
+    JsonWindowSerde,
+    SessionWindowedSerde,
+    StoredWindowSerde,
+    TimeWindowedSerde,
+)
 from penstock.state.definition import StoreDefinition
-from penstock.windows import Windowed
 
 _ANY: Any = Any
 _JSON: Serde[Any] = JsonSerde(_ANY)
@@ -41,6 +45,7 @@ _VALUES: dict[str, Callable[[Serde[Any]], Serde[Any]]] = {
     "sessions": SessionsSerde,
     "sliding": SlidingSerde,
 }
+_WINDOWED = (StoredWindowSerde, JsonWindowSerde, TimeWindowedSerde, SessionWindowedSerde)
 
 
 @dataclass(frozen=True)
@@ -97,7 +102,7 @@ class Layout:
             return
         place = last.timestamp, last.partition
         try:
-            key, window = _split(_decoded(self.key, last.key))
+            key, window = _split(self.key, last.key)
             key = _plain(key)
         except Exception as error:  # noqa: BLE001 - serdes are the user's
             yield Entry(last.key, last.value, *place, error=f"key: {_said(error)}")
@@ -192,10 +197,11 @@ def _windowed(kind: str, windows: str, key: Serde[Any] | None) -> Serde[Any] | N
     return StoredWindowSerde(key, lambda start: start + size_ms, f"windows {windows}")
 
 
-def _split(key: Any) -> tuple[Any, tuple[int, int] | None]:
-    if not isinstance(key, Windowed):
-        return key, None
-    of = cast("Windowed[Any]", key)
+def _split(serde: Serde[Any] | None, data: bytes) -> tuple[Any, tuple[int, int] | None]:
+    """Return a key without its window, and the window."""
+    if not isinstance(serde, _WINDOWED):
+        return _decoded(serde, data), None
+    of = serde.decode(data)
     return of.key, (of.start, of.end)
 
 
