@@ -5,7 +5,8 @@ Arguments and what is printed only; `entries` reads changelogs, `served` asks a 
 
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
@@ -31,7 +32,17 @@ Until: TypeAlias = Annotated[str | None, typer.Option(help="Only windows that be
 Prefix: TypeAlias = Annotated[str | None, typer.Option(help="Only keys that begin so.")]
 From: TypeAlias = Annotated[str | None, typer.Option("--from", help="Only from this key on.")]
 To: TypeAlias = Annotated[str | None, typer.Option("--to", help="Only keys before this one.")]
+Url: TypeAlias = Annotated[
+    str, typer.Option(metavar="URL", help="Where a worker of it answers, as its log says.")
+]
+FromChangelog: TypeAlias = Annotated[
+    bool, typer.Option("--from-changelog", help="Read the changelog: no worker has to run.")
+]
 Limit: TypeAlias = Annotated[int, typer.Option(min=1, help="Show so many entries at most.")]
+
+OF_CHANGELOGS = ("Store", "Partitions", "Records", "Written as", "Changelog")
+OF_WORKERS = ("Store", "Partitions", "Here", "Restoring", "Elsewhere", "Written as")
+DEFAULT_URL = "http://127.0.0.1:8321"
 
 state = typer.Typer(
     no_args_is_help=True,
@@ -40,23 +51,36 @@ state = typer.Typer(
 
 
 @state.command("list")
-def list_(application: Name, *, brokers: BrokersOf = None, as_json: AsJson = False) -> None:
-    """List the stores of an application by their changelogs.
+def list_(
+    application: Name,
+    *,
+    url: Url = DEFAULT_URL,
+    from_changelog: FromChangelog = False,
+    brokers: BrokersOf = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the stores of an application, with how they are written.
 
-    Records are counted by offsets: old values of a key and markers of transactions count too.
-
-    Example:
+    Examples:
       penstock state list shop
+      penstock state list shop --from-changelog
     """
     from penstock.cli.application import find_application
-    from penstock.cli.changelogs import find_changelogs
 
-    found = find_changelogs(find_application(application, brokers=brokers))
+    known = find_application(application, brokers=brokers)
+    if from_changelog:
+        from penstock.cli.changelogs import find_changelogs
+
+        found = [asdict(of) for of in find_changelogs(known)]
+    else:
+        from penstock.cli.served import Served
+
+        found = Served(known.id, url).stores()
     if as_json:
-        typer.echo(json_line([asdict(of) for of in found]))
+        typer.echo(json_line(found))
         return
-    rows = [(of.store, of.partitions, of.records, of.definition, of.topic) for of in found]
-    print_table(("Store", "Partitions", "Records", "Written as", "Changelog"), rows)
+    titles, row = (OF_CHANGELOGS, _changelog) if from_changelog else (OF_WORKERS, _served)
+    print_table(titles, map(row, found))
 
 
 @state.command()
@@ -67,6 +91,8 @@ def get(
     *,
     since: Since = None,
     until: Until = None,
+    url: Url = DEFAULT_URL,
+    from_changelog: FromChangelog = False,
     key_type: KeyKind = None,
     value_type: ValueKind = None,
     brokers: BrokersOf = None,
@@ -77,12 +103,13 @@ def get(
     Examples:
       penstock state get shop totals ann
       penstock state get shop per-minute ann --since 1h --json
+      penstock state get shop totals ann --from-changelog
     """
-    wanted = _wanted(key=key, since=since, until=until)
-    found = _found(application, store, wanted, (key_type, value_type), brokers, limit=None)
+    place = _Place(application, url, from_changelog, brokers, key_type, value_type)
+    found = place.found(store, _wanted(key=key, since=since, until=until), None)
     _show(found, as_json=as_json)
     if not found:
-        typer.echo(f"{store} has nothing of the key {printable(key)}.", err=True)
+        typer.echo(f"{printable(store)} has nothing of the key {printable(key)}.", err=True)
         raise typer.Exit(1)
 
 
@@ -97,25 +124,29 @@ def scan(
     since: Since = None,
     until: Until = None,
     limit: Limit = 100,
+    url: Url = DEFAULT_URL,
+    from_changelog: FromChangelog = False,
     key_type: KeyKind = None,
     value_type: ValueKind = None,
     brokers: BrokersOf = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show entries of a store, in the order of the bytes of their keys.
+    """Show entries of a store in its order: by window, and by key.
 
     Examples:
       penstock state scan shop totals --prefix a --limit 20
-      penstock state scan shop.py totals --from ann --to bob --json
+      penstock state scan shop totals --from ann --to bob --json
     """
+    if prefix is not None and (start is not None or to is not None):
+        raise typer.BadParameter("--prefix is a range by itself: leave --from and --to out.")
+    place = _Place(application, url, from_changelog, brokers, key_type, value_type)
     wanted = _wanted(prefix=prefix, start=start, stop=to, since=since, until=until)
-    kinds = (key_type, value_type)
-    found = _found(application, store, wanted, kinds, brokers, limit=limit + 1)
+    found = place.found(store, wanted, limit + 1)
     _show(found[:limit], as_json=as_json)
     if len(found) > limit:
         typer.echo(f"There is more: these are the first {limit}. --limit shows more.", err=True)
     elif not found and not as_json:
-        typer.echo(f"{store} has no such entry.")
+        typer.echo(f"{printable(store)} has no such entry.")
 
 
 @state.command()
@@ -137,8 +168,9 @@ def export(
     """
     from penstock.errors import DataError
 
+    place = _Place(application, "", True, brokers, key_type, value_type)
     faults, last = 0, ""
-    with _opened(application, store, _wanted(), (key_type, value_type), brokers) as found:
+    with place.opened(store, _wanted()) as found:
         for entry in found:
             sys.stdout.write(f"{_line(entry)}\n")
             if entry.error:
@@ -151,6 +183,42 @@ def export(
             " them, or their types with --key-type and --value-type.",
             store=store,
         )
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where an application's state is looked at, as the command line says it."""
+
+    application: str
+    url: str
+    from_changelog: bool
+    brokers: str | None
+    key_type: Kind | None
+    value_type: Kind | None
+
+    def opened(self, store: str, wanted: "Wanted") -> "AbstractContextManager[Iterator[Entry]]":
+        """Read the changelog of a store."""
+        from penstock.cli.application import find_application
+        from penstock.cli.entries import Columns, entries
+
+        known = find_application(self.application, brokers=self.brokers)
+        return entries(known, store, wanted, Columns(self.key_type, self.value_type), progress_bar)
+
+    def found(self, store: str, wanted: "Wanted", limit: int | None) -> "list[Entry]":
+        """Return what is wanted of a store, the first of it."""
+        if self.from_changelog:
+            with self.opened(store, wanted) as found:
+                return list(islice(found, limit))
+        if self.key_type or self.value_type:
+            raise typer.BadParameter(
+                "a worker knows how its stores are written: --key-type and --value-type go with"
+                " --from-changelog."
+            )
+        from penstock.cli.application import find_application
+        from penstock.cli.served import Served
+
+        known = find_application(self.application, brokers=self.brokers)
+        return list(islice(Served(known.id, self.url).rows(store, wanted, limit), limit))
 
 
 def _wanted(*, since: str | None = None, until: str | None = None, **asked: Any) -> "Wanted":
@@ -166,31 +234,14 @@ def _wanted(*, since: str | None = None, until: str | None = None, **asked: Any)
     )
 
 
-def _opened(
-    application: str,
-    store: str,
-    wanted: "Wanted",
-    kinds: tuple[Kind | None, Kind | None],
-    brokers: str | None,
-) -> Any:
-    from penstock.cli.application import find_application
-    from penstock.cli.entries import Columns, entries
-
-    known = find_application(application, brokers=brokers)
-    return entries(known, store, wanted, Columns(*kinds), progress_bar)
+def _changelog(of: dict[str, Any]) -> tuple[str | int | None, ...]:
+    return tuple(of[name] for name in ("store", "partitions", "records", "definition", "topic"))
 
 
-def _found(
-    application: str,
-    store: str,
-    wanted: "Wanted",
-    kinds: tuple[Kind | None, Kind | None],
-    brokers: str | None,
-    *,
-    limit: int | None,
-) -> "list[Entry]":
-    with _opened(application, store, wanted, kinds, brokers) as found:
-        return list(islice(found, limit))
+def _served(of: dict[str, Any]) -> tuple[str | int | None, ...]:
+    elsewhere = sum(map(len, of["elsewhere"].values()))
+    counts = of["partitions"], len(of["here"]), len(of["restoring"]), elsewhere
+    return of["name"], *counts, of["definition"]
 
 
 def _show(found: "list[Entry]", *, as_json: bool) -> None:

@@ -139,8 +139,8 @@ def test_every_command_of_the_page_runs(world: dict[str, str], tmp_path: Path) -
     assert "shop runs: 1 worker, 4 partitions." in said["penstock status shop"]
     assert "shop runs: 1 worker, 4 partitions." in said["penstock watch shop"]
     assert '"numInputRows"' in said["penstock progress shop --since 10m --json"]
-    assert "key-value str int" in said["penstock state list shop"]
-    assert said["penstock state get shop totals k3"].split()[3:5] == ["k3", "22"]
+    assert "key-value str int" in said["penstock state list shop --from-changelog"]
+    assert said["penstock state get shop totals k3 --from-changelog"].split()[3:5] == ["k3", "22"]
     assert len((tmp_path / "totals.jsonl").read_text().splitlines()) == 9
     assert "Lag" in said["penstock lag shop"]
     assert "changelog of shop" in said["penstock topics 'shop-*'"]

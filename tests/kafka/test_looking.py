@@ -120,7 +120,8 @@ def test_progress_adds_up_to_what_was_read(shop: Shop) -> None:
     shop.wait_drained()
     shop.close(signal.SIGTERM)
     found = objects("progress", shop.id, "--since", "1h", brokers=shop.servers)
-    assert sum(each.get("numInputRows", 0) for each in found) == len(ROWS)
+    rows = [each.get("numInputRows", 0) for each in found]
+    assert sum(rows) == len(ROWS), found
     assert [each["event"] for each in found if "event" in each][:1] == ["started"]
     assert found[-1]["event"] == "terminated"
     instance = found[0]["instanceId"]

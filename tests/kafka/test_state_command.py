@@ -66,12 +66,14 @@ def last_of(shop: Shop, store: str) -> dict[bytes, bytes]:
 
 
 def test_stores_are_listed_with_how_they_are_written(shop: Shop) -> None:
-    (text,) = [call("state", "list", shop.id, "--json", brokers=shop.servers)]
+    (text,) = [call("state", "list", shop.id, "--from-changelog", "--json", brokers=shop.servers)]
     found = {of["store"]: of for of in json.loads(text)}
     assert set(found) == {"totals", "per-minute", "visits", "lately", "accounts"}
     assert found["totals"]["definition"] == "key-value str int"
     assert (found["totals"]["partitions"], found["totals"]["records"] > 0) == (4, True)
-    assert "windows 60000/60000" in call("state", "list", shop.id, brokers=shop.servers)
+    assert "windows 60000/60000" in call(
+        "state", "list", shop.id, "--from-changelog", brokers=shop.servers
+    )
 
 
 @pytest.mark.parametrize("by", ["id", "file"])
@@ -120,19 +122,32 @@ def test_windows_sessions_and_sliding_windows_are_rows(shop: Shop, by: str) -> N
 
 
 def test_a_key_is_looked_up(shop: Shop) -> None:
-    (found,) = objects("state", "get", shop.id, "totals", "k3", brokers=shop.servers)
+    (found,) = objects(
+        "state", "get", "--from-changelog", shop.id, "totals", "k3", brokers=shop.servers
+    )
     assert (found["key"], found["value"]) == ("k3", 30)
-    text = call("state", "get", shop.id, "totals", "k3", brokers=shop.servers)
+    text = call("state", "get", "--from-changelog", shop.id, "totals", "k3", brokers=shop.servers)
     assert text.splitlines()[1].split()[:2] == ["k3", "30"]
-    windows = objects("state", "get", shop.id, "per-minute", "k3", brokers=shop.servers)
+    windows = objects(
+        "state", "get", "--from-changelog", shop.id, "per-minute", "k3", brokers=shop.servers
+    )
     since = iso(windows[-1]["start"])
-    asked = ("state", "get", shop.id, "per-minute", "k3", "--since", since)
+    asked = ("state", "get", "--from-changelog", shop.id, "per-minute", "k3", "--since", since)
     assert objects(*asked, brokers=shop.servers) == windows[-1:]
-    assert objects("state", "get", shop.id, "per-minute", "k3", "--until", since, brokers=shop.servers) == windows[:-1] if len(windows) > 1 else True  # fmt: skip
+    assert objects("state", "get", "--from-changelog", shop.id, "per-minute", "k3", "--until", since, brokers=shop.servers) == windows[:-1] if len(windows) > 1 else True  # fmt: skip
 
 
 def test_a_key_that_is_not_there_ends_with_1(shop: Shop) -> None:
-    arguments = ["state", "get", shop.id, "totals", "nobody", "--brokers", shop.servers]
+    arguments = [
+        "state",
+        "get",
+        "--from-changelog",
+        shop.id,
+        "totals",
+        "nobody",
+        "--brokers",
+        shop.servers,
+    ]
     done = CliRunner().invoke(commands, arguments)
     assert (done.exit_code, done.stdout) == (1, "")
     assert done.stderr == "totals has nothing of the key nobody.\n"
@@ -140,7 +155,9 @@ def test_a_key_that_is_not_there_ends_with_1(shop: Shop) -> None:
 
 def test_a_range_is_scanned(shop: Shop) -> None:
     def keys(*options: str) -> list[str]:
-        found = objects("state", "scan", shop.id, "totals", *options, brokers=shop.servers)
+        found = objects(
+            "state", "scan", "--from-changelog", shop.id, "totals", *options, brokers=shop.servers
+        )
         return [of["key"] for of in found]
 
     assert keys() == [f"k{n}" for n in range(7)]
@@ -151,13 +168,15 @@ def test_a_range_is_scanned(shop: Shop) -> None:
 
 
 def test_a_store_that_is_not_there_is_told(shop: Shop) -> None:
-    said = refusal("state", "get", shop.id, "total", "k", brokers=shop.servers)
+    said = refusal("state", "get", "--from-changelog", shop.id, "total", "k", brokers=shop.servers)
     assert "no changelog of a store named 'total'" in said
     assert "Did you mean totals?" in said
 
 
 def test_an_application_that_is_not_there_is_told(shop: Shop) -> None:
-    said = refusal("state", "list", shop.id.replace("shop", "shpo"), brokers=shop.servers)
+    said = refusal(
+        "state", "list", "--from-changelog", shop.id.replace("shop", "shpo"), brokers=shop.servers
+    )
     assert "There is no changelog of shpo" in said
     assert f"Did you mean {shop.id}?" in said
 
@@ -182,5 +201,5 @@ def test_what_is_not_committed_is_no_state(
     create_topic(servers, name, 1, cleanup_policy="compact")
     feed_transaction(servers, name, [Row("a", "1", BEGIN)])
     feed_transaction(servers, name, [Row("a", "2", BEGIN), Row("b", "2", BEGIN)], commit=False)
-    found = objects("state", "scan", "open", "store", brokers=servers)
+    found = objects("state", "scan", "--from-changelog", "open", "store", brokers=servers)
     assert [(of["key"], of["value"]) for of in found] == [("a", "1")]

@@ -1,0 +1,180 @@
+"""What a worker of a running application answers over HTTP: its stores, and rows of them.
+
+Whoever is asked answers for the whole application, and passes on what others have. The token of
+`PENSTOCK_HTTP_TOKEN` goes to the address that was named and nowhere else: redirects are not
+followed.
+"""
+
+import http.client
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+from urllib.parse import quote, urlencode, urlsplit
+
+from penstock.cli.cluster import did_you_mean
+from penstock.cli.entries import Wanted
+from penstock.cli.layouts import Entry
+from penstock.errors import PenstockError, TopologyError
+
+TOKEN: Final = "PENSTOCK_HTTP_TOKEN"  # noqa: S105 - the name of a variable
+TIMEOUT_S = 10.0
+PAGE = 1_000
+TRIES, PAUSE_S = 5, 1.0
+_OTHERWISE = "penstock state ... --from-changelog reads the changelog, and needs no worker."
+
+
+class Served:
+    """The tables of a running application.
+
+    Args:
+        application: its id.
+        url: where one of its workers answers.
+
+    Raises:
+        TopologyError: if the address is none, or a worker of another application is there.
+        PenstockError: if nobody answers, or not to us.
+    """
+
+    def __init__(self, application: str, url: str) -> None:
+        self._place = urlsplit(url)
+        self._url = url.rstrip("/")
+        if self._place.scheme not in ("http", "https") or not self._place.hostname:
+            raise TopologyError(
+                f"{url!r} is no address. Write --url http://HOST:PORT, as the worker's log says it."
+            )
+        found = self._ask(("status",)).get("name")
+        if found != application:
+            raise TopologyError(
+                f"At {self._url} is the application {found}, not {application}. Name the address"
+                f" of one of its workers with --url, which their logs say. {_OTHERWISE}"
+            )
+
+    def stores(self) -> list[dict[str, Any]]:
+        """Return what the worker says of each store."""
+        found: list[dict[str, Any]] = self._ask(("stores",))["stores"]
+        return found
+
+    def rows(self, store: str, wanted: Wanted, limit: int | None) -> Iterator[Entry]:
+        """Return rows of a store, page by page.
+
+        Raises:
+            TopologyError: if there is no such store, or it has no windows and some are wanted.
+            PenstockError: if a part of it cannot be read now, or the key means nothing.
+        """
+        windowed = self._check(store, wanted)
+        path = ("stores", store) if wanted.key is None else ("stores", store, wanted.key)
+        asked = _parameters(wanted)
+        left = limit
+        while True:
+            if wanted.key is None:
+                asked["limit"] = str(PAGE if left is None else min(left, PAGE))
+            found = self._ask(path, asked)
+            rows: list[dict[str, Any]] = found.get("rows", [found])
+            yield from (_entry(row, windowed=windowed) for row in rows if "key" in row)
+            left = None if left is None else left - len(rows)
+            after = found.get("after")
+            if not after or (left is not None and left <= 0):
+                return
+            asked["after"] = after
+
+    def _check(self, store: str, wanted: Wanted) -> bool:
+        """Return whether a store has windows."""
+        known = {of["name"]: bool(of["windowed"]) for of in self.stores()}
+        if store not in known:
+            raise TopologyError(
+                f"The application at {self._url} has no store named {store!r}."
+                f"{did_you_mean(store, known)} Use one of {', '.join(known) or 'none'}.",
+                store=store,
+            )
+        times = wanted.since_ms is not None or wanted.until_ms is not None
+        keys = wanted.start is not None or wanted.stop is not None
+        if times and not known[store]:
+            raise TopologyError(
+                f"The store {store} has no windows: leave --since and --until out.", store=store
+            )
+        if keys and known[store]:
+            raise TopologyError(
+                f"The store {store} is in the order of its windows: use --since and --until, or"
+                " read the changelog with --from-changelog.",
+                store=store,
+            )
+        return known[store]
+
+    def _ask(self, path: tuple[str, ...], asked: Mapping[str, str] = {}) -> dict[str, Any]:
+        """Return an answer; what may be tried again is tried again, a few times.
+
+        Nothing for a key is an answer too, without any field.
+        """
+        for tries in range(1, TRIES + 1):
+            status, body = self._answer(path, asked)
+            try:
+                found = json.loads(body)
+                reason, why = found.get("reason", ""), str(found.get("error", ""))
+            except (ValueError, AttributeError):
+                raise self._strange(status) from None
+            if status == 200:
+                return dict(found)
+            if status == 404 and reason == "not-found":
+                return {}
+            if status != 503 or tries == TRIES:
+                raise self._refused(status, why)
+            time.sleep(PAUSE_S)
+        raise AssertionError("the last try ends it")
+
+    def _answer(self, path: tuple[str, ...], asked: Mapping[str, str]) -> tuple[int, bytes]:
+        made: Any = http.client.HTTPConnection
+        if self._place.scheme == "https":
+            made = http.client.HTTPSConnection
+        token = os.environ.get(TOKEN)
+        headers = {"authorization": f"Bearer {token}"} if token else {}
+        parts = "/".join(quote(part, safe="") for part in path)
+        target = f"{self._place.path.rstrip('/')}/{parts}{'?' if asked else ''}{urlencode(asked)}"
+        try:
+            connection = made(self._place.hostname, self._place.port, timeout=TIMEOUT_S)
+            try:
+                connection.request("GET", target, headers=headers)
+                answer = connection.getresponse()
+                return answer.status, answer.read()
+            finally:
+                connection.close()
+        except (OSError, ValueError, http.client.HTTPException) as error:
+            raise PenstockError(
+                f"No worker answers at {self._url}: {type(error).__name__}: {error}. Start one, or"
+                f" name its address with --url. {_OTHERWISE}"
+            ) from error
+
+    def _refused(self, status: int, why: str) -> PenstockError:
+        if status in (401, 403):
+            return PenstockError(
+                f"The worker at {self._url} wants its token. Set the environment's {TOKEN}."
+            )
+        return PenstockError(f"The worker at {self._url} refuses: {why or status} {_OTHERWISE}")
+
+    def _strange(self, status: int) -> PenstockError:
+        return PenstockError(
+            f"What is at {self._url} answers with {status}, and not as a worker of Penstock does."
+            f" Name the address of one with --url. {_OTHERWISE}"
+            if status not in (401, 403)
+            else str(self._refused(status, ""))
+        )
+
+
+def _parameters(wanted: Wanted) -> dict[str, str]:
+    found = {
+        "prefix": wanted.prefix,
+        "from": wanted.start if wanted.since_ms is None else str(wanted.since_ms),
+        "to": wanted.stop if wanted.until_ms is None else str(wanted.until_ms),
+    }
+    return {name: text for name, text in found.items() if text is not None}
+
+
+def _entry(row: Mapping[str, Any], *, windowed: bool) -> Entry:
+    window = row["window"] if windowed else None
+    return Entry(
+        row["key"],
+        row["value"],
+        row["timestamp"],
+        window=(window["start"], window["end"]) if window else None,
+    )
