@@ -19,7 +19,7 @@ from penstock.cli.terminal import as_json
 from penstock.errors import TopologyError
 from penstock.serde.json_serde import JsonSerde
 from penstock.serde.primitives import BYTES, FLOAT, INT, STR
-from penstock.serde.sessions import TIMER, Session, SessionKeySerde, SessionsSerde
+from penstock.serde.sessions import Session, SessionKeySerde, SessionsSerde
 from penstock.serde.sliding import Sliding, SlidingSerde
 from penstock.serde.timers import Packed
 from penstock.serde.types import Serde, format_of
@@ -98,8 +98,6 @@ class Layout:
 
     def entries(self, last: Last) -> Iterator[Entry]:
         """Return what stands under a key of the store: several windows, or none for a timer."""
-        if isinstance(self.key, SessionKeySerde) and last.key[:1] == TIMER:
-            return
         place = last.timestamp, last.partition
         try:
             key, window = _split(self.key, last.key)

@@ -56,28 +56,32 @@ class Served:
         found: list[dict[str, Any]] = self._ask(("stores",))["stores"]
         return found
 
-    def rows(self, store: str, wanted: Wanted, limit: int | None) -> Iterator[Entry]:
-        """Return rows of a store, page by page.
+    def rows(self, store: str, wanted: Wanted, at_once: int | None = None) -> Iterator[Entry]:
+        """Return rows of a store, a page at a time.
+
+        Args:
+            store: its name.
+            wanted: which rows.
+            at_once: how many are asked for together; a thousand, which is the most, if left out.
 
         Raises:
             TopologyError: if there is no such store, or it has no windows and some are wanted.
             PenstockError: if a part of it cannot be read now, or the key means nothing.
         """
         windowed = self._check(store, wanted)
-        path = ("stores", store) if wanted.key is None else ("stores", store, wanted.key)
         asked = _parameters(wanted)
-        left = limit
+        if wanted.key is not None:
+            found = self._ask(("stores", store, wanted.key), asked)
+            rows: list[dict[str, Any]] = found.get("rows", [found] if found else [])
+            yield from (_entry(row, windowed=windowed) for row in rows)
+            return
+        asked["limit"] = str(min(at_once or PAGE, PAGE))
         while True:
-            if wanted.key is None:
-                asked["limit"] = str(PAGE if left is None else min(left, PAGE))
-            found = self._ask(path, asked)
-            rows: list[dict[str, Any]] = found.get("rows", [found])
-            yield from (_entry(row, windowed=windowed) for row in rows if "key" in row)
-            left = None if left is None else left - len(rows)
-            after = found.get("after")
-            if not after or (left is not None and left <= 0):
+            found = self._ask(("stores", store), asked)
+            yield from (_entry(row, windowed=windowed) for row in found["rows"])
+            if not found.get("after"):
                 return
-            asked["after"] = after
+            asked["after"] = found["after"]
 
     def _check(self, store: str, wanted: Wanted) -> bool:
         """Return whether a store has windows."""

@@ -118,10 +118,16 @@ def test_progress_adds_up_to_what_was_read(shop: Shop) -> None:
     shop.start()
     shop.order(ROWS)
     shop.wait_drained()
+
+    def told() -> list[Any]:
+        return objects("progress", shop.id, "--since", "1h", brokers=shop.servers)
+
+    def rows() -> int:
+        return sum(each.get("numInputRows", 0) for each in told())
+
+    wait_for(lambda: rows() == len(ROWS), "all that was read is told")
     shop.close(signal.SIGTERM)
-    found = objects("progress", shop.id, "--since", "1h", brokers=shop.servers)
-    rows = [each.get("numInputRows", 0) for each in found]
-    assert sum(rows) == len(ROWS), found
+    found = told()
     assert [each["event"] for each in found if "event" in each][:1] == ["started"]
     assert found[-1]["event"] == "terminated"
     instance = found[0]["instanceId"]

@@ -80,7 +80,11 @@ def test_a_worker_that_is_silent_does_not_count_and_is_shown_for_a_minute():
 )
 def test_who_is_not_in_the_group_is_gone(members, found):
     told = a_progress("a", NOW, {0: 1}), a_progress("b", NOW, {1: 1})
-    assert doing(look(*told, members=members)) == found
+    looked = look(*told, members=members)
+    assert doing(looked) == found
+    assert [of.partitions for of in looked.workers] == [
+        int(word != GONE) for word in found.values()
+    ]
 
 
 def test_who_is_gone_is_not_summed_and_counts_again_when_it_tells_again():
@@ -210,7 +214,11 @@ def test_a_small_screen_counts_who_has_no_room():
 
 
 def test_a_screen_shows_curves_events_and_time_by_phase():
-    view = watched(a_progress("a", NOW, {0: 10}, duration_ms={"addBatch": 30, "walCommit": 10}))
+    view = watched(
+        a_progress(
+            "a", NOW, {0: 10}, duration_ms={"addBatch": 30, "walCommit": 10, "triggerExecution": 60}
+        )
+    )
     for second in range(5):
         view.reach(NOW + 1_000 * second)
     view.take([Terminated(**common("b", NOW), exception="x\x1b[2J", error_class="StateError")])

@@ -34,6 +34,7 @@ class Worker:
         }
         self.asked = []
         self.headers = []
+        self.targets = []
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -41,6 +42,7 @@ class Worker:
                 at = urlsplit(self.path)
                 outer.asked.append((unquote(at.path), dict(parse_qsl(at.query))))
                 outer.headers.append(self.headers)
+                outer.targets.append(self.path)
                 found = outer.answers.get(unquote(at.path), (404, {"reason": "not-found"}))
                 status, body = found.pop(0) if isinstance(found, list) else found
                 data = body if isinstance(body, bytes) else json.dumps(body).encode()
@@ -99,6 +101,7 @@ def test_a_key_is_asked_for_as_it_is(worker):
     assert objects(run(worker, "get", "shop", "totals", "a/b ?&ä", "--json")) == [
         {"key": "a/b ?&ä", "value": 3, "timestamp": 5}
     ]
+    assert worker.targets[-1] == "/stores/totals/a%2Fb%20%3F%26%C3%A4"
 
 
 def test_a_key_that_is_not_there_ends_with_1(worker):
