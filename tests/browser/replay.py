@@ -1,0 +1,150 @@
+"""A worker that is none: it serves the page, and tells what a real one has told once.
+
+What it tells can be changed at will, for what a real worker is in for moments only, and for
+names and errors that nobody should have.
+"""
+
+import asyncio
+import copy
+import datetime
+import json
+import threading
+from collections.abc import AsyncIterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from penstock.query.web.page import page_routes
+
+RECORDING = Path(__file__).with_name("recording.json")
+WAIT_S = 10.0
+STATUS_S = 0.25  # four times as often as a real one: tests wait for it
+
+
+class Replay:
+    """Serves a recording as if it were happening, until its block ends.
+
+    Args:
+        port: to listen on; any that is free if left out.
+        count: how many records of progress there are at the beginning.
+
+    Attributes:
+        facts: what the endpoints tell, by path; may be changed at any time.
+        port: that it listens on.
+        asked: paths that were asked for.
+    """
+
+    def __init__(self, port: int = 0, *, count: int = 30) -> None:
+        recorded = json.loads(RECORDING.read_text())
+        self.facts: dict[str, Any] = rebased(recorded)
+        self.facts["progress"]["recent"] = self.facts["progress"]["recent"][-count:]
+        self.port = port
+        self.asked: list[str] = []
+        self._clients: set[asyncio.Queue[bytes]] = set()
+        self._loop = asyncio.new_event_loop()
+        self._server: uvicorn.Server | None = None
+        self._thread: threading.Thread | None = None
+
+    def __enter__(self) -> Self:
+        routes = [Route(f"/{path}", self._facts) for path in self.facts]
+        app = Starlette(routes=[*routes, Route("/events", self._events), *page_routes()])
+        config = uvicorn.Config(app, port=self.port, log_level="critical", lifespan="off")
+        listener = config.bind_socket()
+        self.port = listener.getsockname()[1]
+        self._server = uvicorn.Server(config)
+        serving = self._server.serve([listener])
+        self._thread = threading.Thread(target=self._loop.run_until_complete, args=(serving,))
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        assert self._server is not None
+        assert self._thread is not None
+        self._server.should_exit = self._server.force_exit = True
+        self._thread.join(WAIT_S)
+        for task in asyncio.all_tasks(self._loop):
+            task.cancel()
+        self._loop.run_until_complete(asyncio.sleep(0.05))
+        self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+        self._loop.close()
+
+    @property
+    def address(self) -> str:
+        """Where the page is."""
+        return f"http://127.0.0.1:{self.port}/"
+
+    def tell(self, name: str, found: Any) -> None:
+        """Send an event to everybody who listens."""
+        chunk = f"event: {name}\ndata: {json.dumps(found)}\n\n".encode()
+        for client in list(self._clients):
+            self._loop.call_soon_threadsafe(client.put_nowait, chunk)
+
+    def progress(self, **changed: Any) -> dict[str, Any]:
+        """Tell a record of progress that is like the last one, but for what is changed."""
+        recent = self.facts["progress"]["recent"]
+        found = copy.deepcopy(recent[-1]) | {"timestamp": iso_now(-1000)}
+        found |= {"batchId": found["batchId"] + 20, **changed}
+        recent.append(found)
+        self.tell("progress", found)
+        return found
+
+    async def _facts(self, request: Request) -> Response:
+        self.asked.append(request.url.path)
+        found = self.facts[request.url.path.strip("/")]
+        return Response(status_code=404) if found is None else JSONResponse(found)
+
+    async def _events(self, _: Request) -> Response:
+        return StreamingResponse(self._listen(), media_type="text/event-stream")
+
+    async def _listen(self) -> AsyncIterator[bytes]:
+        queue: asyncio.Queue[bytes] = asyncio.Queue()
+        self._clients.add(queue)
+        try:
+            while True:
+                yield f"event: status\ndata: {json.dumps(self.facts['status'])}\n\n".encode()
+                try:
+                    yield await asyncio.wait_for(queue.get(), STATUS_S)
+                except TimeoutError:
+                    continue
+        finally:
+            self._clients.discard(queue)
+
+
+def rebased(recorded: dict[str, Any]) -> dict[str, Any]:
+    """Move a recording in time, so that its last record of progress has just ended."""
+    last = recorded["progress"]["recent"][-1]["timestamp"]
+    by = datetime.datetime.fromisoformat(iso_now(-1000)) - datetime.datetime.fromisoformat(last)
+
+    def moved(found: Any) -> Any:
+        match found:
+            case dict():
+                return {name: moved(value) for name, value in found.items()}
+            case list():
+                return [moved(value) for value in found]
+            case str() if len(found) == 24 and found.endswith("Z"):
+                return _iso(datetime.datetime.fromisoformat(found) + by)
+        return found
+
+    found: dict[str, Any] = moved(recorded)
+    return found
+
+
+def iso_now(milliseconds: int = 0) -> str:
+    """Return the present moment as progress writes it, moved by some milliseconds."""
+    now = datetime.datetime.now(datetime.UTC)
+    return _iso(now + datetime.timedelta(milliseconds=milliseconds))
+
+
+def _iso(moment: datetime.datetime) -> str:
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
