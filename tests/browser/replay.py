@@ -8,6 +8,7 @@ import asyncio
 import copy
 import datetime
 import json
+import socket
 import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -57,9 +58,8 @@ class Replay:
         config = uvicorn.Config(app, port=self.port, log_level="critical", lifespan="off")
         listener = config.bind_socket()
         self.port = listener.getsockname()[1]
-        self._server = uvicorn.Server(config)
-        serving = self._server.serve([listener])
-        self._thread = threading.Thread(target=self._loop.run_until_complete, args=(serving,))
+        server = self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(target=lambda: self._serve(server, listener))
         self._thread.start()
         return self
 
@@ -73,6 +73,10 @@ class Replay:
         assert self._thread is not None
         self._server.should_exit = self._server.force_exit = True
         self._thread.join(WAIT_S)
+
+    def _serve(self, server: uvicorn.Server, listener: socket.socket) -> None:
+        """Serve until the end, and drop whoever still listens, as a killed worker does."""
+        self._loop.run_until_complete(server.serve([listener]))
         for task in asyncio.all_tasks(self._loop):
             task.cancel()
         self._loop.run_until_complete(asyncio.sleep(0.05))

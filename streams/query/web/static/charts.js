@@ -5,6 +5,7 @@ import { clock } from "./format.js";
 
 const HEIGHT = 168;
 const AXIS = 62;
+const LEAST = 4; // an axis to less than that would have the same number twice
 const SYNC = "time";
 const COLOURS = ["a", "b", "c", "d", "e", "f", "g"];
 
@@ -98,7 +99,7 @@ export class Chart {
       cursor: { sync: { key: SYNC }, drag: { x: false, y: false }, y: false, points: { size: 6 } },
       scales: {
         x: { time: true, range: () => this.window },
-        y: { range: (_, low, high) => [0, high > 0 ? high * 1.12 : 1] },
+        y: { range: (_, low, high) => [0, Math.max(LEAST, high * 1.12)] },
       },
       axes: [
         { ...axis, space: 80, size: 26, values: (_, at) => at.map((s) => clock(s * 1000)) },

@@ -2,6 +2,7 @@
 
 const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
 const some = new Intl.NumberFormat("en", { maximumSignificantDigits: 3 });
+const few = new Intl.NumberFormat("en", { maximumSignificantDigits: 2 });
 const DASH = "–";
 
 const known = (value) => typeof value === "number" && Number.isFinite(value);
@@ -26,7 +27,7 @@ export const rate = (value) => (known(value) ? `${short(value)}/s` : DASH);
 export function duration(ms) {
   if (!known(ms)) return DASH;
   if (ms < 0) return `-${duration(-ms)}`;
-  if (ms < 1000) return `${ms < 10 && ms % 1 ? some.format(ms) : whole.format(ms)} ms`;
+  if (ms < 1000) return `${ms < 10 && ms % 1 ? few.format(ms) : whole.format(ms)} ms`;
   if (ms < 60_000) return `${some.format(Math.round(ms / 100) / 10)} s`;
   const seconds = Math.round(ms / 1000);
   if (seconds < 3600) return parts(seconds, 60, "min", "s");

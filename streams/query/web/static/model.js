@@ -5,6 +5,7 @@ import { duration, exact, instant, ranges } from "./format.js";
 const KEPT_MS = 600_000;
 const KEPT = 1200;
 const KEPT_EVENTS = 50;
+const BEHIND_MS = 10_000;
 const FRESH_MS = 4000; // after it, a rate is none any more
 
 export class Model {
@@ -66,7 +67,7 @@ export class Model {
     this.points.sort((one, other) => one.until - other.until);
     const oldest = this.points.at(-1).until - KEPT_MS;
     while (this.points.length > KEPT || this.points[0].until < oldest) this.points.shift();
-    if (progress.fallingBehindMs && !last?.progress.fallingBehindMs) {
+    if (isBehind(progress) && !(last && isBehind(last.progress))) {
       this.note(until, "bad", `It is falling behind: the lag is ${exact(progress.lag)} and grows.`);
     }
   }
@@ -127,6 +128,9 @@ export class Model {
     return this.points.length ? Math.max(0, this.points.at(-1).until - this.points[0].from) : 0;
   }
 }
+
+/** Whether the lag has been growing for so long that somebody should know. */
+export const isBehind = (progress) => progress.fallingBehindMs >= BEHIND_MS;
 
 /** The stores of a status that are not restored yet, with what is left of each. */
 export function unrestored(status) {

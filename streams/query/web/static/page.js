@@ -5,7 +5,7 @@ import { cut, element, find, mark, write, writeCut } from "./dom.js";
 import { Refused, listen, read } from "./feed.js";
 import { figures } from "./figures.js";
 import { clock, duration, exact, instant, moment, rate, short } from "./format.js";
-import { Model, shortId, unrestored } from "./model.js";
+import { Model, isBehind, shortId, unrestored } from "./model.js";
 import { Log, Partitions, Restoring, Stores, Workers } from "./tables.js";
 import { TopologyView } from "./topology.js";
 
@@ -182,7 +182,7 @@ function banner() {
     return ["restoring", `${status.status.message}. Partitions run when their stores are back.`];
   }
   if (!status.tasks.length) return ["calm", `${status.status.message}. Nothing is read until then.`];
-  if (model.fresh && model.last.fallingBehindMs) {
+  if (model.fresh && isBehind(model.last)) {
     const since = duration(model.last.fallingBehindMs);
     return ["warn", `Falling behind: the lag has been growing for ${since}.`];
   }
@@ -230,7 +230,7 @@ function showTiles() {
   const more = others.map(([count, what]) => `${short(count)} ${what}`).join(", ");
   tile("trouble", short(last ? failed : null), more || over, exact(failed));
   mark(tiles.get("trouble").tile, "data-kind", failed ? "bad" : null);
-  mark(tiles.get("lag").tile, "data-kind", now?.fallingBehindMs ? "warn" : null);
+  mark(tiles.get("lag").tile, "data-kind", now && isBehind(now) ? "warn" : null);
 }
 
 function tile(name, text, more, title) {

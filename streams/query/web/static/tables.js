@@ -24,8 +24,11 @@ class Table {
   }
 
   row() {
-    const cells = this.columns.map(({ number, name }) =>
-      element(name ? "th" : "td", { class: number ? "number" : null, scope: name ? "row" : null }),
+    const cells = this.columns.map(({ number, name, long }) =>
+      element(name ? "th" : "td", {
+        class: number ? "number" : long ? "long" : null,
+        scope: name ? "row" : null,
+      }),
     );
     return element("tr", {}, ...cells);
   }
@@ -65,10 +68,10 @@ export class Partitions {
       [
         { title: "Topic", name: true, of: (row) => row.topic },
         { title: "Partition", number: true, of: (row) => row.partition },
-        { title: "Task", of: (row) => row.phase },
-        { title: "Next offset", number: true, of: (row) => exact(row.position) },
         { title: "Lag", number: true, of: (row) => exact(row.lag), bar: (row) => row.share },
         { title: "Read", number: true, of: (row) => rate(row.rate) },
+        { title: "Next offset", number: true, of: (row) => exact(row.position) },
+        { title: "Task", of: (row) => row.phase },
         { title: "Safe from retention for", number: true, of: headroom },
       ],
       "The worker has no partitions yet.",
@@ -172,7 +175,7 @@ export class Workers {
         { title: "Processed", number: true, of: (row) => rate(row.progress?.processedRowsPerSecond) },
         { title: "Lag", number: true, of: (row) => exact(row.progress?.lag) },
         { title: "Latency p99", number: true, of: (row) => duration(row.progress?.latencyMs?.p99) },
-        { title: "Partitions", of: (row) => row.assigned, most: 240 },
+        { title: "Partitions", of: (row) => row.assigned, most: 240, long: true },
       ],
       "No worker has told anything yet.",
     );

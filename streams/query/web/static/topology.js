@@ -1,6 +1,6 @@
 // The picture of a topology, with what flows through it now.
 
-import { cut, cutMiddle, element, find, mark, shape, write } from "./dom.js";
+import { cut, cutMiddle, element, mark, shape, write } from "./dom.js";
 import { short } from "./format.js";
 import { layout } from "./layout.js";
 
@@ -36,7 +36,6 @@ export class TopologyView {
     this.drawn = text;
     this.topology = topology;
     this.application = application;
-    write(find("topology-text"), topology.text);
     this.paint();
   }
 
@@ -93,10 +92,13 @@ export class TopologyView {
       measure(detail, "600 12.5px"),
       ...storeNames.map((store) => measure(store, "11px") + 34),
     );
-    const lines = 1 + (detail ? 1 : 0) + (isEnd ? 1 : 0);
+    // What goes into a repartition topic is not told; it comes out of it in the next box.
+    const hasRate = isEnd && !(internal && node.sink);
+    const lines = 1 + (detail ? 1 : 0) + (hasRate ? 1 : 0);
     return {
       ...node,
       isEnd,
+      hasRate,
       shownKind: cut(kind, 30),
       shownDetail: detail,
       width: Math.max(NARROWEST, Math.ceil(text) + 2 * SIDE),
@@ -131,7 +133,7 @@ export class TopologyView {
     };
     put("kind", step.shownKind);
     if (step.shownDetail) put("detail", step.shownDetail);
-    if (step.isEnd) this.rates.set(step.id, put("rate", ""));
+    if (step.hasRate) this.rates.set(step.id, put("rate", ""));
     step.stores.forEach((store, number) => group.append(this.store(store, number, x, y + height, width)));
     const title = shape("title");
     write(title, cut(`${step.label} ${step.detail}`, 1000));
@@ -175,7 +177,6 @@ export class TopologyView {
       if (rows) running.add(step.subTopology);
       const node = this.rates.get(step.id);
       if (!node) continue;
-      // What goes into a repartition topic is not told; it comes out of it in the next box.
       const count = step.topics.length ? rows : written.get(step.sink ?? step.detail);
       write(node, count === undefined ? "" : `${short(count * share)}/s`);
     }
