@@ -21,6 +21,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from penstock.query.web.access import Access
 from penstock.query.web.page import page_routes
 
 RECORDING = Path(__file__).with_name("recording.json")
@@ -38,6 +39,7 @@ class Replay:
     Attributes:
         facts: what the endpoints tell, by path; may be changed at any time.
         port: that it listens on.
+        token: what has to be shown, nothing if None.
         asked: paths that were asked for.
     """
 
@@ -46,6 +48,7 @@ class Replay:
         self.facts: dict[str, Any] = rebased(recorded)
         self.facts["progress"]["recent"] = self.facts["progress"]["recent"][-count:]
         self.port = port
+        self.token: str | None = None
         self.asked: list[str] = []
         self._clients: set[asyncio.Queue[bytes]] = set()
         self._loop = asyncio.new_event_loop()
@@ -55,7 +58,8 @@ class Replay:
     def __enter__(self) -> Self:
         routes = [Route(f"/{path}", self._facts) for path in self.facts]
         app = Starlette(routes=[*routes, Route("/events", self._events), *page_routes()])
-        config = uvicorn.Config(app, port=self.port, log_level="critical", lifespan="off")
+        web = Access(app, lambda: self.token, None)
+        config = uvicorn.Config(web, port=self.port, log_level="critical", lifespan="off")
         listener = config.bind_socket()
         self.port = listener.getsockname()[1]
         server = self._server = uvicorn.Server(config)

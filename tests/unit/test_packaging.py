@@ -4,7 +4,9 @@ import ast
 import importlib.metadata
 import subprocess
 import sys
+from collections.abc import Iterator
 from fnmatch import fnmatch
+from pathlib import Path
 
 import pytest
 
@@ -35,9 +37,18 @@ def test_a_package_lies_where_its_name_says() -> None:
 def test_every_data_file_is_packaged() -> None:
     for package, folder in FOLDERS.items():
         patterns = SETUPTOOLS["package-data"].get(package, [])
-        for file in (ROOT / folder).iterdir():
-            if file.is_file() and file.suffix not in (".py", ".pyc"):
-                assert any(fnmatch(file.name, pattern) for pattern in patterns), file
+        for file in data_files(ROOT / folder):
+            name = str(file.relative_to(ROOT / folder))
+            assert any(fnmatch(name, pattern) for pattern in patterns), file
+
+
+def data_files(folder: Path) -> Iterator[Path]:
+    """What is no code, with what lies in folders that are no packages."""
+    for found in folder.iterdir():
+        if found.is_file() and found.suffix not in (".py", ".pyc"):
+            yield found
+        elif found.is_dir() and not list(found.rglob("*.py")) and found.name != "__pycache__":
+            yield from data_files(found)
 
 
 def test_the_version_is_the_distributions() -> None:

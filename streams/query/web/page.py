@@ -27,15 +27,7 @@ MEDIA_TYPES: Final = {
     ".svg": "image/svg+xml",
     ".LICENSE": "text/plain; charset=utf-8",
 }
-HEADERS: Final = {
-    "Cache-Control": "no-cache",  # which means: keep it, and ask whether it is still good
-    "Content-Security-Policy": (
-        "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-    ),
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
-}
+KEEP_AND_ASK: Final = "no-cache"  # keep it, and ask whether it is still good
 
 
 @dataclass(frozen=True)
@@ -84,7 +76,7 @@ def _read(name: str, content: bytes) -> StaticFile:
 
 
 async def _serve(file: StaticFile, request: Request) -> Response:
-    headers = {**HEADERS, "ETag": file.etag}
+    headers = {"Cache-Control": KEEP_AND_ASK, "ETag": file.etag}
     if _has(request.headers.get("If-None-Match", ""), file.etag):
         return Response(status_code=304, headers=headers)
     return Response(file.content, headers=headers, media_type=file.media_type)

@@ -94,7 +94,7 @@ export class Chart {
     return {
       width: this.plot.clientWidth || 300,
       height: HEIGHT,
-      padding: [8, 8, 0, 0],
+      padding: [8, 22, 0, 0],
       legend: { show: false },
       cursor: { sync: { key: SYNC }, drag: { x: false, y: false }, y: false, points: { size: 6 } },
       scales: {
@@ -122,6 +122,7 @@ export class Chart {
     ctx.strokeStyle = colour("ink");
     ctx.fillStyle = colour("ink");
     ctx.lineWidth = devicePixelRatio;
+    ctx.textAlign = "left";
     ctx.font = `${10 * devicePixelRatio}px system-ui, sans-serif`;
     ctx.setLineDash([3 * devicePixelRatio, 3 * devicePixelRatio]);
     for (const at of this.marks) {

@@ -20,6 +20,7 @@ export class Model {
     this.since = Date.now(); // when the link became so
     this.skew = 0; // the worker's clock less ours
     this.restoring = new Map(); // the most that was left to restore, by task and store
+    this.idle = null; // when it said last that nothing comes, and what waited then
     this.ended = null; // how the run has ended, where it has
   }
 
@@ -83,6 +84,8 @@ export class Model {
       const took = duration(event.durationMs);
       const what = `${exact(event.rows)} records for ${exact(event.stores)} stores in ${took}`;
       this.note(at, "state", `State is restored: ${what}.`);
+    } else if (name === "idle") {
+      this.idle = { at, lag: event.lag };
     } else if (name === "terminated") {
       this.ended = event;
       const error = event.exception ? `${event.errorClass}: ${event.exception}` : "It was stopped.";
@@ -97,6 +100,16 @@ export class Model {
 
   get last() {
     return this.points.at(-1)?.progress ?? null;
+  }
+
+  /** Whether nothing has come since the last record of progress, by the worker's own word. */
+  get isIdle() {
+    return this.idle !== null && this.idle.at > (this.points.at(-1)?.until ?? 0);
+  }
+
+  /** Records that wait in all inputs, as was told last. */
+  get lag() {
+    return this.isIdle ? this.idle.lag : (this.last?.lag ?? null);
   }
 
   /** Whether the last record of progress tells of this moment. */

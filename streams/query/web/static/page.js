@@ -5,7 +5,7 @@ import { cut, element, find, mark, write, writeCut } from "./dom.js";
 import { Refused, listen, read } from "./feed.js";
 import { figures } from "./figures.js";
 import { clock, duration, exact, instant, moment, rate, short } from "./format.js";
-import { Model, isBehind, shortId, unrestored } from "./model.js";
+import { Model, isBehind, shortId } from "./model.js";
 import { Log, Partitions, Restoring, Stores, Workers } from "./tables.js";
 import { TopologyView } from "./topology.js";
 
@@ -118,7 +118,7 @@ function show() {
   showBanner();
   showTiles();
   if (model.topology && model.status) topology.show(model.topology, model.status.name);
-  topology.update(model.fresh ? model.last : null);
+  topology.update(model.fresh ? model.last : null, model.link === "live");
   write(find("topology-text"), model.topology?.text ?? "");
   const found = figures(model);
   for (const [name, chart] of Object.entries(charts)) chart.draw(found[name], found);
@@ -178,9 +178,6 @@ function banner() {
     return ["lost", `${why}, since ${clock(model.since)}. Trying again.${last}`];
   }
   if (!status || model.link !== "live") return [];
-  if (unrestored(status).length) {
-    return ["restoring", `${status.status.message}. Partitions run when their stores are back.`];
-  }
   if (!status.tasks.length) return ["calm", `${status.status.message}. Nothing is read until then.`];
   if (model.fresh && isBehind(model.last)) {
     const since = duration(model.last.fallingBehindMs);
@@ -218,7 +215,7 @@ function showTiles() {
   tile("processed", rate(now?.processedRowsPerSecond ?? nothing), `${short(written)} written`, exact(written));
   const furthest = now?.sources.map((of) => Number(of.metrics.maxOffsetsBehindLatest ?? 0)) ?? [];
   const most = furthest.length ? `at most ${short(Math.max(...furthest))} in a partition` : "";
-  tile("lag", short(last ? last.lag : null), most, exact(last?.lag));
+  tile("lag", short(model.lag), most, exact(model.lag));
   const latency = now?.latencyMs;
   tile("latency", duration(latency?.p99), latency ? `half within ${duration(latency.p50)}` : "");
   tile("batch", duration(mean === null ? null : Math.round(mean)), longest);

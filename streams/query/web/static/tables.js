@@ -94,7 +94,7 @@ export class Partitions {
           phase: task.phase,
           mark: task.phase === "running" ? null : "waiting",
           position: position < 0 ? null : position,
-          lag: found?.lag,
+          lag: model.isIdle && model.lag === 0 ? 0 : found?.lag,
           rate: found && (model.fresh ? found.inputRowsPerSecond : 0),
           headroomMs: found?.retentionHeadroomMs,
           headroom: found?.retentionHeadroomOffsets,

@@ -1,7 +1,7 @@
 // The picture of a topology, with what flows through it now.
 
 import { cut, cutMiddle, element, mark, shape, write } from "./dom.js";
-import { short } from "./format.js";
+import { rate, short } from "./format.js";
 import { layout } from "./layout.js";
 
 const LINE = 15;
@@ -157,8 +157,13 @@ export class TopologyView {
     return shape("g", { class: "store" }, title, shape("path", { d: side + lid }), label);
   }
 
-  /** Write what a record of progress says of each step; null where it is not of this moment. */
-  update(progress) {
+  /**
+   * Write what a record of progress says of each step.
+   *
+   * @param {object | null} progress none where nothing is done at this moment
+   * @param {boolean} isKnown whether it is known that nothing is done
+   */
+  update(progress, isKnown) {
     if (!this.topology) return;
     const share = progress && progress.numInputRows ? inputShare(progress) : 0;
     const read = new Map();
@@ -178,7 +183,7 @@ export class TopologyView {
       const node = this.rates.get(step.id);
       if (!node) continue;
       const count = step.topics.length ? rows : written.get(step.sink ?? step.detail);
-      write(node, count === undefined ? "" : `${short(count * share)}/s`);
+      write(node, progress || isKnown ? rate((count ?? 0) * share) : rate(null));
     }
     for (const [flow, part] of this.flows) mark(flow, "data-flows", running.has(part) ? "" : null);
     for (const store of progress?.stateOperators ?? []) {
@@ -191,8 +196,7 @@ export class TopologyView {
 
 /** From counts of a record of progress to rates per second. */
 function inputShare({ numInputRows, inputRowsPerSecond, processedRowsPerSecond }) {
-  const rate = inputRowsPerSecond || processedRowsPerSecond;
-  return rate / numInputRows;
+  return (inputRowsPerSecond || processedRowsPerSecond) / numInputRows;
 }
 
 function sinksOf(progress) {
