@@ -78,10 +78,12 @@ class Telemetry:
             TopologyError: if the address cannot be listened on.
         """
         # Loaded here: where nothing is served, nothing of it costs memory or time.
+        from penstock.query.web.page import page_routes
         from penstock.query.web.routes import application_route
         from penstock.query.web.serving import serve
 
-        serving = serve(address, subject, [application_route(overview.application)])
+        routes = [application_route(overview.application), *page_routes()]
+        serving = serve(address, subject, routes)
         self._ends += [overview.close, serving.close]
         return serving.port
 
