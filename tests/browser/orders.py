@@ -1,6 +1,6 @@
 """The application that the page shows in tests: orders of a shop, with all that a page can show.
 
-    python orders.py --brokers 127.0.0.1:9092 --id shop --state-dir /tmp/shop --port 8399
+    python orders.py --brokers 127.0.0.1:9092 --id shop --state-dir /tmp/shop
 
 Several sub-topologies, a store by key, one by window, event time, and dead letters whose text is
 whatever the record says.
@@ -64,17 +64,13 @@ def build(arguments: list[str] | None = None) -> tuple[ps.App, argparse.Namespac
     parser.add_argument("--id", required=True)
     parser.add_argument("--state-dir", type=Path, required=True)
     parser.add_argument("--prefix", default="")
-    parser.add_argument("--port", type=int, default=0)
     args = parser.parse_args(arguments)
     prefix = args.prefix
     app = ps.App(
         args.id,
         brokers=args.brokers,
         state_dir=args.state_dir,
-        settings=ps.Settings(
-            kafka=ps.KafkaSettings(**QUICK),
-            http=ps.HttpSettings(port=args.port, next_port=False),
-        ),
+        settings=ps.Settings(kafka=ps.KafkaSettings(**QUICK)),
     )
     policy = ps.dead_letter(f"{prefix}bad-orders", max_ratio=1, max_run=None)
     read = app.stream(f"{prefix}orders", key=str, value=Order, on_error=policy)

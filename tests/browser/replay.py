@@ -35,22 +35,23 @@ class Replay:
     Args:
         port: to listen on; any that is free if left out.
         count: how many records of progress there are at the beginning.
+        age_ms: how long ago the last of them ended.
 
     Attributes:
         facts: what the endpoints tell, by path; may be changed at any time.
         port: that it listens on.
         token: what has to be shown, nothing if None.
-        asked: paths that were asked for.
+        silent: whether nothing is told any more, on connections that stay.
     """
 
-    def __init__(self, port: int = 0, *, count: int = 30) -> None:
+    def __init__(self, port: int = 0, *, count: int = 30, age_ms: int = 0) -> None:
         recorded = json.loads(RECORDING.read_text())
-        self.facts: dict[str, Any] = rebased(recorded)
+        self.facts: dict[str, Any] = rebased(recorded, age_ms)
         self.facts["progress"]["recent"] = self.facts["progress"]["recent"][-count:]
         self.port = port
         self.token: str | None = None
-        self.asked: list[str] = []
-        self._clients: set[asyncio.Queue[bytes]] = set()
+        self.silent = False
+        self._clients: set[asyncio.Queue[bytes | None]] = set()
         self._loop = asyncio.new_event_loop()
         self._server: uvicorn.Server | None = None
         self._thread: threading.Thread | None = None
@@ -98,6 +99,17 @@ class Replay:
         for client in list(self._clients):
             self._loop.call_soon_threadsafe(client.put_nowait, chunk)
 
+    def terminate(self, error_class: str, exception: str) -> None:
+        """Tell that the worker has ended with an error."""
+        run = {"runId": self.facts["status"]["runId"], "timestamp": iso_now()}
+        ended = {"event": "terminated", "errorClass": error_class, "exception": exception}
+        self.tell("terminated", ended | run)
+
+    def hang_up(self) -> None:
+        """End the connections of those who listen."""
+        for client in list(self._clients):
+            self._loop.call_soon_threadsafe(client.put_nowait, None)
+
     def progress(self, **changed: Any) -> dict[str, Any]:
         """Tell a record of progress that is like the last one, but for what is changed."""
         recent = self.facts["progress"]["recent"]
@@ -108,7 +120,6 @@ class Replay:
         return found
 
     async def _facts(self, request: Request) -> Response:
-        self.asked.append(request.url.path)
         found = self.facts[request.url.path.strip("/")]
         return Response(status_code=404) if found is None else JSONResponse(found)
 
@@ -116,23 +127,28 @@ class Replay:
         return StreamingResponse(self._listen(), media_type="text/event-stream")
 
     async def _listen(self) -> AsyncIterator[bytes]:
-        queue: asyncio.Queue[bytes] = asyncio.Queue()
+        queue: asyncio.Queue[bytes | None] = asyncio.Queue()
         self._clients.add(queue)
         try:
             while True:
+                while self.silent:
+                    await asyncio.sleep(STATUS_S)
                 yield f"event: status\ndata: {json.dumps(self.facts['status'])}\n\n".encode()
                 try:
-                    yield await asyncio.wait_for(queue.get(), STATUS_S)
+                    told = await asyncio.wait_for(queue.get(), STATUS_S)
                 except TimeoutError:
                     continue
+                if told is None:
+                    return
+                yield told
         finally:
             self._clients.discard(queue)
 
 
-def rebased(recorded: dict[str, Any]) -> dict[str, Any]:
-    """Move a recording in time, so that its last record of progress has just ended."""
+def rebased(recorded: dict[str, Any], age_ms: int) -> dict[str, Any]:
+    """Move a recording in time, so that its last record of progress ended some time ago."""
     last = recorded["progress"]["recent"][-1]["timestamp"]
-    by = datetime.datetime.fromisoformat(iso_now(-1000)) - datetime.datetime.fromisoformat(last)
+    by = datetime.datetime.fromisoformat(iso_now(-1000 - age_ms)) - datetime.datetime.fromisoformat(last)
 
     def moved(found: Any) -> Any:
         match found:

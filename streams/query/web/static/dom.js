@@ -44,7 +44,12 @@ export function mark(node, name, value) {
 export function writeCut(node, text, most) {
   const whole = String(text);
   write(node, cut(whole, most));
-  mark(node, "title", whole.length > most ? whole.slice(0, LONGEST_TITLE) : null);
+  entitle(node, whole.length > most ? whole : null);
+}
+
+/** Give an element a title, none if there is none. */
+export function entitle(node, text) {
+  mark(node, "title", text === null || text === undefined ? null : cut(text, LONGEST_TITLE));
 }
 
 /** Cut text at a number of characters, and not within one. */

@@ -47,7 +47,7 @@ export class Model {
   setStatus(status) {
     const before = this.status;
     this.status = status;
-    if (status.status?.message !== "Terminated") this.ended = null;
+    if (this.ended?.runId !== status.runId) this.ended = null; // a run ends once
     if (before && before.runId !== status.runId) {
       this.note(this.now(), "run", `A new run has begun: ${shortId(status.runId)}.`);
       this.restoring.clear();

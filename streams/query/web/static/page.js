@@ -1,7 +1,7 @@
 // The page: reads what the worker tells, and shows it.
 
 import { Chart } from "./charts.js";
-import { cut, element, find, mark, write, writeCut } from "./dom.js";
+import { cut, element, entitle, find, mark, write, writeCut } from "./dom.js";
 import { Refused, listen, read } from "./feed.js";
 import { figures } from "./figures.js";
 import { clock, duration, exact, instant, moment, rate, short } from "./format.js";
@@ -87,6 +87,7 @@ function told(name, found) {
 
 const again = {
   application: async () => {
+    if (model.application === null) return; // this worker knows of no others
     model.application = (await quietly("application")) ?? model.application;
   },
   problems: async () => {
@@ -138,7 +139,7 @@ function showHead() {
     writeCut(find("name"), status.name, MOST_NAME);
     const worker = status.instanceId ? `worker ${shortId(status.instanceId)}` : "worker";
     writeCut(find("who"), `${worker} on ${status.host} · penstock ${status.version}`, 120);
-    mark(find("who"), "title", `instance ${status.instanceId}, process ${status.pid}`);
+    entitle(find("who"), `instance ${status.instanceId}, process ${status.pid}`);
     const since = moment(instant(status.startedAt));
     write(find("footer-run"), `Run ${status.runId}, since ${since}, process ${status.pid}`);
   }
@@ -234,7 +235,7 @@ function tile(name, text, more, title) {
   const found = tiles.get(name);
   write(found.value, text);
   write(found.more, more);
-  mark(found.tile, "title", title ?? null);
+  entitle(found.tile, title);
 }
 
 function showLogs() {

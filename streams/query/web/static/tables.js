@@ -1,6 +1,6 @@
 // Tables and lists: what a model knows of workers, partitions, stores, and what went wrong.
 
-import { element, keyed, mark, write, writeCut } from "./dom.js";
+import { element, entitle, keyed, mark, write, writeCut } from "./dom.js";
 import { bytes, duration, exact, instant, moment, rate, short } from "./format.js";
 import { storeBytes } from "./figures.js";
 import { assignment, shortId, unrestored } from "./model.js";
@@ -40,7 +40,7 @@ class Table {
       const value = column.of(item);
       if (column.bar) bar(cell, value, column.bar(item));
       else writeCut(cell, value, column.most ?? MOST_NAME);
-      if (column.title_) mark(cell, "title", column.title_(item));
+      if (column.whole) entitle(cell, column.whole(item));
     });
   }
 
@@ -168,7 +168,7 @@ export class Workers {
     this.table = new Table(
       parent,
       [
-        { title: "Worker", name: true, of: (row) => row.name, title_: (row) => row.instanceId },
+        { title: "Worker", name: true, of: (row) => row.name, whole: (row) => row.instanceId },
         { title: "Run", of: (row) => shortId(row.runId) },
         { title: "Heard of", number: true, of: (row) => row.seen },
         { title: "Input", number: true, of: (row) => rate(row.progress?.inputRowsPerSecond) },
