@@ -147,10 +147,10 @@ class SimAdmin:
         return future
 
     def _info(self, name: str) -> TopicInfo:
-        found = self._broker.cluster().topics.get(name)
+        found = self._broker.topics.get(name)
         if found is None:
             raise error(KafkaError.UNKNOWN_TOPIC_OR_PART, f"Topic {name!r} does not exist.")
-        return found
+        return found.info
 
     def _group(self, name: str) -> GroupInfo:
         stable, owners = self._broker.group(name).owners

@@ -27,7 +27,7 @@ from penstock.testing.sim.membership_classic import ClassicMembership
 from penstock.testing.sim.membership_consumer import ConsumerMembership
 from penstock.testing.sim.process import Hook, Process
 from penstock.testing.sim.producer import SimProducer
-from penstock.testing.sim.topics import ClusterInfo, PartitionInfo, SimTopic, TopicInfo
+from penstock.testing.sim.topics import ClusterInfo, SimTopic
 from penstock.testing.sim.transactions import Partition, TransactionCoordinator
 
 MOST_LAG_S = 0.2
@@ -124,7 +124,7 @@ class SimBroker:
         """Return what makes clients of this cluster, in a process."""
         owner = process or self.process()
         return Clients(
-            consumer=lambda config: self._with_threads(SimConsumer(self, owner, config)),
+            consumer=lambda config: SimConsumer(self, owner, config),
             producer=lambda config: SimProducer(self, owner, config),
             admin=lambda _: SimAdmin(self, owner),
             now=self.clock.now,
@@ -143,7 +143,12 @@ class SimBroker:
 
     def cluster(self) -> ClusterInfo:
         """Return metadata of all topics."""
-        return ClusterInfo({name: self._info(topic) for name, topic in self.topics.items()})
+        return ClusterInfo({name: topic.info for name, topic in self.topics.items()})
+
+    def remember(self, client: Background) -> None:
+        """Let a client's threads work."""
+        if client not in self._clients:
+            self._clients.append(client)
 
     def forget(self, client: Background) -> None:
         """Let a client's threads end."""
@@ -174,16 +179,8 @@ class SimBroker:
         while self._later and self._later[0][0] <= self.clock.now():
             heapq.heappop(self._later)[2]()
 
-    def _with_threads(self, client: SimConsumer) -> SimConsumer:
-        self._clients.append(client)
-        return client
-
     def _count(self, topic: str) -> int:
         return len(self.topics[topic].partitions) if topic in self.topics else 0
-
-    def _info(self, topic: SimTopic) -> TopicInfo:
-        numbers = range(len(topic.partitions))
-        return TopicInfo(topic.name, {n: PartitionInfo(n) for n in numbers}, topic.identity)
 
     def _number(self) -> int:
         self._numbers += 1

@@ -72,6 +72,7 @@ class SimConsumer:
         callbacks: dict[Kind, Callback | None] = {
             "assign": on_assign, "revoke": on_revoke, "lost": on_lost or on_revoke,
         }  # fmt: skip
+        self._broker.remember(self)
         self._membership.subscribe(topics, callbacks)
 
     def memberid(self) -> str | None:
@@ -90,9 +91,10 @@ class SimConsumer:
 
     def background(self) -> None:
         """Do what the client's own threads would do now."""
-        if not self._process.alive:
+        process = self._process
+        if not process.alive:
             self._broker.forget(self)
-        if self._process.running:
+        elif not process.stopped:
             self._membership.background()
 
     # Assignment

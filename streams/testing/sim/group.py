@@ -5,7 +5,7 @@ Rule 1: offsets of a transaction wait beside the committed ones until it ends; r
 Rule 2: members speak one protocol. An empty group takes up that of who comes first.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import TypeAlias
 
 from confluent_kafka import KafkaError, KafkaException
@@ -41,6 +41,7 @@ class Group:
         self._consumer = ConsumerCoordinator(count, now, session_s)
         self._coordinator: Coordinator = self._classic
         self._pending: dict[int, dict[Partition, Committed]] = {}
+        self._found: set[str] = set()
 
     @property
     def classic(self) -> ClassicCoordinator:
@@ -67,9 +68,12 @@ class Group:
         """Who has what."""
         return self._coordinator.owners
 
-    def missing(self, topics: Iterable[str]) -> list[str]:
+    def missing(self, topics: Collection[str]) -> list[str]:
         """Return those topics that do not exist."""
-        return [topic for topic in topics if not self._count(topic)]
+        if self._found.issuperset(topics):  # asked for all the time, and none goes away
+            return []
+        self._found.update(topic for topic in topics if self._count(topic))
+        return [topic for topic in topics if topic not in self._found]
 
     def expire(self) -> None:
         """Let the coordinator do what is due."""

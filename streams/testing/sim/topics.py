@@ -16,23 +16,6 @@ DEFAULTS = {
 }
 
 
-@dataclass
-class SimTopic:
-    """One topic.
-
-    Attributes:
-        name: its name.
-        identity: another one when the topic is made anew.
-        partitions: the logs.
-        config: its settings, defaults included.
-    """
-
-    name: str
-    identity: str
-    partitions: list[PartitionLog]
-    config: dict[str, str] = field(default_factory=lambda: dict(DEFAULTS))
-
-
 @dataclass(frozen=True)
 class PartitionInfo:
     """What metadata says of a partition."""
@@ -48,6 +31,32 @@ class TopicInfo:
     topic: str
     partitions: dict[int, PartitionInfo]
     topic_id: str
+
+
+@dataclass
+class SimTopic:
+    """One topic.
+
+    Attributes:
+        name: its name.
+        identity: another one when the topic is made anew.
+        partitions: the logs.
+        config: its settings, defaults included.
+    """
+
+    name: str
+    identity: str
+    partitions: list[PartitionLog]
+    config: dict[str, str] = field(default_factory=lambda: dict(DEFAULTS))
+    _info: TopicInfo | None = None
+
+    @property
+    def info(self) -> TopicInfo:
+        """What metadata says of it: made once, as it is asked for all the time."""
+        if self._info is None or len(self._info.partitions) != len(self.partitions):
+            numbers = range(len(self.partitions))
+            self._info = TopicInfo(self.name, {n: PartitionInfo(n) for n in numbers}, self.identity)
+        return self._info
 
 
 @dataclass(frozen=True)
