@@ -2,6 +2,7 @@
 PYTHON  ?= python3
 VENV    := .venv
 INSTALL := editable
+SEEDS   ?= 3000
 BIN     := $(VENV)/bin
 READY   := $(VENV)/.ready
 
@@ -17,8 +18,9 @@ test: $(READY)
 chaos: $(READY)
 	$(BIN)/pytest tests/chaos -m chaos $(ARGS)
 
+# SEEDS=5000 lets so many worlds of each application live, SEEDS=17..40 those of these seeds.
 sim: $(READY)
-	$(BIN)/pytest tests/sim -m "full or not full" $(ARGS)
+	PENSTOCK_SEEDS=$(SEEDS) $(BIN)/pytest tests/sim -n 2 $(ARGS)
 
 lint: $(READY)
 	.ci/lint $(VENV)

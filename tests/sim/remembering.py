@@ -13,7 +13,8 @@ from penstock.testing.sim import SimBroker
 from penstock.testing.sim.clock import EPOCH_MS
 from penstock.testing.sim.producer import SimProducer
 from tests.sim import applications
-from tests.sim.world import Feeder, Plan, World
+from tests.sim.feeding import Feeder
+from tests.sim.world import Plan, World
 
 EVENTS = "events"
 ONCE, QUIET, GATHERED = "once", "quiet", "gathered"

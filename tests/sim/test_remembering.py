@@ -1,11 +1,11 @@
 """Deduplication and timers under a seed: whatever happens to workers, nothing is forgotten.
 
-    PENSTOCK_SEED=17 pytest tests/sim/test_remembering.py
+    PENSTOCK_SEEDS=17..17 pytest tests/sim/test_remembering.py
 
 repeats one world. Without it the seeds are new ones each time; a failure names its seed.
 """
 
-from dataclasses import replace
+from collections.abc import Sequence
 
 import pytest
 
@@ -13,33 +13,20 @@ from tests.sim import sabotage_remembering
 from tests.sim.judging_remembering import judge
 from tests.sim.remembering import RememberingWorld
 from tests.sim.sabotage import Patch
-from tests.sim.seeds import check_noticed, live_and_judge, seeds
-from tests.sim.world import Plan
+from tests.sim.seeds import Kind, check_noticed, check_worlds, in_parts
+from tests.sim.world import exact_plan
 
 pytestmark = pytest.mark.usefixtures("quiet")
 
 WORLDS = 30
-MANY_WORLDS = 3_000
 NOTICED_WITHIN = 60
+REMEMBERING = Kind(exact_plan, RememberingWorld, judge)
 
 
-def live(seed: int) -> RememberingWorld:
-    """Let a world live and judge it."""
-    plan = replace(Plan.of(seed), guarantee="exactly_once")
-    return live_and_judge(seed, RememberingWorld(plan), judge)
-
-
-def test_what_is_remembered_is_exact() -> None:
+@in_parts(WORLDS)
+def test_what_is_remembered_is_exact(part: Sequence[int] | int) -> None:
     """Crashes, stalls, rebalances, lost and late answers between any two calls change nothing."""
-    for seed in seeds(WORLDS):
-        live(seed)
-
-
-@pytest.mark.full
-def test_what_is_remembered_is_exact_in_many_worlds() -> None:
-    """The same, for as long as one likes to wait."""
-    for seed in seeds(MANY_WORLDS):
-        live(seed)
+    check_worlds(REMEMBERING, part)
 
 
 @pytest.mark.parametrize(
@@ -48,4 +35,4 @@ def test_what_is_remembered_is_exact_in_many_worlds() -> None:
 def test_a_broken_build_is_noticed(broken: Patch, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each rule of memory matters to some world: the results are wrong without it."""
     broken(monkeypatch)
-    check_noticed(live, NOTICED_WITHIN)
+    check_noticed(REMEMBERING, NOTICED_WITHIN)

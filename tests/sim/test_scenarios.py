@@ -41,11 +41,11 @@ class Told(World):
                 protocol=protocol,
             )
         )
-        self.mishaps: list[tuple[str, Callable[[Process], None]]] = []
+        self.told: list[tuple[str, Callable[[Process], None]]] = []
 
     def _happens(self, process: Process, what: str) -> Fate:
-        if self.mishaps and what == self.mishaps[0][0]:
-            self.mishaps.pop(0)[1](process)
+        if self.told and what == self.told[0][0]:
+            self.told.pop(0)[1](process)
         return Fate.DONE
 
     def work(self, slot: Slot, *, steps: int = 40) -> None:
@@ -65,8 +65,8 @@ class Told(World):
 
     def work_up_to(self, slot: Slot, *mishaps: tuple[str, Callable[[Process], None]]) -> None:
         """Let one worker work until the last of these calls has had its mishap."""
-        self.mishaps = list(mishaps)
-        while self.mishaps:
+        self.told = list(mishaps)
+        while self.told:
             self.work(slot, steps=1)
 
 
@@ -260,7 +260,7 @@ def put_out(protocol: GroupProtocol, topic: str, call: str) -> Told:
     world.write(topic)
     usual, world.broker.draw = world.broker.draw, Least()
     world.work_up_to(first, (call, mishap))
-    world.mishaps = [("poll", Process.kill)]
+    world.told = [("poll", Process.kill)]
     world.step(first)
     world.write(topic)
     world.work(second)

@@ -1,15 +1,15 @@
 """Windows and sessions under a seed: whatever happens to workers, each is exact.
 
-    PENSTOCK_SEED=17 pytest tests/sim/test_windows.py
+    PENSTOCK_SEEDS=17..17 pytest tests/sim/test_windows.py
 
 repeats one world. Without it the seeds are new ones each time; a failure names its seed.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
 
-from penstock.engine import task
 from penstock.runtime.cost import RecordCost
 from penstock.testing.sim.clock import EPOCH_MS
 from penstock.testing.sim.producer import SimProducer
@@ -17,43 +17,28 @@ from tests.sim import sabotage_windows
 from tests.sim.judging import read
 from tests.sim.judging_windows import judge, key_of
 from tests.sim.sabotage import Patch
-from tests.sim.seeds import check_noticed, live_and_judge, seeds
+from tests.sim.seeds import Kind, check_noticed, check_worlds, in_parts
 from tests.sim.windows import EVENTS, REGROUPED, WindowsWorld
-from tests.sim.world import Plan
+from tests.sim.world import Plan, exact_plan
 
 pytestmark = pytest.mark.usefixtures("quiet")
 
 WORLDS = 30
-MANY_WORLDS = 3_000
 NOTICED_WITHIN = 60
-SLICES = (1, 4, 20_000)  # results at once: so that many a batch ends between two slices
+WINDOWS = Kind(exact_plan, WindowsWorld, judge)
 
 
-def live(seed: int) -> WindowsWorld:
-    world = WindowsWorld(replace(Plan.of(seed), guarantee="exactly_once"))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(task, "CLOSED_AT_ONCE", SLICES[seed % len(SLICES)])
-        return live_and_judge(seed, world, judge)
-
-
-def test_windows_are_exact() -> None:
+@in_parts(WORLDS)
+def test_windows_are_exact(part: Sequence[int] | int) -> None:
     """Crashes, stalls, rebalances, lost and late answers between any two calls change nothing."""
-    for seed in seeds(WORLDS):
-        live(seed)
-
-
-@pytest.mark.full
-def test_windows_are_exact_in_many_worlds() -> None:
-    """The same, for as long as one likes to wait."""
-    for seed in seeds(MANY_WORLDS):
-        live(seed)
+    check_worlds(WINDOWS, part)
 
 
 @pytest.mark.parametrize("broken", sabotage_windows.SABOTAGES, ids=lambda broken: broken.__name__)
 def test_a_broken_build_is_noticed(broken: Patch, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each rule of time matters to some world: the results are wrong without it."""
     broken(monkeypatch)
-    check_noticed(live, NOTICED_WITHIN)
+    check_noticed(WINDOWS, NOTICED_WITHIN)
 
 
 def crowded_out() -> set[str]:

@@ -1,6 +1,6 @@
 """Whole applications under a seed: whatever happens to their workers, the results are exact.
 
-    PENSTOCK_SEED=17 pytest tests/sim
+    PENSTOCK_SEEDS=17..17 pytest tests/sim
 
 repeats one world. Without it the seeds are new ones each time; a failure names its seed.
 """
@@ -9,43 +9,34 @@ import os
 import subprocess
 import sys
 
+from collections.abc import Sequence
+
 import pytest
 
 from penstock.engine.transaction import TRANSITIONS, Event, State, Transaction
 from tests.sim import sabotage
 from tests.sim.judging import judge
-from tests.sim.seeds import check_noticed, live_and_judge, seeds
+from tests.sim.seeds import Kind, check_noticed, check_worlds, in_parts, live
 from tests.sim.world import Plan, World
 
 pytestmark = pytest.mark.usefixtures("quiet")
 
 WORLDS = 300
-MANY_WORLDS = 5_000
 NOTICED_WITHIN = 200
+WORDS = Kind(Plan.of, World, judge)
 
 
-def live(seed: int) -> World:
-    return live_and_judge(seed, World(Plan.of(seed)), judge)
-
-
-def test_results_are_exact() -> None:
+@in_parts(WORLDS)
+def test_results_are_exact(part: Sequence[int] | int) -> None:
     """Crashes, stalls, lost and late answers between any two calls change nothing."""
-    for seed in seeds(WORLDS):
-        live(seed)
-
-
-@pytest.mark.full
-def test_results_are_exact_in_many_worlds() -> None:
-    """The same, for as long as one likes to wait."""
-    for seed in seeds(MANY_WORLDS):
-        live(seed)
+    check_worlds(WORDS, part)
 
 
 @pytest.mark.parametrize("broken", sabotage.SABOTAGES, ids=lambda broken: broken.__name__)
 def test_a_broken_build_is_noticed(broken: sabotage.Patch, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each rule of exactly once matters to some world: the results are wrong without it."""
     broken(monkeypatch)
-    check_noticed(live, NOTICED_WITHIN)
+    check_noticed(WORDS, NOTICED_WITHIN)
 
 
 def test_everything_happens(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -60,7 +51,7 @@ def test_everything_happens(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(Transaction, "on", noted)
     for seed in range(WORLDS):
-        stories += live(seed).events
+        stories += live(WORDS, seed).events
         if seed > WORLDS // 10 and not missing:
             break
     assert missing <= UNREACHED

@@ -7,7 +7,10 @@ of order that some are late: that is drawn with the rest of a world.
 import random
 from collections import Counter
 
+import pytest
+
 import penstock as ps
+from penstock.engine import task
 from penstock.engine.metadata import BatchId, decode
 from penstock.runtime.settings import CommitSettings, KafkaSettings, Settings
 from penstock.runtime.worker import Worker
@@ -15,7 +18,8 @@ from penstock.testing.sim import SimBroker
 from penstock.testing.sim.clock import EPOCH_MS
 from penstock.testing.sim.producer import SimProducer
 from tests.sim import applications
-from tests.sim.world import Feeder, Plan, World
+from tests.sim.feeding import Feeder
+from tests.sim.world import Plan, World
 
 EVENTS = "events"
 CLOSED, COUNTS = "closed", "counts"
@@ -31,6 +35,7 @@ SIZE_MS, GAP_MS, GRACE_MS, CHAINED_MS = 1_000, 700, 300, 2_000
 SKEW_MS, STEP_MS, DISORDER_MS = 180_000, 400, 2_500
 IDLE_MS = 60_000  # longer than a partition is without records while others have some
 MOST_ROUNDS = 100
+SLICES = (1, 4, 20_000)  # results at once: so that many a batch ends between two slices
 SETTLED_STEPS = 10  # looks come once a second, and a time has two topics to go through
 
 
@@ -123,6 +128,12 @@ class WindowsWorld(World):
             send(*args)  # type: ignore[arg-type]
 
         worker._producer.send_offsets = noted  # type: ignore[method-assign]
+
+    def run(self) -> None:
+        """Let it happen, with more or fewer results at once."""
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(task, "CLOSED_AT_ONCE", SLICES[self.plan.seed % len(SLICES)])
+            super().run()
 
     def work_off(self) -> None:
         """Let time go on, too, until nobody holds anybody back any more."""

@@ -8,9 +8,10 @@ is processed, and checks what is there.
 
 import random
 import uuid
+from collections import Counter
 from collections.abc import Generator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import penstock as ps
 from penstock.errors import BrokerError, DataError, StateError
@@ -18,31 +19,28 @@ from penstock.runtime.run import Running
 from penstock.runtime.settings import GroupProtocol, Guarantee
 from penstock.runtime.worker import Worker
 from penstock.testing.sim import Crash, Fate, Process, SimBroker, SimDisk, Survives
-from penstock.testing.sim.producer import SimProducer
 from penstock.topology.node import Emit
 from tests.sim import applications
-
-RATES = {"die": 0.006, "stall": 0.005, "lose": 0.08}
-SELDOM = {"produce": 0.1}  # there are many of them
-FAVOUR = 20
-DECISIVE = ("commit_transaction", "poll", "send_offsets_to_transaction")
-# What may be lost: the request alone, where doing it and not saying so would be the same.
-ASKING = ("committed", "describe_configs", "describe_consumer_groups", "flush", "list_offsets")
-DOING = ("create_topics", "delete_records", "init_transactions")
-ENDING = ("abort_transaction", "commit_transaction", "send_offsets_to_transaction")
-LOSABLE = (
-    dict.fromkeys(ASKING, (Fate.LOST_REQUEST,))
-    | dict.fromkeys(DOING, (Fate.LOST_REQUEST, Fate.LOST_ANSWER))
-    | dict.fromkeys(ENDING, (Fate.LOST_REQUEST, Fate.LOST_ANSWER, Fate.LATE))
+from tests.sim.feeding import Feeder
+from tests.sim.mishaps import (
+    FAVOURITES,
+    JUMPS_S,
+    LOSABLE,
+    MOVE,
+    WRITING,
+    Chances,
+    Favourite,
+    Kind,
+    Mishap,
+    Mishaps,
+    Place,
 )
+
 SESSION_S = applications.SESSION_MS / 1000
 HEARTBEAT_S = 0.5  # of the consumer protocol; the client beats at once where it has news
-ZOMBIE_S = (3.2, 7.8)  # longer than a session, shorter than a transaction
-FAVOURITES = [("stall", what) for what in DECISIVE]
-FAVOURITES += [("die", what) for what in (*DECISIVE, "incremental_unassign", "write")]
-FAVOURITES += [("lose", what) for what in (*ENDING, "flush", "init_transactions")]
 ROLL_MOVES = 20
 MOST_STEPS = 2_000
+MOST_JUMP_S = max(JUMPS_S)
 
 
 @dataclass(frozen=True)
@@ -60,6 +58,9 @@ class Plan:
         favourite: a mishap, and the call at which it is far more likely than elsewhere.
         protocol: that of the group.
         rolls: whether all workers are restarted one after another in the end.
+        jumps: whether wall clocks jump.
+        strange: whether there are records of strange times.
+        shuffle: another order of what happens, and other records, in the same plan.
     """
 
     seed: int
@@ -69,9 +70,12 @@ class Plan:
     guarantee: Guarantee
     one_disk: bool
     moves: int
-    favourite: tuple[str, str] | None = None
+    favourite: Favourite = None
     protocol: GroupProtocol = "classic"
     rolls: bool = False
+    jumps: bool = False
+    strange: bool = False
+    shuffle: int = 0
 
     @classmethod
     def of(cls, seed: int) -> "Plan":
@@ -87,7 +91,14 @@ class Plan:
             favourite=draw.choice((None, *FAVOURITES)),
             protocol=draw.choice(("classic", "consumer")),
             rolls=draw.random() < 0.3,
+            jumps=draw.random() < 0.3,
+            strange=draw.random() < 0.3,
         )
+
+
+def exact_plan(seed: int) -> Plan:
+    """Draw a plan with exactly once."""
+    return replace(Plan.of(seed), guarantee="exactly_once")
 
 
 class Life:
@@ -109,7 +120,9 @@ class Slot:
         self.identity = identity
         self.disk = disk
         self.life: Life | None = None
+        self.calls: Counter[str] = Counter()
         self.starts_at = 0.0
+        self.ahead_ms = 0
 
 
 class World:
@@ -125,7 +138,7 @@ class World:
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        self.draw = random.Random(plan.seed + 1)
+        self.draw = random.Random(plan.seed + 1 + plan.shuffle)
         self.broker = SimBroker(
             random.Random(plan.seed + 2), session_s=SESSION_S, heartbeat_s=HEARTBEAT_S
         )
@@ -140,9 +153,12 @@ class World:
         self.events: list[str] = []
         self.ill = True
         self.lives: dict[Process, Life] = {}
+        self.mishaps: Mishaps = Chances(random.Random(plan.seed + 3), plan.favourite)
+        self._moving: tuple[Kind, ...] = ("delay", "jump") if plan.jumps else ("delay",)
+        self._moves = 0
         self._depth = 0
 
-    def make_feeder(self) -> "Feeder":
+    def make_feeder(self) -> Feeder:
         """Make what writes the inputs."""
         return Feeder(self.broker, self.draw, self.plan.partitions)
 
@@ -164,6 +180,7 @@ class World:
         self.feeder.finish()
         for slot in self.slots:
             slot.starts_at = 0.0
+            self._jump(slot, MOST_JUMP_S if self.plan.jumps else 0.0)  # later than any has been
         self.settle()
         self.broker.advance(30)
 
@@ -178,6 +195,12 @@ class World:
     # What happens
 
     def _move(self) -> None:
+        self._moves += 1
+        mishap = self.ill and self.mishaps.at(Place("the world", MOVE, self._moves), self._moving)
+        if mishap and mishap.kind == "delay":
+            self._delay(mishap)
+        elif mishap:
+            self._jump(self.draw.choice(self.slots), mishap.seconds)
         what = self.draw.random()
         if what < 0.15:
             self.feeder.feed()
@@ -190,6 +213,21 @@ class World:
             for life in list(self.lives.values()):
                 if life.slot.life is not life:
                     self._step_life(life)
+
+    def _delay(self, mishap: Mishap) -> None:
+        """Let nobody fetch from a partition for a while."""
+        topic = self.draw.choice(list(self.broker.topics.values()))
+        log = self.draw.choice(topic.partitions)
+        log.held_until = self.broker.clock.now() + mishap.seconds
+        self.note(f"{mishap}: {topic.name}/{topic.partitions.index(log)}")
+
+    def _jump(self, slot: Slot, seconds: float) -> None:
+        """Let the wall clock of a slot be off by so much from now on."""
+        self.note(f"the clock of {slot.identity} is off by {seconds} s")
+        slot.ahead_ms = int(seconds * 1000)
+        for life in self.lives.values():
+            if life.slot is slot:
+                life.process.ahead_ms = slot.ahead_ms
 
     def _roll(self) -> None:
         """Restart all workers one after another; mishaps go on."""
@@ -226,6 +264,7 @@ class World:
             if self.broker.clock.now() < slot.starts_at:
                 return
             process = self.broker.process(slot.identity, self._happens)
+            process.ahead_ms = slot.ahead_ms
             slot.life = Life(slot, process, slot.disk)
             slot.life.steps = self._live(slot.life)
             self.lives[process] = slot.life
@@ -272,6 +311,8 @@ class World:
         if isinstance(end, Crash):
             kind = self.draw.choice((Survives.FLUSHED, Survives.FLUSHED, *Survives))
             life.disk.crash(life.process, kind)
+        elif isinstance(end, StateError):
+            life.disk.crash(life.process, self.draw.choice((Survives.FLUSHED, Survives.WRITTEN)))
         life.process.kill()
         life.steps = None
         del self.lives[life.process]
@@ -281,38 +322,51 @@ class World:
 
     def _happens(self, process: Process, what: str) -> Fate:
         """Decide what becomes of a call."""
-        if not self.ill:
+        life = self.lives.get(process)
+        if not self.ill or life is None:
             return Fate.DONE
-        if self._hits("die", what):
-            self.note(f"{process.name} dies before {what}")
-            process.kill()
-        elif self._hits("stall", what):
-            self._stall(process, what)
-        elif what in LOSABLE and self._hits("lose", what):
-            fate = self.draw.choice(LOSABLE[what])
-            self.note(f"{process.name}: {what} is {fate.name}")
-            return fate
-        return Fate.DONE
+        if what in WRITING and self.broker.clock.now() < life.disk.full_until:
+            raise StateError(f"{what}: No space left on device.")
+        life.slot.calls[what] += 1
+        place = Place(life.slot.identity, what, life.slot.calls[what])
+        mishap = self.mishaps.at(place, self._kinds(what))
+        if mishap is not None:
+            self.note(str(mishap))
+            self._strike(life, mishap)
+        return (mishap and mishap.fate) or Fate.DONE
 
-    def _hits(self, kind: str, what: str) -> bool:
-        favour = FAVOUR if self.plan.favourite == (kind, what) else 1
-        return self.draw.random() < min(0.4, RATES[kind] * SELDOM.get(what, 1) * favour)
+    def _kinds(self, what: str) -> list[Kind]:
+        """Return what can happen at a call.
 
-    def _stall(self, process: Process, what: str) -> None:
-        """Let a process stand still in the middle of a step, while the others go on.
-
-        Not at least once: nothing fences the changelog writes of who wakes too late then.
+        Nobody stands still at least once: nothing fences the changelog writes of who wakes too
+        late then.
         """
-        if self._depth > 1 or self.plan.guarantee == "at_least_once":
-            return
-        seconds = self.draw.choice((0.05, 1.0, *[self.draw.uniform(*ZOMBIE_S)] * 4, 9.0, 14.0))
-        whole = self.draw.random() < 0.65
-        self.note(f"{process.name} stalls {seconds:.1f} s before {what}{' as a whole' * whole}")
-        if whole and self.draw.random() < 0.2:
-            self._replace(self.lives[process])
+        kinds: list[Kind] = ["die"]
+        if self._depth < 2 and self.plan.guarantee == "exactly_once":
+            kinds.append("stall")
+        if what in LOSABLE:
+            kinds.append("lose")
+        if what in WRITING:
+            kinds.append("refuse")
+        return kinds
+
+    def _strike(self, life: Life, mishap: Mishap) -> None:
+        if mishap.kind == "die":
+            life.process.kill()
+        elif mishap.kind == "stall":
+            self._stall(life, mishap)
+        elif mishap.kind == "refuse":
+            life.disk.full_until = self.broker.clock.now() + mishap.seconds
+            raise StateError(f"{mishap.place.call}: Input/output error.")
+
+    def _stall(self, life: Life, mishap: Mishap) -> None:
+        """Let a process stand still in the middle of a step, while the others go on."""
+        process = life.process
+        if mishap.replaced:
+            self._replace(life)
         self._depth += 1
-        process.stopped = whole
-        end = self.broker.clock.now() + seconds
+        process.stopped = mishap.whole
+        end = self.broker.clock.now() + mishap.seconds
         try:
             while self.broker.clock.now() < end:
                 for _ in range(6):
@@ -352,63 +406,3 @@ class World:
 def _blameless(error: DataError) -> bool:
     """Whether two stalls in the middle of a record were taken for a slow function."""
     return "longer than the transaction may be open" in str(error)
-
-
-class Feeder:
-    """Write words: plain ones, and in transactions that are committed or aborted."""
-
-    def __init__(self, broker: SimBroker, draw: random.Random, partitions: int) -> None:
-        self._draw = draw
-        self._partitions = partitions
-        self._number = 0
-        process = broker.process("feeder")
-        self._plain = SimProducer(broker, process, {})
-        config = {"transactional.id": "feeder", "transaction.timeout.ms": 600_000}
-        self._transactional = SimProducer(broker, process, config)
-        self._transactional.init_transactions()
-        self._open = False
-
-    def feed(self) -> None:
-        kind = self._draw.random()
-        if kind < 0.6:
-            self.write_some()
-        elif not self._open:
-            self._transactional.begin_transaction()
-            self._open = True
-            self._write(self._transactional)
-        elif kind < 0.8:
-            self._write(self._transactional)
-        else:
-            self._end(commit=kind < 0.9)
-
-    def write_some(self) -> None:
-        """Write a few records outside of transactions."""
-        self._write(self._plain)
-
-    def finish(self) -> None:
-        """Leave no transaction open."""
-        if self._open:
-            self._end(commit=self._draw.random() < 0.5)
-
-    def _write(self, producer: SimProducer) -> None:
-        for _ in range(self._draw.randint(1, 5)):
-            self._number += 1
-            partition = self._draw.randrange(self._partitions)
-            # A key stays in its partition, as a partitioner would have it.
-            key = f"k{partition}-{self._draw.randrange(3)}"
-            self.write_one(producer, self._number, key, partition)
-        producer.flush()
-
-    def write_one(self, producer: SimProducer, number: int, key: str, partition: int) -> None:
-        """Write a record."""
-        bad = f"{applications.BAD}-" if number % 13 == 0 else ""
-        value = f"{bad}{number}-{self._draw.choice('abcd')}"
-        topic = self._draw.choice((applications.WORDS, applications.WORDS, applications.LINES))
-        producer.produce(topic, value, key, partition)
-
-    def _end(self, *, commit: bool) -> None:
-        self._open = False
-        if commit:
-            self._transactional.commit_transaction()
-        else:
-            self._transactional.abort_transaction()

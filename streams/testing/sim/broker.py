@@ -128,7 +128,7 @@ class SimBroker:
             producer=lambda config: SimProducer(self, owner, config),
             admin=lambda _: SimAdmin(self, owner),
             now=self.clock.now,
-            now_ms=self.clock.now_ms,
+            now_ms=lambda: self.clock.now_ms() + owner.ahead_ms,
             sleep=owner.wait,
             bounded=_directly,
         )

@@ -221,6 +221,8 @@ class SimConsumer:
 
     def _read(self, at: Partition, fetching: _Fetching, limit: int) -> list[Message]:
         log = self._broker.log(at)
+        if self._broker.clock.now() < log.held_until:
+            return []
         if not log.start <= fetching.position <= log.end:
             fetching.failed = True
             text = f"fetch failed due to requested offset not available: {fetching.position}"

@@ -55,10 +55,12 @@ class SimDisk:
 
     Attributes:
         files: by application, store and partition.
+        full_until: for a test that lets it be full: seconds of the simulation.
     """
 
     def __init__(self) -> None:
         self.files: dict[Key, Files] = defaultdict(Files)
+        self.full_until = 0.0
 
     def mount(self, process: Process) -> "MountedDisk":
         """Return the disk as a process sees it."""

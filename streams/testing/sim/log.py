@@ -33,11 +33,13 @@ class PartitionLog:
     Attributes:
         start: the first offset that can be read.
         open: by producer id, where its open transaction begins.
+        held_until: before that time nobody fetches from it: seconds of the simulation.
     """
 
     def __init__(self) -> None:
         self.start = 0
         self.open: dict[int, int] = {}
+        self.held_until = 0.0
         self._entries: list[Entry] = []
         self._producers: list[int] = []
         self._aborted: set[int] = set()

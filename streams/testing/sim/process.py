@@ -38,6 +38,7 @@ class Process:
     Attributes:
         alive: whether it has not been killed.
         stopped: whether it stands still, as under SIGSTOP: it sends no heartbeats.
+        ahead_ms: how far its wall clock is ahead.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class Process:
         self.name = name
         self.alive = True
         self.stopped = False
+        self.ahead_ms = 0
         self._advance = advance
         self._hook = hook
 
