@@ -21,6 +21,7 @@ LINES, LOUD = "lines", "loud"
 DEAD = "dead"
 INPUTS, OUTPUTS = (WORDS, LINES), (UPPER, COUNTS, LOUD, DEAD)
 BAD = "bad"
+ENDINGS = "abcd"
 STORES = ("per-key", "per-letter")
 
 SESSION_MS = 3_000

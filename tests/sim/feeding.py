@@ -1,10 +1,18 @@
 """Who writes the inputs of a world: plainly, and in transactions that are committed or aborted."""
 
 import random
+from dataclasses import dataclass
 
 from penstock.testing.sim import SimBroker
+from penstock.testing.sim.clock import EPOCH_MS
+from penstock.testing.sim.log import Row
 from penstock.testing.sim.producer import SimProducer
 from tests.sim import applications
+
+STEP_MS = 400
+STRANGE = 0.05
+NEVER_MS, YEAR_9999_MS = -1, 253_402_300_799_000
+STRANGE_MS = (NEVER_MS, 0, YEAR_9999_MS)
 
 
 class Feeder:
@@ -55,7 +63,7 @@ class Feeder:
     def write_one(self, producer: SimProducer, number: int, key: str, partition: int) -> None:
         """Write a record."""
         bad = f"{applications.BAD}-" if number % 13 == 0 else ""
-        value = f"{bad}{number}-{self._draw.choice('abcd')}"
+        value = f"{bad}{number}-{self._draw.choice(applications.ENDINGS)}"
         topic = self._draw.choice((applications.WORDS, applications.WORDS, applications.LINES))
         producer.produce(topic, value, key, partition)
 
@@ -65,3 +73,49 @@ class Feeder:
             self._transactional.commit_transaction()
         else:
             self._transactional.abort_transaction()
+
+
+@dataclass(frozen=True)
+class Times:
+    """The times of events.
+
+    Attributes:
+        skew_ms: how far a partition is behind the one before it.
+        disorder_ms: how much older than the newest ones events may be.
+        strange: whether some have no time, or that of 1970 or of the year 9999.
+    """
+
+    skew_ms: int
+    disorder_ms: int
+    strange: bool
+
+
+class EventFeeder(Feeder):
+    """Write events; each partition has a time of its own."""
+
+    def __init__(
+        self,
+        broker: SimBroker,
+        draw: random.Random,
+        partitions: int,
+        topics: tuple[str, ...],
+        times: Times,
+    ) -> None:
+        super().__init__(broker, draw, partitions)
+        self._broker = broker
+        self._topics = topics
+        self._events = times
+        self._times = [EPOCH_MS - number * times.skew_ms for number in range(partitions)]
+
+    def write_one(self, producer: SimProducer, number: int, key: str, partition: int) -> None:
+        draw, events = self._draw, self._events
+        self._times[partition] += draw.randrange(STEP_MS)
+        at = self._times[partition] - (draw.randrange(events.disorder_ms) if number % 3 else 0)
+        value = f"{number}-{draw.choice(applications.ENDINGS)}"
+        topic = draw.choice(self._topics)
+        if events.strange and draw.random() < STRANGE:
+            # As other clients write them: to this one 0 means now.
+            row = Row(key.encode(), value.encode(), draw.choice(STRANGE_MS))
+            self._broker.log((topic, partition)).append(row)
+        else:
+            producer.produce(topic, value, key, partition, timestamp=at)

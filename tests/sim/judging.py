@@ -11,6 +11,7 @@ from penstock.testing.sim import SimBroker, SimDisk
 from tests.kafka import checking
 from tests.kafka.checking import Record
 from tests.sim import applications
+from tests.sim.feeding import NEVER_MS, YEAR_9999_MS
 from tests.sim.world import World
 
 
@@ -69,6 +70,16 @@ def bad_ones(broker: SimBroker) -> list[bytes]:
 
 def is_bad(record: Record) -> bool:
     return (record.value or b"").startswith(applications.BAD.encode())
+
+
+def without_strange(world: World, topic: str) -> list[Record]:
+    """Read an input without the records whose time is none: those are to be dead letters, once."""
+    rows = read(world.broker, topic)
+    strange = [row for row in rows if row.timestamp in (NEVER_MS, YEAR_9999_MS)]
+    letters = sorted(row.value or b"" for row in read(world.broker, applications.DEAD))
+    expected = sorted(row.value or b"" for row in strange)
+    assert letters == expected, "I11: the dead letters are not the records without a proper time"
+    return [row for row in rows if row not in strange]
 
 
 def by_letter(words: Iterable[Record]) -> list[Record]:

@@ -9,13 +9,13 @@ from collections.abc import Iterable
 
 from tests.kafka.checking import Record
 from tests.sim import remembering
-from tests.sim.judging import check_nothing_open, check_stores, read
+from tests.sim.judging import check_nothing_open, check_stores, read, without_strange
 from tests.sim.remembering import QUIET_MS, WITHIN_MS, RememberingWorld, kind
 
 
 def judge(world: RememberingWorld) -> None:
     """Raise an AssertionError if something is missing, doubled, wrong or out of order."""
-    inputs = _by_partition(read(world.broker, remembering.EVENTS))
+    inputs = _by_partition(without_strange(world, remembering.EVENTS))
     once = [record for records in inputs.values() for record in distinct(records)]
     found = _values(read(world.broker, remembering.ONCE))
     assert found == _values(once), "duplicates are handed on, or others are not"

@@ -9,20 +9,16 @@ from collections.abc import Iterable, Iterator
 
 import penstock as ps
 from penstock.runtime.settings import CommitSettings, KafkaSettings, Settings
-from penstock.testing.sim import SimBroker
-from penstock.testing.sim.clock import EPOCH_MS
-from penstock.testing.sim.producer import SimProducer
 from tests.sim import applications
-from tests.sim.feeding import Feeder
+from tests.sim.feeding import EventFeeder, Feeder, Times
 from tests.sim.world import Plan, World
 
 EVENTS = "events"
 ONCE, QUIET, GATHERED = "once", "quiet", "gathered"
-OUTPUTS = (ONCE, QUIET, GATHERED)
+OUTPUTS = (ONCE, QUIET, GATHERED, applications.DEAD)
 
 WITHIN_MS, QUIET_MS, GATHER_MS = 2_000, 900, 700
-STEP_MS, DISORDER_MS = 400, 3_000
-KINDS = "abc"
+DISORDER_MS = 3_000
 
 
 class GoneQuiet(ps.Processor[str, str, str]):
@@ -71,30 +67,13 @@ def make_app(plan: Plan) -> ps.App:
         max_poll_interval_ms=10_000,
     )
     settings = Settings(kafka=kafka, state=applications.STATE, commit=CommitSettings())
-    app = ps.App(applications.ID, settings=settings)
+    dead = ps.dead_letter(applications.DEAD, max_ratio=1, max_run=None)
+    app = ps.App(applications.ID, settings=settings, on_error=dead)
     events = app.stream(EVENTS, key=str, value=str)
     events.drop_duplicates(kind, within=f"{WITHIN_MS}ms", name="seen").to(ONCE)
     events.process(GoneQuiet, name="quiet").to(QUIET)
     events.process(Gather, name="gather").to(GATHERED)
     return app
-
-
-class EventFeeder(Feeder):
-    """Write events; each partition has a time of its own."""
-
-    def __init__(
-        self, broker: SimBroker, draw: random.Random, partitions: int, disorder_ms: int
-    ) -> None:
-        super().__init__(broker, draw, partitions)
-        self._disorder_ms = disorder_ms
-        self._times = [EPOCH_MS - number * 60_000 for number in range(partitions)]
-
-    def write_one(self, producer: SimProducer, number: int, key: str, partition: int) -> None:
-        draw = self._draw
-        self._times[partition] += draw.randrange(STEP_MS)
-        at = self._times[partition] - (draw.randrange(self._disorder_ms) if number % 3 else 0)
-        value = f"{number}-{draw.choice(KINDS)}"
-        producer.produce(EVENTS, value, key, partition, timestamp=at)
 
 
 class RememberingWorld(World):
@@ -108,7 +87,8 @@ class RememberingWorld(World):
         super().__init__(plan)
 
     def make_feeder(self) -> Feeder:
-        return EventFeeder(self.broker, self.draw, self.plan.partitions, self.disorder_ms)
+        times = Times(60_000, self.disorder_ms, self.plan.strange)
+        return EventFeeder(self.broker, self.draw, self.plan.partitions, self.inputs, times)
 
     def make_app(self) -> ps.App:
         return make_app(self.plan)

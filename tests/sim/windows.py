@@ -14,11 +14,8 @@ from penstock.engine import task
 from penstock.engine.metadata import BatchId, decode
 from penstock.runtime.settings import CommitSettings, KafkaSettings, Settings
 from penstock.runtime.worker import Worker
-from penstock.testing.sim import SimBroker
-from penstock.testing.sim.clock import EPOCH_MS
-from penstock.testing.sim.producer import SimProducer
 from tests.sim import applications
-from tests.sim.feeding import Feeder
+from tests.sim.feeding import EventFeeder, Feeder, Times
 from tests.sim.world import Plan, World
 
 EVENTS = "events"
@@ -27,12 +24,13 @@ SESSIONS, SESSION_UPDATES = "sessions", "session-updates"
 REGROUPED, REGROUPED_COUNTS = "regrouped", "regrouped-counts"
 CHAINED_COUNTS = "chained-counts"
 OUTPUTS = (
-    CLOSED, COUNTS, SESSIONS, SESSION_UPDATES, REGROUPED, REGROUPED_COUNTS, CHAINED_COUNTS
+    CLOSED, COUNTS, SESSIONS, SESSION_UPDATES, REGROUPED, REGROUPED_COUNTS, CHAINED_COUNTS,
+    applications.DEAD,
 )  # fmt: skip
 PER_SECOND, PER_SESSION, PER_LETTER, CHAINED = "per-second", "per-session", "per-letter", "chained"
 
 SIZE_MS, GAP_MS, GRACE_MS, CHAINED_MS = 1_000, 700, 300, 2_000
-SKEW_MS, STEP_MS, DISORDER_MS = 180_000, 400, 2_500
+SKEW_MS, DISORDER_MS = 180_000, 2_500
 IDLE_MS = 60_000  # longer than a partition is without records while others have some
 MOST_ROUNDS = 100
 SLICES = (1, 4, 20_000)  # results at once: so that many a batch ends between two slices
@@ -50,7 +48,8 @@ def make_app(plan: Plan) -> ps.App:
     )
     commit = CommitSettings(purge_interval_ms=400, max_idle_ms=IDLE_MS)
     settings = Settings(kafka=kafka, state=applications.STATE, commit=commit)
-    app = ps.App(applications.ID, settings=settings)
+    dead = ps.dead_letter(applications.DEAD, max_ratio=1, max_run=None)
+    app = ps.App(applications.ID, settings=settings, on_error=dead)
     events = app.stream(EVENTS, key=str, value=str)
     by_key, grace = events.group_by_key(), f"{GRACE_MS}ms"
     counts = by_key.window(ps.tumbling(f"{SIZE_MS}ms"), grace=grace)
@@ -75,24 +74,6 @@ def parity(count: int) -> str:
     return str(count % 2)
 
 
-class EventFeeder(Feeder):
-    """Write events; each partition has a time of its own."""
-
-    def __init__(
-        self, broker: SimBroker, draw: random.Random, partitions: int, disorder_ms: int
-    ) -> None:
-        super().__init__(broker, draw, partitions)
-        self._disorder_ms = disorder_ms
-        self._times = [EPOCH_MS - number * SKEW_MS for number in range(partitions)]
-
-    def write_one(self, producer: SimProducer, number: int, key: str, partition: int) -> None:
-        draw = self._draw
-        self._times[partition] += draw.randrange(STEP_MS)
-        at = self._times[partition] - (draw.randrange(self._disorder_ms) if number % 3 else 0)
-        value = f"{number}-{draw.choice('abcd')}"
-        producer.produce(EVENTS, value, key, partition, timestamp=at)
-
-
 class WindowsWorld(World):
     """A world of that application.
 
@@ -111,7 +92,8 @@ class WindowsWorld(World):
         self._note_commits()
 
     def make_feeder(self) -> Feeder:
-        return EventFeeder(self.broker, self.draw, self.plan.partitions, self.disorder_ms)
+        times = Times(SKEW_MS, self.disorder_ms, self.plan.strange)
+        return EventFeeder(self.broker, self.draw, self.plan.partitions, self.inputs, times)
 
     def make_app(self) -> ps.App:
         return make_app(self.plan)
