@@ -21,6 +21,7 @@ from typing import Any
 
 import pytest
 
+from penstock.runtime.exits import Exit
 from penstock.testing.kafka_server import KafkaServer
 from tests.chaos.team import Team
 from tests.kafka.apps import GOES_ON, PAUSE, PAUSES, Pause
@@ -31,6 +32,7 @@ from tests.kafka.workers import SHORT, Application
 pytestmark = [pytest.mark.kafka, pytest.mark.chaos]
 
 CHUNK = 100
+PARTITIONS = 4
 WRITTEN = {
     "itself": 0,
     "before": 0,
@@ -93,6 +95,26 @@ def test_without_the_generation_it_would_add_what_another_has_done(
         workers.end()
 
 
+def test_the_watchdog_ends_a_stalled_worker_whose_tasks_another_takes_over(
+    application: ApplicationFactory,
+) -> None:
+    """It is on by default; without it the worker lives on, as in all other tests here."""
+    workers = team(application, "classic", watchdog=True)
+    workers.start()
+    stall(workers, 0)
+    stalled, other = sorted(workers.workers, key=lambda worker: PAUSES not in worker.text())
+    last = stalled.fails()
+    assert stalled.status == Exit.WATCHDOG
+    assert "it is stuck in Pause.upper (" in last
+    assert f"Exit code {Exit.WATCHDOG:d}." in last
+    Pause(stalled.state_dir).end()
+    with workers.load():
+        other.wait_until(lambda: len(other.tasks()) == 2 * PARTITIONS, "it has all tasks")
+        workers.wait_for_progress_of(other.tasks())
+    stalled.start()
+    workers.end()
+
+
 def let_another_take_over(workers: Team) -> Application:
     """Wait until what the stalled one had is done by the other one, and return it."""
     stalled, other = sorted(workers.workers, key=lambda worker: PAUSES not in worker.text())
@@ -103,7 +125,9 @@ def let_another_take_over(workers: Team) -> Application:
     return stalled
 
 
-def team(make: ApplicationFactory, protocol: str, **options: Any) -> Team:
+def team(
+    make: ApplicationFactory, protocol: str, *, watchdog: bool = False, **options: Any
+) -> Team:
     return Team(
         make,
         2,
@@ -111,7 +135,7 @@ def team(make: ApplicationFactory, protocol: str, **options: Any) -> Team:
         kafka=SHORT | {"protocol": protocol},
         commit={"interval_ms": 1_000, "min_interval_ms": 1_000, "chunk_records": CHUNK},
         state={"lock_timeout_ms": 500},
-        worker={"watchdog": False},
+        worker={"watchdog": watchdog},
         **options,
     )
 

@@ -1,6 +1,6 @@
 """Small applications that tests run as real worker processes.
 
-    python apps.py count --brokers 127.0.0.1:9092 --id a --state-dir /tmp/a --in words --out counts
+    python -m tests.kafka.apps count --brokers 127.0.0.1:9092 --id a --state-dir /tmp/a --in words --out counts
 
 Settings come as JSON of their groups, as in --kafka '{"session_timeout_ms": 3000}'. What the
 worker logs goes to stderr; so does the error that ends it.
@@ -22,16 +22,12 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from confluent_kafka import Consumer
 
 import penstock as ps
-from penstock.engine.transaction import Command, Event
 from penstock.runtime.consumer import InputConsumer
-from penstock.runtime.cost import RecordCost
-from penstock.runtime.producer import Offsets, TransactionalProducer
-from penstock.runtime.worker import Worker
 from penstock.serde.avro_guard import Guard
 from penstock.topology.timing import Timing
+from tests.kafka import failpoints
 
 ODD = "odd"  # `picky-deep` has no bytes for values that begin so
 BAD = "bad"  # `failing` and the picky ones raise at values that begin so
@@ -196,6 +192,13 @@ def both_ways(app: ps.App, inputs: Inputs, out: list[str], args: argparse.Namesp
     words = app.stream(inputs, key=str, value=str, start=args.start)
     words.map(upper).to(out[0])
     words.group_by(ending, key=str, name="by-ending").count(name="counts").to(out[1])
+
+
+def every_update(app: ps.App, inputs: Inputs, out: list[str], args: argparse.Namespace) -> None:
+    words = app.stream(inputs, key=str, value=str, start=args.start)
+    words.map(upper).to(out[0])
+    endings = words.group_by(ending, key=str, name="by-ending")
+    endings.count(name="counts", emit="every_update").to(out[1])
 
 
 def pausing(app: ps.App, inputs: Inputs, out: list[str], args: argparse.Namespace) -> None:
@@ -451,6 +454,7 @@ APPS: dict[str, Build] = {
     "map-and-count": map_and_count,
     "regroup": regroup,
     "both-ways": both_ways,
+    "every-update": every_update,
     "pausing": pausing,
     "reduce": reduce_,
     "two-stores": two_stores,
@@ -484,8 +488,10 @@ def build(arguments: list[str]) -> ps.App:
         commit=ps.CommitSettings(**json.loads(args.commit)),
         worker=ps.WorkerSettings(**json.loads(args.worker)),
     )
+    if args.failpoint:
+        failpoints.arm(args.failpoint)
     if args.sabotage:
-        SABOTAGE[args.sabotage]()
+        sabotage(args.sabotage)
     app = ps.App(
         args.id,
         brokers=args.brokers,
@@ -509,7 +515,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--pattern")
     parser.add_argument("--out", dest="outputs", nargs="*", default=[])
     parser.add_argument("--start", type=_start, default="earliest")
-    parser.add_argument("--sabotage")
+    parser.add_argument("--sabotage", help="names, with commas between them")
+    parser.add_argument("--failpoint", help="a step, the how manieth time, and a file to write")
     parser.add_argument("--registry")
     parser.add_argument("--guarantee", default="exactly_once")
     for group in ("kafka", "state", "commit", "worker"):
@@ -521,36 +528,6 @@ def _start(text: str) -> Any:
     if text in ("earliest", "latest"):
         return text
     return datetime.datetime.fromisoformat(text)
-
-
-def guess(outcome: Event) -> None:
-    """Let it guess what became of a commit, instead of finding out."""
-
-    def resolve(worker: Worker) -> Event:
-        worker._producer.renew(10_000)
-        return outcome
-
-    Worker._COMMANDS[Command.RESOLVE] = resolve
-
-
-def forget_time() -> None:
-    """Let it not notice that its records have outlasted the transaction."""
-    RecordCost.measured = lambda *_: None  # type: ignore[method-assign]
-
-
-def unfence() -> None:
-    """Let it commit its offsets as nobody's too, whatever has become of its membership."""
-    forget_time()
-    send_offsets = TransactionalProducer.send_offsets
-
-    def send(self: TransactionalProducer, offsets: Offsets, consumer: Consumer) -> None:
-        told = bytes(consumer.consumer_group_metadata())  # magic, generation, group, member
-        magic, group = told[:7], told[11:].split(b"\0")[0].decode()
-        assert magic == b"CGMDv2:"
-        stranger = Consumer({"group.id": group, "bootstrap.servers": "127.0.0.1:1", "log_level": 0})
-        send_offsets(self, offsets, stranger)
-
-    TransactionalProducer.send_offsets = send  # type: ignore[method-assign]
 
 
 # Workers that are broken on purpose: checkers have to find what they do.
@@ -568,14 +545,21 @@ def unguard() -> None:
 
 
 SABOTAGE: dict[str, Callable[[], None]] = {
-    "guess-aborted": lambda: guess(Event.FOUND_ABORTED),
-    "guess-committed": lambda: guess(Event.FOUND_COMMITTED),
-    "forget-time": forget_time,
     "go-by-records": go_by_records,
     "newcomers-wait": let_newcomers_wait,
-    "unfence": unfence,
     "unguard": unguard,
 }
+
+
+def sabotage(names: str) -> None:
+    """Break rules: those that are named here, or broken in simulated clusters too."""
+    for name in names.split(","):
+        if name in SABOTAGE:
+            SABOTAGE[name]()
+            continue
+        from tests.kafka import sabotage_commits
+
+        sabotage_commits.break_rule(name)
 
 
 if __name__ == "__main__":

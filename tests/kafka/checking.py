@@ -343,6 +343,24 @@ def check_updates(expected: Mapping[bytes, Sequence[bytes]], outputs: Iterable[R
         )
 
 
+def check_every_update(
+    expected: Mapping[bytes, Sequence[bytes]], outputs: Iterable[Record]
+) -> None:
+    """Each key's outputs are the expected states, all of them, in their order."""
+    found: dict[bytes, list[bytes]] = defaultdict(list)
+    for record in outputs:
+        states, before = expected.get(record.key or b"", []), found[record.key or b""]
+        needed = states[len(before)] if len(before) < len(states) else None
+        assert record.value == needed, (
+            f"{record.at}: {record.key!r} is {_shown(record.value)}, and should be"
+            f" {_shown(needed)} after {len(before)} updates"
+        )
+        before.append(record.value or b"")
+    for key, states in expected.items():
+        missing = len(states) - len(found[key])
+        assert not missing, f"{key!r} lacks its last {missing} updates"
+
+
 def check_timestamps(inputs: Iterable[Record], outputs: Iterable[Record]) -> None:
     """A count of n has the largest timestamp of its key's first n records."""
     latest: dict[bytes | None, list[int]] = defaultdict(list)

@@ -55,6 +55,26 @@ def test_a_wrong_map_is_found(edit: Edit, wrong: str) -> None:
 # Counts
 
 
+def test_counts_that_lack_no_update_pass() -> None:
+    checking.check_every_update(checking.counted(INPUTS), counts(1, 2, 3))
+
+
+@pytest.mark.parametrize(
+    ("numbers", "wrong"),
+    [
+        ((1, 3), "is 3, and should be 2 after 1 updates"),
+        ((1, 2), "lacks its last 1 updates"),
+        ((1, 2, 3, 3), "is 3, and should be None after 3 updates"),
+        ((1, 2, 2, 3), "is 2, and should be 3"),
+    ],
+)
+def test_an_update_that_is_missing_or_there_twice_is_found(
+    numbers: tuple[int, ...], wrong: str
+) -> None:
+    with pytest.raises(AssertionError, match=wrong):
+        checking.check_every_update(checking.counted(INPUTS), counts(*numbers))
+
+
 @pytest.mark.parametrize("numbers", [(1, 2, 3), (2, 3), (3,)])
 def test_right_counts_pass_however_coalesced(numbers: tuple[int, ...]) -> None:
     checking.check_updates(checking.counted(INPUTS), counts(*numbers))

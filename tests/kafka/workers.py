@@ -18,7 +18,8 @@ from tests.kafka import checking
 
 WAIT_S = 30.0
 STOP_S = 10.0
-APPS = Path(__file__).with_name("apps.py")
+APPS = "tests.kafka.apps"
+ROOT = Path(__file__).parents[2]
 
 PASSING = (
     KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
@@ -56,6 +57,9 @@ class Application:
         outputs: topics.
         options: settings by group (`kafka`, `state`, `commit`, `worker`), `guarantee`, `start`.
 
+    Attributes:
+        status: with which one its worker has failed last.
+
     """
 
     def __init__(
@@ -74,6 +78,7 @@ class Application:
         self.id = options.pop("id", None) or f"{name}-{uuid.uuid4().hex[:8]}"
         self.state_dir = folder / "state"
         self.log = folder / f"{self.id}-{uuid.uuid4().hex[:4]}.log"
+        self.status = 0
         self._process: subprocess.Popen[bytes] | None = None
 
     # The process
@@ -85,6 +90,7 @@ class Application:
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 self._command(name or self.name, self.options | changed),
+                cwd=ROOT,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -102,6 +108,16 @@ class Application:
         assert process.wait(STOP_S) == -signal.SIGKILL, self.text()
         self._process = None
 
+    def wait_killed(self, timeout_s: float = WAIT_S) -> None:
+        """Wait until SIGKILL, from whomever, has ended the worker."""
+        process, deadline = self._running(), time.monotonic() + timeout_s
+        while process.poll() is None:
+            if time.monotonic() > deadline:
+                self.fail(f"not killed within {timeout_s:g} s")
+            time.sleep(0.01)
+        assert process.returncode == -signal.SIGKILL, self.text()
+        self._process = None
+
     def stop(self) -> None:
         """Stop the worker by SIGTERM; it has to end in order and in time."""
         process = self._running()
@@ -111,9 +127,9 @@ class Application:
 
     def fails(self, timeout_s: float = WAIT_S) -> str:
         """Wait until the worker has failed, and return what it said last."""
-        status = self._running().wait(timeout_s)
+        self.status = self._running().wait(timeout_s)
         self._process = None
-        assert status > 0, f"it ended with {status}: {self.text()}"
+        assert self.status > 0, f"it ended with {self.status}: {self.text()}"
         return self.text()
 
     def wait_ended(self, timeout_s: float) -> None:
@@ -317,7 +333,7 @@ class Application:
         return self.log.read_text(errors="replace") if self.log.exists() else ""
 
     def _command(self, name: str, options: dict[str, Any]) -> list[str]:
-        command = [sys.executable, str(APPS), name, "--brokers", self.servers, "--id", self.id]
+        command = [sys.executable, "-m", APPS, name, "--brokers", self.servers, "--id", self.id]
         command += ["--state-dir", str(self.state_dir), "--out", *self.outputs]
         if "pattern" not in options:
             command += ["--in", *self.inputs]

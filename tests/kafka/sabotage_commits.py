@@ -1,0 +1,123 @@
+"""Workers that break a rule of their commits: checkers, and kills at failpoints, have to notice."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from confluent_kafka import Consumer
+
+from penstock.engine.restore import Restore
+from penstock.engine.transaction import Command, Event
+from penstock.runtime import tasks
+from penstock.runtime.cost import RecordCost
+from penstock.runtime.faults import Unknown
+from penstock.runtime.producer import Offsets, TransactionalProducer
+from penstock.runtime.worker import Worker
+from penstock.state.disk import Held, Place
+from penstock.state.store import Position
+from tests.sim import sabotage
+
+TRIES = 10
+
+
+def apply_early() -> None:
+    """State reaches the disk although its transaction may still be aborted."""
+    flush = Worker._COMMANDS[Command.FLUSH]
+
+    def hasty(worker: Worker) -> Event | None:
+        event = flush(worker)
+        for owned in worker._touched.values():
+            for name, opened in owned.stores.items():
+                offset = worker._producer.delivered.get((opened.restore.topic, owned.partition))
+                if offset is not None and owned.task:
+                    items = owned.task.overlays[name]._flushed.items()
+                    position = Position(offset, opened.topic_id, worker._now_ms())
+                    opened.store.write(items, position)
+                    opened.store.flush()
+        return event
+
+    Worker._COMMANDS[Command.FLUSH] = hasty
+
+
+def believe_the_disk() -> None:
+    """What a changelog has behind a store on disk is not replayed."""
+
+    def of(store: str, topic: str, partition: int, start: int, end: int) -> Restore:
+        return Restore(store, topic, partition, start, start)
+
+    tasks.Restore = of  # type: ignore[assignment,misc]
+
+
+def keep_the_producer() -> None:
+    """After a commit whose outcome is unknown the producer goes on: it commits once more."""
+    commit = TransactionalProducer.commit
+
+    def again(self: TransactionalProducer) -> None:
+        for _ in range(TRIES):
+            try:
+                commit(self)
+            except Unknown:
+                continue
+            return
+        raise AssertionError(f"not committed after {TRIES} tries")
+
+    TransactionalProducer.commit = again  # type: ignore[method-assign]
+
+
+def have_one_place() -> None:
+    """Where somebody else holds a store, there is no other place for it."""
+
+    def lock(_: Any, place: Place, wait: Callable[[], bool]) -> tuple[Place, Held]:
+        return place, place.lock(wait)
+
+    tasks.TaskStarter._lock = lock  # type: ignore[method-assign]
+
+
+def guess(outcome: Event) -> None:
+    """What became of a commit is guessed, instead of found out."""
+
+    def resolve(worker: Worker) -> Event:
+        worker._producer.renew(10_000)
+        return outcome
+
+    Worker._COMMANDS[Command.RESOLVE] = resolve
+
+
+def forget_time() -> None:
+    """It is not noticed that records have outlasted the transaction."""
+    RecordCost.measured = lambda *_: None  # type: ignore[method-assign]
+
+
+def unfence() -> None:
+    """Offsets are committed as nobody's too, whatever has become of the membership."""
+    forget_time()
+    send_offsets = TransactionalProducer.send_offsets
+
+    def send(self: TransactionalProducer, offsets: Offsets, consumer: Consumer) -> None:
+        told = bytes(consumer.consumer_group_metadata())  # magic, generation, group, member
+        magic, group = told[:7], told[11:].split(b"\0")[0].decode()
+        assert magic == b"CGMDv2:"
+        stranger = Consumer({"group.id": group, "bootstrap.servers": "127.0.0.1:1", "log_level": 0})
+        send_offsets(self, offsets, stranger)
+
+    TransactionalProducer.send_offsets = send  # type: ignore[method-assign]
+
+
+RULES: dict[str, Callable[[], None]] = {
+    "apply-early": apply_early,
+    "believe-the-disk": believe_the_disk,
+    "forget-time": forget_time,
+    "guess-aborted": lambda: guess(Event.FOUND_ABORTED),
+    "guess-committed": lambda: guess(Event.FOUND_COMMITTED),
+    "keep-the-producer": keep_the_producer,
+    "one-place": have_one_place,
+    "unfence": unfence,
+}
+
+
+def break_rule(name: str) -> None:
+    """Break a rule of this file or, under the name of its function, one of `tests.sim.sabotage`."""
+    if name in RULES:
+        RULES[name]()
+    else:
+        getattr(sabotage, name)(pytest.MonkeyPatch())
