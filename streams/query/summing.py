@@ -151,7 +151,9 @@ ADDED = (
     "num_late_rows",
     "rebalances",
     "restored_rows",
+    "rebalance_ms",
     "restore_ms",
+    "waiting_ms",
 )
 
 

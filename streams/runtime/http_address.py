@@ -54,7 +54,6 @@ def host_and_port(place: str) -> tuple[str, int]:
     number = int(port) if port.isascii() and port.isdigit() and len(port) <= 5 else -1
     if not colon or not host or not 0 <= number <= 65_535:
         raise TopologyError(
-            f"{PLACE} or --http is {place!r}, and has to be 'off' or HOST:PORT, such as"
-            " 127.0.0.1:8321."
+            f"{PLACE} or --http is {place!r}. Take 'off' or HOST:PORT, such as 127.0.0.1:8321."
         )
     return host, number

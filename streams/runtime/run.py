@@ -222,7 +222,9 @@ class Running:
             telemetry.publish(self._settings.progress, self._configs, admin, self._clients)
             self._reporter.started(slot.identity)
             if address is not None:
-                port = telemetry.serve(address, self._subject(), self._overview())
+                port = telemetry.serve(
+                    address, self._subject(), self._overview(), self._configs, admin, self._clients
+                )
                 if self._serves:
                     self._serves(port, address.token)
             self._join(prepared, admin, slot, root, telemetry)

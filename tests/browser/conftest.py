@@ -44,5 +44,3 @@ def watched(chrome: Browser) -> Iterator[Watched]:
     with Watched(chrome) as pages:
         yield pages
         pages.check()
-
-

@@ -148,7 +148,9 @@ class Replay:
 def rebased(recorded: dict[str, Any], age_ms: int) -> dict[str, Any]:
     """Move a recording in time, so that its last record of progress ended some time ago."""
     last = recorded["progress"]["recent"][-1]["timestamp"]
-    by = datetime.datetime.fromisoformat(iso_now(-1000 - age_ms)) - datetime.datetime.fromisoformat(last)
+    by = datetime.datetime.fromisoformat(iso_now(-1000 - age_ms)) - datetime.datetime.fromisoformat(
+        last
+    )
 
     def moved(found: Any) -> Any:
         match found:

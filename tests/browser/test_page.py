@@ -9,6 +9,7 @@ import pytest
 from tests.browser.replay import Replay, iso_now
 from tests.browser.watched import Watched
 
+DASH = "\N{EN DASH}"
 LIVE_S = 3.0
 PAINT_MS = 1_000
 OTHER_RUN = "11111111-5bed-435d-97a2-2ef0ece9e5e1"
@@ -120,7 +121,7 @@ def test_it_says_that_nothing_comes(watched: Watched) -> None:
         page = watched.open(replay.address)
         page.wait_for("#banner", "No record has come for 1 min")
         assert page.text("#tile-input .value") == "0/s"
-        assert page.text("#tile-latency .value") == "–"
+        assert page.text("#tile-latency .value") == DASH
         replay.tell("idle", {"event": "idle", "timestamp": iso_now(), "lag": 0})
         page.wait_until(lambda: page.title("lag") == 0, "no lag")
         replay.progress()
@@ -138,7 +139,7 @@ def test_before_the_first_record_it_says_so(watched: Watched, replay: Replay) ->
     page.wait_for("#banner", "Waiting for partitions")
     assert page.page.locator(".chart .empty:visible").count() == 6
     assert page.text("#partitions") == "The worker has no partitions yet."
-    assert page.text("#tile-lag .value") == "–"
+    assert page.text("#tile-lag .value") == DASH
 
 
 def test_it_shows_how_far_restoring_is(watched: Watched, replay: Replay) -> None:
@@ -174,7 +175,9 @@ def test_it_says_how_a_worker_has_ended(watched: Watched) -> None:
 def test_names_and_errors_are_text(replay: Replay, watched: Watched, text: str) -> None:
     """Whatever a record, a topic or a host is called: it is shown, and does nothing."""
     replay.facts = renamed(replay.facts, text)
-    replay.facts["problems"]["problems"].append({"timestamp": iso_now(), "text": f"It said: {text}"})
+    replay.facts["problems"]["problems"].append(
+        {"timestamp": iso_now(), "text": f"It said: {text}"}
+    )
     page = watched.open(replay.address, width=360)
     page.wait_for("#link", "live")
     replay.terminate(text, text)

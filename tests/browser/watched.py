@@ -50,9 +50,7 @@ class Watched:
         self, address: str, *, width: int = 1440, height: int = 900, **options: Any
     ) -> "PenstockPage":
         """Open the page of a worker in a window of its own."""
-        context = self._browser.new_context(
-            viewport={"width": width, "height": height}, **options
-        )
+        context = self._browser.new_context(viewport={"width": width, "height": height}, **options)
         self._contexts.append(context)
         page = context.new_page()
         page.on("console", self._said)
@@ -105,9 +103,7 @@ class PenstockPage:
         """Return the entries of a list, newest first."""
         return self.page.locator(f"#{name} li .text").all_text_contents()
 
-    def wait_until(
-        self, reached: Callable[[], bool], what: str, timeout_s: float = WAIT_S
-    ) -> None:
+    def wait_until(self, reached: Callable[[], bool], what: str, timeout_s: float = WAIT_S) -> None:
         """Wait for something to be shown."""
         deadline = time.monotonic() + timeout_s
         while not reached():
@@ -118,9 +114,7 @@ class PenstockPage:
 
     def wait_for(self, selector: str, text: str, timeout_s: float = WAIT_S) -> None:
         """Wait until an element has a text."""
-        self.wait_until(
-            lambda: text in self.text(selector), f"{text!r} in {selector}", timeout_s
-        )
+        self.wait_until(lambda: text in self.text(selector), f"{text!r} in {selector}", timeout_s)
 
     def overflow(self) -> int:
         """Return by how many pixels the page is wider than its window."""

@@ -46,7 +46,7 @@ def failing_world(match: str) -> tuple[int, World]:
         except AssertionError as error:
             if match in str(error) and len(world.mishaps.happened) > 5 * FEW:
                 return seed, world
-        except Exception:  # noqa: BLE001, S112 - another way to break
+        except Exception:  # noqa: BLE001 - another way to break
             continue
         finally:
             world.end()

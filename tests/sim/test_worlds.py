@@ -8,7 +8,6 @@ repeats one world. Without it the seeds are new ones each time; a failure names 
 import os
 import subprocess
 import sys
-
 from collections.abc import Sequence
 
 import pytest

@@ -80,7 +80,7 @@ def rows(total: int) -> Progress:
 def restoring(remaining: int) -> tuple[TaskView, ...]:
     """A task whose store is being restored, or is not any more."""
     store = StoreView(name="s", restored=remaining == 0, remaining=remaining)
-    return (TaskView(sub_topology=0, partition=2, inputs={}, phase="", stores=(store,)),)
+    return (TaskView(sub_topology=0, partition=2, inputs={}, lag={}, phase="", stores=(store,)),)
 
 
 BEGIN = [

@@ -180,7 +180,11 @@ def test_brokers_come_from_the_command_line_then_the_environment(run, fake_clust
 
 def test_the_shell_completes_commands():
     """Typer's completion is switched on, and knows the commands."""
-    asked = {"_PENSTOCK_COMPLETE": "complete_bash", "COMP_WORDS": "penstock pro", "COMP_CWORD": "1"}
+    asked = {
+        "_PENSTOCK_COMPLETE": "complete_bash",
+        "COMP_WORDS": "penstock prod",
+        "COMP_CWORD": "1",
+    }
     done = subprocess.run(
         [sys.executable, "-m", "penstock.cli"],
         env=os.environ | asked,

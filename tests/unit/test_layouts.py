@@ -10,8 +10,9 @@ from penstock.cli.entries import Wanted
 from penstock.cli.layouts import Entry, Layout, as_key, layout_of, parsed
 from penstock.errors import TopologyError
 from penstock.serde.primitives import INT, STR
-from penstock.serde.sessions import Session, SessionsSerde, timer
+from penstock.serde.sessions import TIMER, Session, SessionsSerde
 from penstock.serde.sliding import Piece, Sliding, SlidingSerde
+from penstock.serde.timers import timed
 from penstock.serde.windowed import pack_start
 from penstock.state.definition import StoreDefinition
 
@@ -44,7 +45,7 @@ def row(key, value, **more):
         ("key-value float float", last(struct.pack(">d", 0.5), struct.pack(">d", float("inf"))), [row(0.5, "inf")]),
         ("key-value windows 60000/60000 str int", last(pack_start(120_000) + b"ann"), [row("ann", 3, start=120_000, end=180_000)]),
         ("key-value windows 60000/30000+5 str int", last(pack_start(5) + b"ann"), [row("ann", 3, start=5, end=60_005)]),
-        ("key-value gap 500 str sessions int", last(timer(9, b"ann"), b"\x90"), []),
+        ("key-value gap 500 str sessions int", last(timed(TIMER, 9, b"ann"), b"\x90"), []),
         ("", last(b"\xff", b"x"), [{"key_hex": "ff", "value": "x", "timestamp": 5, "partition": 1}]),
         ("key-value list int str", last(), [row("ann", integer(3).decode())]),
     ],

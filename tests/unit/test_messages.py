@@ -17,7 +17,7 @@ KINDS = {"BrokerError", "DataError", "StateError", "TopologyError"}
 ASKS = re.compile(
     r"\b(add|annotate|call|change|check|choose|convert|correct|create|declare|delete|give|leave|"
     r"make|move|name|name one|pass|pip install|point|put|raise|read it once|rename|replace|report|"
-    r"restart|restore|run it|run \w+ again|send|set|shorten|split|start|stop|use|write)\b",
+    r"restart|restore|run it|run \w+ again|send|set|shorten|split|start|stop|take|use|write)\b",
     re.IGNORECASE,
 )
 # Where what to do stands in a part that is put in, and which.
@@ -25,6 +25,7 @@ PUT_IN = {
     "streams/aggregations.py: The columns of agg {} are wrong: it {}": "what it says ends with it",
     "streams/engine/failures.py: {}. {}": "every caller says what now",
     "streams/operators/declared_process.py: Process {} {}": "every caller says what to do",
+    "streams/observing.py: observe {} {}": "every caller says what to do",
     "streams/operators/fields.py: {} has no field {} (in path {}). Its fields are: {}.":
         "the fields are what to take",
     "streams/operators/on_error.py: max_ratio={} is no share of records; it is above 0, up to 1.":
