@@ -6,7 +6,7 @@ it does not say is shown as text where it is UTF-8, else in hex. So are the maps
 of processors, whose keys are packed.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,9 +20,9 @@ from penstock.errors import TopologyError
 from penstock.serde.json_serde import JsonSerde
 from penstock.serde.primitives import BYTES, FLOAT, INT, STR
 from penstock.serde.sessions import Session, SessionKeySerde, SessionsSerde
-from penstock.serde.sliding import Sliding, SlidingSerde
+from penstock.serde.sliding import SlidingSerde
 from penstock.serde.timers import Packed
-from penstock.serde.types import Serde, format_of
+from penstock.serde.types import Serde
 from penstock.serde.windowed import (
     JsonWindowSerde,
     SessionWindowedSerde,
@@ -40,10 +40,6 @@ _NAMED: dict[str, Serde[Any]] = {
     "bytes": BYTES,
     "json": _JSON,
     "json-sorted": _JSON,
-}
-_VALUES: dict[str, Callable[[Serde[Any]], Serde[Any]]] = {
-    "sessions": SessionsSerde,
-    "sliding": SlidingSerde,
 }
 _WINDOWED = (StoredWindowSerde, JsonWindowSerde, TimeWindowedSerde, SessionWindowedSerde)
 
@@ -118,10 +114,9 @@ class Layout:
             sessions: tuple[Session, ...] = value
             for session in sessions:
                 yield session[:2], session.value
-        elif isinstance(value, Sliding):
-            size_ms = int(format_of(self.key).split()[1]) if self.key else 0
-            for piece in value.windows:
-                yield (piece.start, piece.start + size_ms), piece.value
+        elif isinstance(self.value, SlidingSerde):
+            for of, result, _ in self.value.windows(None, value):
+                yield (of.start, of.end), result
         else:
             yield None, value
 
@@ -170,6 +165,7 @@ def parsed(described: str) -> Layout:
     """
     _, _, text = described.partition(" ")
     kind, _, rest = text.partition(" ")
+    windows = ""
     if kind in ("windows", "gap", "sliding"):
         windows, _, rest = rest.partition(" ")
         of, _, rest = rest.partition(" ")
@@ -179,8 +175,12 @@ def parsed(described: str) -> Layout:
     if key is None:
         return Layout()  # where it ends is not known either
     outer, _, inner = rest.partition(" ")
-    make, value = _VALUES.get(outer), _NAMED.get(inner if inner else rest)
-    return Layout(key, make(value) if make and value else value)
+    value = _NAMED.get(inner if inner else rest)
+    if value is not None and outer == "sessions":
+        value = SessionsSerde(value)
+    elif value is not None and outer == "sliding":
+        value = SlidingSerde(value, int(windows))
+    return Layout(key, value)
 
 
 def _windowed(kind: str, windows: str, key: Serde[Any] | None) -> Serde[Any] | None:

@@ -61,7 +61,7 @@ def test_sessions_are_rows():
 
 
 def test_sliding_windows_are_rows_with_their_ends():
-    value = SlidingSerde(INT).encode(Sliding(Piece(0, 1, 5), (Piece(7, 8, 10),)))
+    value = SlidingSerde(INT, 100).encode(Sliding(Piece(0, 1, 5), (Piece(7, 8, 10),)))
     found = rows("key-value sliding 100 str sliding int", last(b"\x01ann", value))
     assert found == [row("ann", 10, start=7, end=107)]
 
