@@ -16,6 +16,10 @@ from penstock.runtime.clock import now_ms
 from penstock.runtime.faults import bounded
 
 
+def _hear(producer: Producer) -> None:
+    producer.poll(0)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Clients:
     """The classes of the Kafka client, and time.
@@ -28,6 +32,7 @@ class Clients:
         now_ms: the wall clock.
         sleep: waits for seconds.
         bounded: makes a call that may never return, as `faults.bounded` does.
+        hear: lets a producer tell what has become of its connections.
     """
 
     consumer: Callable[[dict[str, Any]], Any] = Consumer
@@ -37,3 +42,4 @@ class Clients:
     now_ms: Callable[[], int] = now_ms
     sleep: Callable[[float], None] = time.sleep
     bounded: Callable[[Callable[[], None], float, str], None] = bounded
+    hear: Callable[[Any], object] = _hear

@@ -35,6 +35,22 @@ def _nothing() -> None:
     """Be called where nobody listens."""
 
 
+class Connections:
+    """What a client tells of its connections: it mends them by itself.
+
+    Attributes:
+        broken: how one of them has ended.
+    """
+
+    def __init__(self) -> None:
+        self.broken = ""
+
+    def note(self, error: KafkaError) -> None:
+        """Take an error that the client goes on with."""
+        if error.code() in _AWAY:
+            self.broken = error.str()
+
+
 class TransactionalProducer:
     """Produce in transactions.
 
@@ -62,7 +78,8 @@ class TransactionalProducer:
         alive: Callable[[], None] = _nothing,
         fenced: Callable[[], bool] = lambda: False,
     ) -> None:
-        self._config = dict(config)
+        self._connections = Connections()
+        self._config = {**config, "error_cb": self._connections.note}
         self._clients = clients
         self._transaction_timeout_s = transaction_timeout_ms / 1000
         self._timeout_s = request_timeout_ms / 1000
@@ -209,13 +226,20 @@ class TransactionalProducer:
     def commit(self) -> None:
         """Commit the transaction.
 
+        Where a connection breaks meanwhile, the client sends the commit once more by itself. The
+        first one may still be on its way, and would end the next transaction: unknown, too.
+
         Raises:
             Abortable: if it can be aborted instead.
-            Unknown: if nobody knows whether it is committed.
+            Unknown: if nobody knows whether it is committed, or how often it will be.
         """
         self._alive()
+        self._connections.broken = ""
         with self._sorted_out():
             self._producer.commit_transaction(self._timeout_s)
+            self._clients.hear(self._producer)
+        if self._connections.broken:
+            raise Unknown(f"a connection broke meanwhile: {self._connections.broken}")
 
     def abort(self) -> None:
         """Abort the transaction.

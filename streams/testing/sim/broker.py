@@ -131,6 +131,7 @@ class SimBroker:
             now_ms=lambda: self.clock.now_ms() + owner.ahead_ms,
             sleep=owner.wait,
             bounded=_directly,
+            hear=lambda _: None,  # no connection of theirs breaks
         )
 
     def advance(self, seconds: float) -> None:
