@@ -11,7 +11,7 @@ from penstock.engine.transaction import Command, Event
 from penstock.runtime import tasks
 from penstock.runtime.cost import RecordCost
 from penstock.runtime.faults import Unknown
-from penstock.runtime.producer import Offsets, TransactionalProducer
+from penstock.runtime.producer import Connections, Offsets, TransactionalProducer
 from penstock.runtime.worker import Worker
 from penstock.state.disk import Held, Place
 from penstock.state.store import Position
@@ -48,8 +48,14 @@ def believe_the_disk() -> None:
     tasks.Restore = of  # type: ignore[assignment,misc]
 
 
+def be_deaf() -> None:
+    """A connection that breaks at a commit is not noticed where the client mends it."""
+    Connections.note = lambda *_: None  # type: ignore[method-assign]
+
+
 def keep_the_producer() -> None:
     """After a commit whose outcome is unknown the producer goes on: it commits once more."""
+    be_deaf()
     commit = TransactionalProducer.commit
 
     def again(self: TransactionalProducer) -> None:
@@ -105,6 +111,7 @@ def unfence() -> None:
 
 RULES: dict[str, Callable[[], None]] = {
     "apply-early": apply_early,
+    "be-deaf": be_deaf,
     "believe-the-disk": believe_the_disk,
     "forget-time": forget_time,
     "guess-aborted": lambda: guess(Event.FOUND_ABORTED),
