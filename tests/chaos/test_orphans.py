@@ -29,6 +29,7 @@ def test_the_newcomer_asks_for_them(
     check_shared(*workers)
 
 
+@pytest.mark.full
 def test_they_are_shared_out_anew(
     kafka: KafkaServer, topic: TopicFactory, application: ApplicationFactory
 ) -> None:

@@ -30,6 +30,7 @@ FAILOVER = {
 STOPPED_S = 4.5  # past all of them, and the broker's look at transactions
 
 
+@pytest.mark.full
 def test_ten_kills_under_load_leave_everything_exact(
     application: ApplicationFactory, draw: random.Random
 ) -> None:
@@ -61,6 +62,7 @@ def stop_in_a_transaction(app: Application) -> None:
         time.sleep(0.01)
 
 
+@pytest.mark.full
 def test_a_worker_that_was_stopped_past_its_timeouts_goes_on(
     application: ApplicationFactory, draw: random.Random
 ) -> None:

@@ -9,14 +9,15 @@ from typing import Any
 
 import pytest
 
+from tests.chaos.sampling import sample
 from tests.chaos.team import Team
 from tests.kafka.conftest import ApplicationFactory
 from tests.kafka.workers import QUICK
 
 pytestmark = [pytest.mark.kafka, pytest.mark.chaos]
 
-# A hundred of each protocol in full, in parts that end in time.
-KILLS = [10, *(pytest.param(20, marks=pytest.mark.full, id=f"20-{part}") for part in range(1, 6))]
+PARTS = range(5)  # of a hundred kills of each protocol, so that each ends in time
+KILLS = [("classic", 10), *((of, 20) for of in ("classic", "consumer") for _ in PARTS)]
 TURN_S = 2.0
 SOME = (0, 1, 0, 0, 1, 1)  # who joins or, if it is there, leaves
 TURNS = (*SOME, 0, 1, 1, 0, 1, 0, 0, 1, 0)
@@ -27,9 +28,9 @@ def team(make: ApplicationFactory, protocol: str, size: int = 2, **worker: Any) 
     return Team(make, size, kafka=kafka, state={"lock_timeout_ms": 500}, worker=worker)
 
 
-@pytest.mark.parametrize("kills", KILLS)
+@sample("protocol, kills", KILLS)
 def test_kills_of_two_workers_leave_everything_exact(
-    kills: int, application: ApplicationFactory, protocol: str, draw: random.Random
+    protocol: str, kills: int, application: ApplicationFactory, draw: random.Random
 ) -> None:
     """Most of them at work, and the others while they start."""
     workers = team(application, protocol)
@@ -37,11 +38,9 @@ def test_kills_of_two_workers_leave_everything_exact(
     workers.end()
 
 
-@pytest.mark.parametrize(
-    "turns", [SOME, pytest.param(TURNS, marks=pytest.mark.full)], ids=["some", "all"]
-)
+@sample("protocol, turns", [("consumer", SOME), ("classic", TURNS), ("consumer", TURNS)])
 def test_workers_that_join_and_leave_leave_everything_exact(
-    turns: Sequence[int], application: ApplicationFactory, protocol: str
+    protocol: str, turns: Sequence[int], application: ApplicationFactory
 ) -> None:
     """Each of the two, in turns; sometimes both are there, and sometimes none."""
     workers = team(application, protocol, leave=True)
@@ -49,6 +48,7 @@ def test_workers_that_join_and_leave_leave_everything_exact(
     workers.end()
 
 
+@pytest.mark.full
 def test_a_rolling_restart_of_four_leaves_everything_exact(
     application: ApplicationFactory, protocol: str
 ) -> None:
