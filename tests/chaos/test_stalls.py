@@ -23,6 +23,7 @@ import pytest
 
 from penstock.runtime.exits import Exit
 from penstock.testing.kafka_server import KafkaServer
+from tests.chaos.sampling import sample
 from tests.chaos.team import Team
 from tests.kafka.apps import GOES_ON, PAUSE, PAUSES, Pause
 from tests.kafka.conftest import BROKER, ApplicationFactory, applications
@@ -31,6 +32,7 @@ from tests.kafka.workers import SHORT, Application
 
 pytestmark = [pytest.mark.kafka, pytest.mark.chaos]
 
+PROTOCOLS = ("classic", "consumer")
 CHUNK = 100
 PARTITIONS = 4
 WRITTEN = {
@@ -39,6 +41,11 @@ WRITTEN = {
     "open": 5 * CHUNK,
     "aborted": 5 * CHUNK,
 }  # records of its batch
+CASES = [
+    ("classic", "before"),
+    ("consumer", "before"),
+    *((protocol, of) for of in ("itself", "open", "aborted") for protocol in PROTOCOLS),
+]
 FENCES = {
     "itself": "longer than the transaction may be open",
     "before": r"UNKNOWN_MEMBER_ID|ILLEGAL_GENERATION|STALE_MEMBER_EPOCH",
@@ -55,12 +62,9 @@ def patient_kafka() -> Iterator[KafkaServer]:
         yield server
 
 
-@pytest.mark.parametrize(
-    "transaction",
-    ["itself", "before", *(pytest.param(of, marks=pytest.mark.full) for of in ("open", "aborted"))],
-)
+@sample("protocol, transaction", CASES)
 def test_a_stalled_worker_goes_on_when_another_has_its_tasks(
-    transaction: str, protocol: str, tmp_path: Path, request: pytest.FixtureRequest
+    protocol: str, transaction: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     broker = request.getfixturevalue("patient_kafka" if transaction == "open" else "kafka")
     with applications(broker.bootstrap_servers, tmp_path) as make:
