@@ -43,12 +43,14 @@ class Meeting:
         kind: what kind of request it is.
         about: what stands in it.
         until: where it is late, the kind of request in front of which it comes; that one is lost.
+        cut_s: after how long the connection is cut on which it was sent.
     """
 
     fate: Fate
     kind: int
     about: bytes
     until: int | None = None
+    cut_s: float | None = None
 
     def is_with(self, body: bytes) -> bool:
         return int.from_bytes(body[:2], "big") == self.kind and self.about in body
@@ -102,7 +104,15 @@ class Proxy:
         self._thread.join(START_S)
         self._loop.close()
 
-    def meet(self, fate: Fate, kind: int, about: str = "", *, until: int | None = None) -> None:
+    def meet(
+        self,
+        fate: Fate,
+        kind: int,
+        about: str = "",
+        *,
+        until: int | None = None,
+        cut_s: float | None = None,
+    ) -> None:
         """Let the next request of a kind meet a fate.
 
         Args:
@@ -111,8 +121,9 @@ class Proxy:
             about: what has to stand in it, such as a transactional id or a topic.
             until: where it is late, it comes only with the next request of this kind; that one
                 is lost, so that its transaction stays open.
+            cut_s: the connection on which it was sent is cut after so many seconds.
         """
-        self._meetings.append(Meeting(fate, kind, about.encode(), until))
+        self._meetings.append(Meeting(fate, kind, about.encode(), until, cut_s))
 
     @contextmanager
     def holding(self, kind: int, about: str) -> Generator[None]:
@@ -177,6 +188,8 @@ class Proxy:
 
     async def _meets(self, meeting: Meeting, body: bytes, link: Link) -> None:
         number = body[4:8]
+        if meeting.cut_s is not None:
+            self._loop.call_later(meeting.cut_s, link.client.transport.abort)
         match meeting.fate:
             case "request lost":
                 self.done += 1

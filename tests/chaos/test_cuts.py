@@ -22,6 +22,7 @@ from tests.chaos.proxy import (
     Fate,
     Proxy,
 )
+from tests.chaos.sampling import sample
 from tests.chaos.test_lost_answers import SOON
 from tests.kafka.conftest import ApplicationFactory, applications
 from tests.kafka.feeding import feed, words
@@ -37,7 +38,7 @@ STATES = {
     "committing": END_TXN,
 }
 FATES: tuple[Fate, ...] = ("cut in front of it", "cut behind it", "request twice")
-LOST: tuple[Fate, ...] = ("request lost", "answer lost", "cut in front of it", "cut behind it")
+LOST: tuple[Fate, ...] = ("cut behind it", "cut in front of it", "request lost", "answer lost")
 
 
 @pytest.fixture
@@ -77,7 +78,7 @@ def meet_all(proxy: Proxy, make: ApplicationFactory, cases: list[tuple[Fate, str
     check_nothing_was_restored(app)
 
 
-@pytest.mark.parametrize("fate", LOST)
+@sample("fate", LOST)
 def test_a_producer_whose_identity_is_lost_on_its_way_asks_again(
     fate: Fate, proxy: Proxy, make: ApplicationFactory
 ) -> None:

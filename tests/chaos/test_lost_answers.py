@@ -11,25 +11,26 @@ import pytest
 
 from tests.chaos.load import end, load, map_and_count
 from tests.chaos.proxy import END_TXN, Fate, Proxy
+from tests.chaos.sampling import sample
 from tests.kafka.conftest import applications
 from tests.kafka.workers import QUICK, Application
 
 pytestmark = [pytest.mark.kafka, pytest.mark.chaos]
 
-ROUNDS = 3
 SOON = QUICK | {"request_timeout_ms": 700}  # a lost answer is missed after that
 
 
+@sample("rounds", [1, 5])
 @pytest.mark.parametrize("fate", ["answer lost", "request lost", "request late"])
 def test_what_became_of_a_commit_is_found_out(
-    fate: Fate, proxy: Proxy, tmp_path: Path, draw: random.Random
+    fate: Fate, rounds: int, proxy: Proxy, tmp_path: Path, draw: random.Random
 ) -> None:
     with applications(f"127.0.0.1:{proxy.port}", tmp_path) as make:
         app = map_and_count(make, kafka=SOON)
         with load(app):
             app.start()
             app.wait_for_progress()
-            for _ in range(ROUNDS):
+            for _ in range(rounds):
                 meet(app, proxy, fate)
         end(app)
 
