@@ -82,12 +82,12 @@ class Times:
     Attributes:
         skew_ms: how far a partition is behind the one before it.
         disorder_ms: how much older than the newest ones events may be.
-        strange: whether some have no time, or that of 1970 or of the year 9999.
+        strange: times that a few have instead.
     """
 
     skew_ms: int
     disorder_ms: int
-    strange: bool
+    strange: tuple[int, ...]
 
 
 class EventFeeder(Feeder):
@@ -115,7 +115,7 @@ class EventFeeder(Feeder):
         topic = draw.choice(self._topics)
         if events.strange and draw.random() < STRANGE:
             # As other clients write them: to this one 0 means now.
-            row = Row(key.encode(), value.encode(), draw.choice(STRANGE_MS))
+            row = Row(key.encode(), value.encode(), draw.choice(events.strange))
             self._broker.log((topic, partition)).append(row)
         else:
             producer.produce(topic, value, key, partition, timestamp=at)

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 import penstock as ps
 from penstock.runtime.settings import CommitSettings, KafkaSettings, Settings
 from tests.sim import applications
-from tests.sim.feeding import EventFeeder, Feeder, Times
+from tests.sim.feeding import STRANGE_MS, EventFeeder, Feeder, Times
 from tests.sim.world import Plan, World
 
 EVENTS = "events"
@@ -87,7 +87,7 @@ class RememberingWorld(World):
         super().__init__(plan)
 
     def make_feeder(self) -> Feeder:
-        times = Times(60_000, self.disorder_ms, self.plan.strange)
+        times = Times(60_000, self.disorder_ms, STRANGE_MS if self.plan.strange else ())
         return EventFeeder(self.broker, self.draw, self.plan.partitions, self.inputs, times)
 
     def make_app(self) -> ps.App:

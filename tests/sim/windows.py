@@ -15,7 +15,7 @@ from penstock.engine.metadata import BatchId, decode
 from penstock.runtime.settings import CommitSettings, KafkaSettings, Settings
 from penstock.runtime.worker import Worker
 from tests.sim import applications
-from tests.sim.feeding import EventFeeder, Feeder, Times
+from tests.sim.feeding import STRANGE_MS, EventFeeder, Feeder, Times
 from tests.sim.world import Plan, World
 
 EVENTS = "events"
@@ -92,7 +92,7 @@ class WindowsWorld(World):
         self._note_commits()
 
     def make_feeder(self) -> Feeder:
-        times = Times(SKEW_MS, self.disorder_ms, self.plan.strange)
+        times = Times(SKEW_MS, self.disorder_ms, STRANGE_MS if self.plan.strange else ())
         return EventFeeder(self.broker, self.draw, self.plan.partitions, self.inputs, times)
 
     def make_app(self) -> ps.App:
