@@ -38,6 +38,7 @@ FAVOURITES += [("die", what) for what in (*DECISIVE, "incremental_unassign", "wr
 FAVOURITES += [("lose", what) for what in (*ENDING, "flush", "init_transactions")]
 ZOMBIE_S = (3.2, 7.8)  # longer than a session, shorter than a transaction
 FULL_S = (0.5, 6.0)
+LASTING_S = (2.0, 12.0)  # longer than a transaction, too
 DELAY_S = (0.1, 4.0)
 HOUR_S = 3_600.0
 JUMPS_S = (-20 * HOUR_S, -3 * HOUR_S, -90.0, -2.0, 0.0, 5.0, 7 * HOUR_S, 400 * 24 * HOUR_S)
@@ -57,7 +58,7 @@ class Mishap:
 
     Attributes:
         fate: what becomes of the call, of "lose".
-        seconds: how long a stall, a full disk or a delay lasts, or how far a clock is off.
+        seconds: how long a stall, a full disk, a delay or a loss lasts, or how far a clock is off.
         whole: whether a stall stops the process's threads too.
         replaced: whether another process begins under the same identity meanwhile.
     """
@@ -129,7 +130,9 @@ class Chances:
             replaced = whole and draw.random() < 0.2
             return Mishap(place, kind, seconds=seconds, whole=whole, replaced=replaced)
         if kind == "lose":
-            return Mishap(place, kind, draw.choice(LOSABLE[place.call]))
+            fate = draw.choice(LOSABLE[place.call])
+            lasting_s = draw.uniform(*LASTING_S) if draw.random() < 0.1 else 0.0
+            return Mishap(place, kind, fate, lasting_s)
         if kind == "refuse":
             full_s = draw.uniform(*FULL_S) if draw.random() < 0.3 else 0.0
             return Mishap(place, kind, seconds=full_s)

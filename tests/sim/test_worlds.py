@@ -13,8 +13,10 @@ from collections.abc import Sequence
 import pytest
 
 from penstock.engine.transaction import TRANSITIONS, Event, State, Transaction
+from penstock.testing.sim import Fate
 from tests.sim import sabotage
 from tests.sim.judging import judge
+from tests.sim.mishaps import RATES
 from tests.sim.seeds import Kind, check_noticed, check_worlds, in_parts, live
 from tests.sim.world import Plan, World
 
@@ -54,7 +56,7 @@ def test_everything_happens(monkeypatch: pytest.MonkeyPatch) -> None:
         if seed > WORLDS // 10 and not missing:
             break
     assert missing <= UNREACHED
-    for mishap in ("dies", "stalls", "as a whole", "LATE", "LOST_REQUEST", "LOST_ANSWER"):
+    for mishap in (*RATES, "as a whole", "replaced", *Fate.__members__.keys() - {"DONE"}):
         assert any(mishap in event for event in stories), mishap
 
 
@@ -77,4 +79,4 @@ def test_a_seed_repeats() -> None:
         for seed in ("1", "2")
     }  # fmt: skip
     assert len(told) == 1
-    assert "dies" in told.pop()
+    assert "die at" in told.pop()

@@ -108,6 +108,7 @@ class Life:
         self.slot = slot
         self.process = process
         self.disk = disk
+        self.lost_until: dict[str, float] = {}
         self.leaving = False
         self.busy = False
         self.steps: Generator[None] | None = None
@@ -223,7 +224,7 @@ class World:
 
     def _jump(self, slot: Slot, seconds: float) -> None:
         """Let the wall clock of a slot be off by so much from now on."""
-        self.note(f"the clock of {slot.identity} is off by {seconds} s")
+        self.note(f"the clock of {slot.identity} jumps: it is off by {seconds} s")
         slot.ahead_ms = int(seconds * 1000)
         for life in self.lives.values():
             if life.slot is slot:
@@ -330,10 +331,12 @@ class World:
         life.slot.calls[what] += 1
         place = Place(life.slot.identity, what, life.slot.calls[what])
         mishap = self.mishaps.at(place, self._kinds(what))
-        if mishap is not None:
-            self.note(str(mishap))
-            self._strike(life, mishap)
-        return (mishap and mishap.fate) or Fate.DONE
+        if mishap is None:
+            lost = self.broker.clock.now() < life.lost_until.get(what, 0.0)
+            return Fate.LOST_REQUEST if lost else Fate.DONE
+        self.note(str(mishap))
+        self._strike(life, mishap)
+        return mishap.fate or Fate.DONE
 
     def _kinds(self, what: str) -> list[Kind]:
         """Return what can happen at a call.
@@ -355,6 +358,8 @@ class World:
             life.process.kill()
         elif mishap.kind == "stall":
             self._stall(life, mishap)
+        elif mishap.kind == "lose":
+            life.lost_until[mishap.place.call] = self.broker.clock.now() + mishap.seconds
         elif mishap.kind == "refuse":
             life.disk.full_until = self.broker.clock.now() + mishap.seconds
             raise StateError(f"{mishap.place.call}: Input/output error.")
