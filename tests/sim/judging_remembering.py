@@ -9,6 +9,7 @@ from collections.abc import Iterable
 
 from tests.kafka.checking import Record
 from tests.sim import remembering
+from tests.sim.invariants import ANY_APPLICATION
 from tests.sim.judging import check_nothing_open, check_stores, read, without_strange
 from tests.sim.remembering import QUIET_MS, WITHIN_MS, RememberingWorld, kind
 
@@ -24,6 +25,8 @@ def judge(world: RememberingWorld) -> None:
     for slot in world.slots:
         check_stores(world.broker, slot.disk)
     check_nothing_open(world.broker)
+    for check in ANY_APPLICATION:
+        check(world)
 
 
 def distinct(records: Iterable[Record]) -> list[Record]:

@@ -13,6 +13,7 @@ from typing import Any
 from penstock.testing.sim.log import Row
 from tests.kafka.checking import Record
 from tests.sim import applications
+from tests.sim.invariants import ANY_APPLICATION
 from tests.sim.judging import check_nothing_open, check_stores, read
 from tests.sim.topologies import DrawnWorld, End, Means
 
@@ -29,6 +30,8 @@ def judge(world: DrawnWorld) -> None:
     for slot in world.slots:
         check_stores(world.broker, slot.disk)
     check_nothing_open(world.broker)
+    for check in ANY_APPLICATION:
+        check(world)
 
 
 def check_end(end: End, found: list[Record], clean: list[Record]) -> None:

@@ -12,6 +12,7 @@ import msgspec
 
 from tests.kafka.checking import Record
 from tests.sim import windows
+from tests.sim.invariants import ANY_APPLICATION
 from tests.sim.judging import check_nothing_open, check_stores, read, without_strange
 from tests.sim.windows import GAP_MS, GRACE_MS, SIZE_MS, WindowsWorld
 
@@ -41,6 +42,8 @@ def judge(world: WindowsWorld) -> None:
     for slot in world.slots:
         check_stores(world.broker, slot.disk)
     check_nothing_open(world.broker)
+    for check in ANY_APPLICATION:
+        check(world)
 
 
 def _check_regrouped(world: WindowsWorld, inputs: list[Record]) -> None:

@@ -287,6 +287,41 @@ def newcomers_wait(patch: Any) -> None:
     patch.setattr(consumer.InputConsumer, "ask_for_more", lambda _: None)
 
 
+def outputs_are_turned_around(patch: Any) -> None:
+    """What one chunk hands on is written from its end."""
+    produce = producer.TransactionalProducer.produce
+
+    def turned(self: Any, out: Any) -> None:
+        plain = out.store is None and out.headers is None
+        columns = ("keys", "values", "partitions", "timestamps") if plain else ()
+        produce(self, out._replace(**{name: getattr(out, name)[::-1] for name in columns}))
+
+    patch.setattr(producer.TransactionalProducer, "produce", turned)
+
+
+def offsets_have_a_transaction_of_their_own(patch: Any) -> None:
+    """What a batch writes is committed, and then its offsets are."""
+    send = worker.Worker._send_offsets
+
+    def apart(self: Any) -> Event:
+        self._producer.commit()
+        self._producer.begin()
+        return send(self)
+
+    _command(patch, worker.Command.SEND_OFFSETS, apart)
+
+
+def only_the_first_task_is_begun(patch: Any) -> None:
+    """Records come for the first task that a worker has, and for no other."""
+    begin = consumer.InputConsumer.begin
+
+    def once(self: Any, positions: Any) -> None:
+        if not self._begun:
+            begin(self, positions)
+
+    patch.setattr(consumer.InputConsumer, "begin", once)
+
+
 SABOTAGES: list[Patch] = [
     applied_before_the_commit,
     unknown_is_taken_for_committed,
@@ -304,6 +339,7 @@ SABOTAGES: list[Patch] = [
     what_a_fetch_still_brings_is_kept,
     bad_records_leave_state,
     dead_letters_go_apart,
+    outputs_are_turned_around,
 ]
 
 

@@ -6,6 +6,7 @@ from typing import Any
 from penstock.engine.tally import Counting
 from penstock.engine.task import Task
 from penstock.engine.task_time import SEEN_TIME, TaskTime
+from penstock.operators.event_time import TimeGuard
 from penstock.operators.sessions import OpenSessions
 from penstock.operators.windowed import OpenWindows
 from penstock.runtime import upstream
@@ -131,6 +132,11 @@ def who_has_no_records_waits(patch: Any) -> None:
     patch.setattr(Worker, "_settle", settle)
 
 
+def times_are_not_guarded(patch: Any) -> None:
+    """A record of the year 9999 closes the windows of all others."""
+    patch.setattr(TimeGuard, "passes", lambda *_: True)
+
+
 SABOTAGES: list[Patch] = [
     clocks_are_forgotten,
     closed_windows_stay,
@@ -144,4 +150,5 @@ SABOTAGES: list[Patch] = [
     aborted_batches_move_time,
     lates_of_aborted_batches_count,
     nothing_closes_without_records,
+    times_are_not_guarded,
 ]

@@ -14,7 +14,7 @@ import pytest
 
 from penstock.engine.transaction import TRANSITIONS, Event, State, Transaction
 from penstock.testing.sim import Fate
-from tests.sim import sabotage
+from tests.sim import invariants, sabotage
 from tests.sim.judging import judge
 from tests.sim.mishaps import RATES
 from tests.sim.seeds import Kind, check_noticed, check_worlds, in_parts, live
@@ -24,7 +24,17 @@ pytestmark = pytest.mark.usefixtures("quiet")
 
 WORLDS = 300
 NOTICED_WITHIN = 200
-WORDS = Kind(Plan.of, World, judge)
+
+
+def judge_all(world: World) -> None:
+    """Judge what is left as a whole, and by each invariant."""
+    judge(world)
+    if world.plan.guarantee == "exactly_once":
+        for check in invariants.ALL:
+            check(world)
+
+
+WORDS = Kind(Plan.of, World, judge_all)
 
 
 @in_parts(WORLDS)

@@ -22,6 +22,7 @@ from penstock.testing.sim import Crash, Fate, Process, SimBroker, SimDisk, Survi
 from penstock.topology.node import Emit
 from tests.sim import applications
 from tests.sim.feeding import Feeder
+from tests.sim.history import History
 from tests.sim.mishaps import (
     FAVOURITES,
     JUMPS_S,
@@ -150,6 +151,7 @@ class World:
         self.slots = [
             Slot(f"slot-{n}", shared if plan.one_disk else SimDisk()) for n in range(plan.workers)
         ]
+        self.history = History(self.broker, applications.ID, self.outputs)
         self.feeder = self.make_feeder()
         self.events: list[str] = []
         self.ill = True
@@ -257,7 +259,7 @@ class World:
             self.broker.advance(0.03)
             if number % 5 == 0 and self.drained():
                 return
-        raise AssertionError(f"not drained: {self.lag()}, {self.events[-20:]}")
+        raise AssertionError(f"I10: not drained: {self.lag()}, {self.events[-20:]}")
 
     def step(self, slot: Slot) -> None:
         """Let the worker of a slot do something; it is started where there is none."""
@@ -290,6 +292,8 @@ class World:
         run_id = uuid.UUID(int=self.draw.getrandbits(128))
         running = Running(self.make_app(), clients=self.broker.clients(life.process), run_id=run_id)
         worker = running.worker(life.slot.identity, life.disk.mount(life.process))
+        if self.plan.guarantee == "exactly_once":
+            self.history.watch(worker)
         self.made(worker)
         worker.start()
         with worker.ending():
