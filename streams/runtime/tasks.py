@@ -214,7 +214,7 @@ class TaskStarter:
             if owned.task:
                 began = self._now()
                 owned.task.overlays[name].write()
-                if self._now_ms() - opened.dated_ms > REDATE_MS:
+                if abs(self._now_ms() - opened.dated_ms) > REDATE_MS:  # or the clock went back
                     self._redate(opened)
                 opened.store.flush()
                 self._wrote(name, self._now() - began)
@@ -238,7 +238,8 @@ class TaskStarter:
     def clean(self, tasks: Iterable[OwnedTask]) -> None:
         """Delete from time to time what nobody has used for long; our own tasks use theirs."""
         now_ms = self._now_ms()
-        if now_ms - self._cleaned_ms < min(CLEANUP_S * 1000, self._cleanup_delay_ms):
+        # The clock may have gone back since.
+        if abs(now_ms - self._cleaned_ms) < min(CLEANUP_S * 1000, self._cleanup_delay_ms):
             return
         self._cleaned_ms = now_ms
         for owned in tasks:
@@ -404,7 +405,14 @@ class TaskStarter:
         if position.offset < start:
             return f"it reflects offset {position.offset}, the changelog begins at {start}"
         age_ms = self._now_ms() - position.written_ms
-        if age_ms > self._delete_retention_ms(topic) // 2:
+        believed_ms = self._delete_retention_ms(topic) // 2
+        if age_ms < -believed_ms:
+            return (
+                f"it is dated {-age_ms // 60_000} minutes ahead of this clock, so nobody knows how"
+                " old it is, and the changelog may have forgotten deletions since"
+                " (delete.retention.ms)"
+            )
+        if age_ms > believed_ms:
             return (
                 f"it is {age_ms // 60_000} minutes old, and the changelog may have forgotten"
                 " deletions since (delete.retention.ms)"

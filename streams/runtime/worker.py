@@ -558,7 +558,7 @@ class Worker:
             if owned.phase is Phase.RUNNING
             and (
                 not owned.settled
-                or now_ms - owned.committed_ms > self._prepared.recommit_ms
+                or abs(now_ms - owned.committed_ms) > self._prepared.recommit_ms
                 or (owned.task is not None and owned.task.time.is_due(now_ms))
             )
         ]

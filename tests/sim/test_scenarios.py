@@ -8,6 +8,7 @@ import pytest
 from penstock.runtime.restorer import Restorer
 from penstock.runtime.settings import GroupProtocol
 from penstock.testing.sim import Fate, Process
+from penstock.testing.sim.disk import SimPlace
 from penstock.testing.sim.producer import SimProducer
 from tests.sim import applications, sabotage
 from tests.sim.judging import judge
@@ -303,3 +304,80 @@ def test_neither_order_is_noticed(protocol: GroupProtocol, monkeypatch: pytest.M
     ENDS_FIRST(monkeypatch)
     with pytest.raises(AssertionError):
         judge(put_out(protocol, applications.WORDS, "flush"))
+
+
+HOUR_S = 3_600
+
+
+def put_down(world: Told) -> Slot:
+    """Let one of the workers have state, and end."""
+    worker = world.slots[0]
+    world.slots = [worker]
+    world.work(worker)
+    world.write(applications.WORDS)
+    world.work(worker)
+    world.leave(worker)
+    return worker
+
+
+def set_aside(ahead_s: float) -> bool:
+    """Write state while the clock is ahead, and start again when it is right and a day later.
+
+    Returns:
+        whether the state was not believed.
+    """
+    world = Told()
+    world.slots[0].ahead_ms = int(ahead_s * 1000)
+    worker = put_down(world)
+    aside: list[str] = []
+
+    def notes(place: SimPlace, _: int) -> str:
+        aside.append(str(place))
+        return ""
+
+    worker.ahead_ms = 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(SimPlace, "set_aside", notes)
+        world.work(worker)
+    world.settle()
+    return bool(aside)
+
+
+@pytest.mark.parametrize(
+    ("ahead_s", "aside"), [(0, False), (5 * HOUR_S, False), (13 * HOUR_S, True), (-13 * HOUR_S, True)]
+)
+def test_state_of_an_unknown_age_is_not_believed(ahead_s: float, *, aside: bool) -> None:
+    """A clock that was a year ahead dates state so that it never grows old."""
+    assert set_aside(ahead_s) is aside
+
+
+def test_a_store_is_dated_anew_when_the_clock_goes_back() -> None:
+    world = Told()
+    (worker, _) = world.slots
+    worker.ahead_ms = 100 * HOUR_S * 1000
+    world.work(worker)
+    world.feeder.write_some()
+    world.work(worker)
+    assert worker.life is not None
+    worker.life.process.ahead_ms = 0
+    world.broker.advance(1)
+    world.work(worker)
+    now_ms = world.broker.clock.now_ms()
+    dated = [files.position.written_ms for files in worker.disk.files.values() if files.position]
+    assert dated
+    assert all(at <= now_ms for at in dated)
+
+
+def test_offsets_are_committed_again_when_the_clock_goes_back() -> None:
+    """Else they might expire before the clock is where it was."""
+    world = Told()
+    (worker, _) = world.slots
+    worker.ahead_ms = 9_000 * HOUR_S * 1000
+    world.work(worker)
+    world.feeder.write_some()
+    world.work(worker)
+    before = len(world.history.commits)
+    assert worker.life is not None
+    worker.life.process.ahead_ms = 0
+    world.work(worker)
+    assert len(world.history.commits) > before
