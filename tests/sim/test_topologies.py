@@ -40,9 +40,9 @@ def test_a_broken_build_is_noticed(broken: Patch, monkeypatch: pytest.MonkeyPatc
 
 
 def test_all_kinds_of_ends_and_steps_are_drawn() -> None:
-    drawn = [Drawn(exact_plan(seed)) for seed in range(60)]
+    drawn = [Drawn(exact_plan(seed)) for seed in range(120)]
     ends = Counter(end.what.split(" of ")[0] for one in drawn for end in one.ends)
     steps = Counter(step.split(" of ")[0] for one in drawn for step in one.steps)
     assert set(steps) == {"map", "filter", "branch", "merge"}
-    assert len(ends) == 11
+    assert len(ends) == 13
     assert min(ends.values()) >= 3

@@ -6,7 +6,7 @@ said by `Means`; a clean run of the same records says what that is.
 """
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import TypeAlias
@@ -27,6 +27,20 @@ DISORDERS_MS = (1, 500, 3_000)
 FOREVER = "36500d"
 
 Text: TypeAlias = ps.Stream[str, str]
+
+
+class Changes(ps.Processor[str, str, str]):
+    """Change what state gives in place, and fail behind that now and then."""
+
+    seen = ps.ValueState(list[int])
+
+    def process(self, ctx: ps.Context[str], value: str) -> Iterator[str]:
+        seen = self.seen.get() or []
+        seen.append(_number(value))
+        self.seen.set(seen)
+        seen.append(-1)  # this is written nowhere
+        _refuse(value)
+        yield f"{len(seen)}-{sum(seen)}"
 
 
 class Means(Enum):
@@ -130,7 +144,7 @@ class Drawn:
         ]  # fmt: skip
         if way.ordered:
             ends += [self._closed, self._sessions, self._once, self._quiet]
-            ends += [self._update_state, self._table]
+            ends += [self._update_state, self._table, self._changed, self._gathered]
         end = self._draw.choice(ends)
         means = end(way, topic)
         what = f"{end.__name__.strip('_')} of {'+'.join(sorted(way.topics))}"
@@ -206,6 +220,19 @@ class Drawn:
         return Means.RECORDS
 
 
+    def _changed(self, way: Way, topic: str) -> Means:
+        way.stream.process(Changes, name=self._name()).to(topic)
+        return Means.RECORDS
+
+    def _gathered(self, way: Way, topic: str) -> Means:
+        grouped = way.stream.group_by_key()
+        gathered = grouped.aggregate(
+            list, _gather, name=self._name(), value=list[int], emit=self._emit
+        )
+        gathered.to(topic)
+        return Means.LAST
+
+
 class DrawnWorld(World):
     """A world of such an application.
 
@@ -271,6 +298,18 @@ def _add_number(total: int, text: str) -> int:
 
 def _sum(one: int, other: int) -> int:
     return one + other
+
+
+def _refuse(text: str) -> None:
+    if _number(text) % 11 == 0:
+        raise ValueError("a bad one")
+
+
+def _gather(found: list[int], text: str) -> list[int]:
+    """Change the list in place, and fail behind that now and then."""
+    found.append(_number(text))
+    _refuse(text)
+    return found
 
 
 def _chained(text: str, before: str | None) -> tuple[str, str]:
