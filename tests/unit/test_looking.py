@@ -118,7 +118,9 @@ def test_the_progress_topic_is_that_of_the_file_or_named_after_the_id(shop):
 def test_explain_needs_no_broker(shop):
     done = run("explain", shop)
     assert done.exit_code == 0
-    assert "changelog shop-n-changelog" in done.stdout
+    assert "What is exactly once" in done.stdout
+    assert "changelog shop-n-changelog" not in done.stdout
+    assert "changelog shop-n-changelog" in run("explain", shop, "--extended").stdout
 
 
 def test_json_holds_nothing_that_a_terminal_obeys():
