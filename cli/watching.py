@@ -212,7 +212,7 @@ def spark(values: Sequence[float]) -> str:
     """Return numbers as a curve of one row, from nothing to the largest.
 
     >>> spark([0, 1, 2, 4])
-    '▁▂▄█'
+    '▁▃▅█'
     """
     most = max(values, default=0) or 1
     return "".join(_BARS[round(value / most * (len(_BARS) - 1))] for value in values)
