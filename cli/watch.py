@@ -4,7 +4,9 @@ On a terminal it takes the whole screen, and gives it back at the end. Where the
 prints a line whenever something was told.
 """
 
+import os
 import select
+import signal
 import sys
 import time
 from collections.abc import Callable, Generator
@@ -24,6 +26,7 @@ STEP_S = 0.25  # as soon is a key heard
 GROUP_S = 5.0  # between two looks at the group
 PATIENCE_S = 2.0  # a cluster that has not answered then is away
 LINE_S = 1.0
+MOST_KEYS = 100
 
 
 def watch(application: Annotated[str, APPLICATION], *, brokers: BrokersOf = None) -> None:
@@ -51,6 +54,7 @@ def _on_screen(known: "Application", admin: "Admin") -> None:
 
     from penstock.runtime.clock import now_ms
 
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # it gives the screen back too
     console = Console(highlight=False)
     with (
         _keys() as pressed,
@@ -89,17 +93,20 @@ def _followed(known: "Application", admin: "Admin") -> "Generator[Watched]":
 
     watched = Watched(known.id)
     follower = Follower(client_config(known.brokers), known.progress_topic, application=known.id)
-    group = _Group(known, admin)
+    group, readable = _Group(known, admin), False
     try:
         while True:
             try:
                 watched.take(follower.read(STEP_S))
+                readable = True
             except BrokerError as error:
-                group.answered, watched.problem = False, str(error)
+                if not watched.reached:
+                    raise  # it never was readable
+                readable, watched.problem = False, str(error)
                 time.sleep(STEP_S)
             group.ask()
             watched.members = group.members
-            if group.answered:
+            if readable and group.answered:
                 watched.reach(now_ms())
             yield watched
     finally:
@@ -150,7 +157,8 @@ def _keys() -> "Generator[Callable[[], str]]":
     before = termios.tcgetattr(sys.stdin)
 
     def pressed() -> str:
-        return sys.stdin.read(1) if select.select([sys.stdin], [], [], 0)[0] else ""
+        heard = select.select([sys.stdin], [], [], 0)[0]
+        return os.read(sys.stdin.fileno(), MOST_KEYS).decode(errors="replace") if heard else ""
 
     tty.setcbreak(sys.stdin)
     try:

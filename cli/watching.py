@@ -95,6 +95,11 @@ class Watched:
             self._input.append(sum(worker.input_rate for worker in found.workers))
             self._lag.append(found.lag or 0)
 
+    @property
+    def reached(self) -> bool:
+        """Whether the cluster has ever answered."""
+        return self._now_ms > 0
+
     def look(self) -> Overview:
         """Return what it is doing."""
         return overview(self._application, self._heard, self._now_ms, members=self.members)

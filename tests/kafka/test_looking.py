@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from penstock.cli.main import app as commands
 from penstock.testing.kafka_server import KafkaServer
 from tests.kafka.commands import objects, refusal
-from tests.kafka.conftest import TopicFactory
+from tests.kafka.conftest import BROKER, TopicFactory, create_topic
 from tests.kafka.feeding import BEGIN_MS, Row
 from tests.kafka.shops import Shop
 from tests.kafka.workers import WAIT_S
@@ -175,7 +175,7 @@ def test_without_a_terminal_watch_prints_lines(shop: Shop) -> None:
     assert "\x1b" not in first
 
 
-@pytest.mark.parametrize("end", [b"q", b"\x03"])
+@pytest.mark.parametrize("end", [b"jjq", b"\x03", b""], ids=["q", "Ctrl-C", "SIGTERM"])
 def test_on_a_terminal_watch_takes_the_screen_and_gives_it_back(end: bytes, shop: Shop) -> None:
     shop.start()
     shop.order(ROWS)
@@ -196,13 +196,46 @@ def test_on_a_terminal_watch_takes_the_screen_and_gives_it_back(end: bytes, shop
     try:
         while b"1 worker, 8 partitions" not in seen:
             seen += os.read(own, 10_000)
-        os.write(own, end)
-        assert watching.wait(WAIT_S) == (0 if end == b"q" else 130)
+        if end:
+            os.write(own, end)
+        else:
+            watching.terminate()
+        assert watching.wait(WAIT_S) == (0 if end == b"jjq" else 130)
     finally:
         watching.kill()
     seen += shown_on(own)
     assert seen.count(b"\x1b[?1049h") == seen.count(b"\x1b[?1049l") == 1
     assert seen.rfind(b"\x1b[?25h") > seen.rfind(b"\x1b[?25l")
+
+
+def test_watch_goes_on_where_kafka_was_away(tmp_path: Path) -> None:
+    with KafkaServer(settings=BROKER) as own:
+        for name in ("orders", "accounts"):
+            create_topic(own.bootstrap_servers, name, 4)
+        shop = Shop(own.bootstrap_servers, tmp_path, "orders", "accounts")
+        said = tmp_path / "watch.log"
+        with said.open("wb") as out:
+            shop.start()
+            shop.order(ROWS)
+            shop.wait_drained()
+            watching = process("watch", shop.id, shop=shop, stdout=out)
+        try:
+            wait_for(lambda: "runs: 1 worker" in said.read_text(), "it shows the worker")
+            own.stop()
+            wait_for(lambda: "has not answered since" in said.read_text(), "Kafka is away")
+            assert "does not run" not in said.read_text()
+            own.restart()
+            for worker in shop.workers[:]:
+                worker.kill()
+            before = len(said.read_text())
+            shop.start()
+            back = f"{shop.id} runs: 1 worker, 8 partitions. Input"
+            wait_for(lambda: back in said.read_text()[before:], "it shows the worker again")
+            assert "has not answered" not in said.read_text().splitlines()[-1]
+        finally:
+            watching.kill()
+            watching.wait()
+            shop.close()
 
 
 def _take_terminal() -> None:
