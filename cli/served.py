@@ -8,21 +8,85 @@ followed.
 import http.client
 import json
 import os
+import platform
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Any, Final
 from urllib.parse import quote, urlencode, urlsplit
 
+import msgspec
+
+from penstock.cli.application import Application
+from penstock.cli.changelogs import last_values
 from penstock.cli.cluster import did_you_mean
 from penstock.cli.entries import Wanted
 from penstock.cli.layouts import Entry
 from penstock.errors import PenstockError, TopologyError
+from penstock.runtime.clock import now_ms
 
+DEFAULT_URL: Final = "http://127.0.0.1:8321"
+WORKERS: Final = "workers"  # the end of the name of the topic on which they announce themselves
+FRESH_MS: Final = 95_000  # they say so every 30 seconds
 TOKEN: Final = "PENSTOCK_HTTP_TOKEN"  # noqa: S105 - the name of a variable
 TIMEOUT_S = 10.0
 PAGE = 1_000
 TRIES, PAUSE_S = 5, 1.0
 _OTHERWISE = "penstock state ... --from-changelog reads the changelog, and needs no worker."
+
+
+def find_worker(application: Application, url: str | None) -> "Served":
+    """Find a worker of an application that answers.
+
+    Left out, the address is the first one that a worker on this host takes; where another
+    application is there, those that the workers have announced are tried. They are not where there
+    is a token: it goes to no address that somebody else has written down.
+
+    Args:
+        application: whose.
+        url: where it answers; None to find out.
+
+    Raises:
+        TopologyError: if the address is none, or a worker of another application is there.
+        PenstockError: if nobody answers.
+    """
+    try:
+        return Served(application.id, url or DEFAULT_URL)
+    except PenstockError:
+        if url is not None or os.environ.get(TOKEN):
+            raise
+        for place in _announced(application):
+            with suppress(PenstockError):
+                return Served(application.id, place)
+        raise
+
+
+def _announced(application: Application) -> list[str]:
+    """Return where workers on this host say that they answer, the last that has said so first."""
+    topic, now = f"{application.id}-{WORKERS}", now_ms()
+    try:
+        with last_values(application.brokers, topic) as found:
+            told = sorted(found, key=lambda last: -last.timestamp)
+    except PenstockError:  # there is no such topic, or no cluster
+        return []
+    places = [_place(last.value) for last in told if now - last.timestamp < FRESH_MS]
+    return [place for place in places if place is not None]
+
+
+def _place(announced: bytes) -> str | None:
+    try:
+        found = msgspec.json.decode(announced, type=_Announcement)
+    except msgspec.DecodeError:
+        return None
+    here = found.host == platform.node() and 0 < found.port < 65_536
+    return f"http://127.0.0.1:{found.port}" if here else None
+
+
+class _Announcement(msgspec.Struct):
+    """What is needed of what a worker says of itself."""
+
+    host: str
+    port: int
 
 
 class Served:

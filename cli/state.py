@@ -33,7 +33,10 @@ Prefix: TypeAlias = Annotated[str | None, typer.Option(help="Only keys that begi
 From: TypeAlias = Annotated[str | None, typer.Option("--from", help="Only from this key on.")]
 To: TypeAlias = Annotated[str | None, typer.Option("--to", help="Only keys before this one.")]
 Url: TypeAlias = Annotated[
-    str, typer.Option(metavar="URL", help="Where a worker of it answers, as its log says.")
+    str | None,
+    typer.Option(
+        metavar="URL", help="Where a worker answers, as its log says; left out, one on this host."
+    ),
 ]
 FromChangelog: TypeAlias = Annotated[
     bool, typer.Option("--from-changelog", help="Read the changelog: no worker has to run.")
@@ -42,8 +45,6 @@ Limit: TypeAlias = Annotated[int, typer.Option(min=1, help="Show so many entries
 
 OF_CHANGELOGS = ("Store", "Partitions", "Records", "Written as", "Changelog")
 OF_WORKERS = ("Store", "Partitions", "Here", "Restoring", "Elsewhere", "Written as")
-DEFAULT_URL = "http://127.0.0.1:8321"
-
 state = typer.Typer(
     no_args_is_help=True,
     help="List the stores of an application, look keys up in them, and export them.",
@@ -54,7 +55,7 @@ state = typer.Typer(
 def list_(
     application: Name,
     *,
-    url: Url = DEFAULT_URL,
+    url: Url = None,
     from_changelog: FromChangelog = False,
     brokers: BrokersOf = None,
     as_json: AsJson = False,
@@ -73,9 +74,9 @@ def list_(
 
         found = [asdict(of) for of in find_changelogs(known)]
     else:
-        from penstock.cli.served import Served
+        from penstock.cli.served import find_worker
 
-        found = Served(known.id, url).stores()
+        found = find_worker(known, url).stores()
     if as_json:
         typer.echo(json_line(found))
         return
@@ -91,7 +92,7 @@ def get(
     *,
     since: Since = None,
     until: Until = None,
-    url: Url = DEFAULT_URL,
+    url: Url = None,
     from_changelog: FromChangelog = False,
     key_type: KeyKind = None,
     value_type: ValueKind = None,
@@ -124,7 +125,7 @@ def scan(
     since: Since = None,
     until: Until = None,
     limit: Limit = 100,
-    url: Url = DEFAULT_URL,
+    url: Url = None,
     from_changelog: FromChangelog = False,
     key_type: KeyKind = None,
     value_type: ValueKind = None,
@@ -168,7 +169,7 @@ def export(
     """
     from penstock.errors import DataError
 
-    place = _Place(application, "", True, brokers, key_type, value_type)
+    place = _Place(application, None, True, brokers, key_type, value_type)
     faults, last = 0, ""
     with place.opened(store, _wanted()) as found:
         for entry in found:
@@ -190,7 +191,7 @@ class _Place:
     """Where an application's state is looked at, as the command line says it."""
 
     application: str
-    url: str
+    url: str | None
     from_changelog: bool
     brokers: str | None
     key_type: Kind | None
@@ -215,10 +216,11 @@ class _Place:
                 " --from-changelog."
             )
         from penstock.cli.application import find_application
-        from penstock.cli.served import Served
+        from penstock.cli.served import find_worker
 
         known = find_application(self.application, brokers=self.brokers)
-        return list(islice(Served(known.id, self.url).rows(store, wanted, limit), limit))
+        rows = find_worker(known, self.url).rows(store, wanted, limit)
+        return list(islice(rows, limit))
 
 
 def _wanted(*, since: str | None = None, until: str | None = None, **asked: Any) -> "Wanted":

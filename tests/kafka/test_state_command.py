@@ -1,6 +1,7 @@
 """`penstock state` over the changelogs of a real application: what stands there is shown."""
 
 import json
+import platform
 import struct
 from collections import Counter
 from collections.abc import Iterator
@@ -10,7 +11,10 @@ import pytest
 from typer.testing import CliRunner
 
 from penstock.cli import changelogs
+from penstock.cli.application import find_application
 from penstock.cli.main import app as commands
+from penstock.cli.served import _announced
+from penstock.runtime.clock import now_ms
 from penstock.testing.kafka_server import KafkaServer
 from tests.kafka import checking
 from tests.kafka.commands import call, iso, objects, refusal
@@ -203,3 +207,21 @@ def test_what_is_not_committed_is_no_state(
     feed_transaction(servers, name, [Row("a", "2", BEGIN), Row("b", "2", BEGIN)], commit=False)
     found = objects("state", "scan", "--from-changelog", "open", "store", brokers=servers)
     assert [(of["key"], of["value"]) for of in found] == [("a", "1")]
+
+
+def test_where_workers_have_announced_themselves_is_known(kafka: KafkaServer) -> None:
+    """The last that has said so first; not one that has taken it back, or is elsewhere."""
+    topic, servers = "announced-workers", kafka.bootstrap_servers
+    create_topic(servers, topic, 1, cleanup_policy="compact")
+    now = now_ms()
+
+    def row(name: str, port: int, ago_ms: int, host: str = platform.node()) -> Row:
+        said = {"instanceId": name, "host": host, "address": host, "port": port, "stores": {}}
+        return Row(name, json.dumps(said), now - ago_ms)
+
+    rows = [row("a", 1, 60_000), row("a", 2, 30_000), row("b", 3, 5_000), row("c", 4, 1_000)]
+    rows += [Row("c", None, now), row("d", 5, 0, "elsewhere"), row("e", 6, 200_000)]
+    feed(servers, topic, rows)
+    known = find_application("announced", brokers=servers)
+    assert _announced(known) == ["http://127.0.0.1:3", "http://127.0.0.1:2"]
+    assert _announced(find_application("nobody", brokers=servers)) == []

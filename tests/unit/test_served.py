@@ -1,6 +1,7 @@
 """`penstock state` beside something that answers over HTTP: what is asked, and what goes wrong."""
 
 import json
+import platform
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -199,3 +200,42 @@ def test_what_is_no_address_is_refused(url):
     done = CliRunner().invoke(app, ["state", "list", "shop", "--url", url])
     assert done.exit_code == 1
     assert "is no address" in done.stderr
+
+
+def announced(host=None, port=8322, **more):
+    return json.dumps(
+        {"instanceId": "a", "host": host or platform.node(), "port": port, **more}
+    ).encode()
+
+
+@pytest.mark.parametrize(
+    ("data", "place"),
+    [
+        (announced(), "http://127.0.0.1:8322"),
+        (announced("another-host"), None),
+        (announced(port=0), None),
+        (announced(port=70_000), None),
+        (announced(port="8322/@evil"), None),
+        (b"null", None),
+        (b"no json", None),
+    ],
+)
+def test_who_has_announced_itself_from_this_host_is_asked(data, place):
+    assert served._place(data) == place
+
+
+def test_one_that_is_announced_is_found_behind_another_application(worker, monkeypatch):
+    other = Worker()
+    try:
+        other.answers["/status"] = 200, {"name": "other"}
+        monkeypatch.setattr(served, "DEFAULT_URL", other.url)
+        monkeypatch.setattr(served, "_announced", lambda known: ["http://127.0.0.1:1", worker.url])
+        done = CliRunner().invoke(app, ["state", "list", "shop", "--json"])
+        assert objects(done) == [STORES]
+        asked = len(worker.asked)
+        monkeypatch.setenv("PENSTOCK_HTTP_TOKEN", "canary")
+        done = CliRunner().invoke(app, ["state", "list", "shop", "--json"])
+        assert "is the application other, not shop" in done.stderr
+        assert len(worker.asked) == asked, "a token was shown to who has only said its address"
+    finally:
+        other.close()
