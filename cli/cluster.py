@@ -15,6 +15,7 @@ from penstock.topics.internal import InternalTopic
 
 Partition = tuple[str, int]
 CONNECT_TIMEOUT_S = 10.0
+_TIMEOUT_MS = int(CONNECT_TIMEOUT_S * 1000)
 ADVICE = (
     "Start a broker with 'penstock broker', or name yours with --brokers HOST:PORT; one that asks"
     " for TLS or a password takes penstock --client-config FILE."
@@ -41,17 +42,25 @@ def connect(brokers: str) -> Admin:
         TopologyError: if the client refuses its settings.
         BrokerError: if it does not within 10 seconds.
     """
-    timeout_ms = int(CONNECT_TIMEOUT_S * 1000)
     try:
-        admin = Admin(hidden(client_config(brokers)), timeout_ms=timeout_ms)
+        admin = make_admin(brokers)
     except KafkaException as error:
         raise TopologyError(
             f"The Kafka client refuses its settings: {error.args[0].str().rstrip('.')}. Correct"
             f" the file that --client-config or {VARIABLE} names; the names are librdkafka's."
         ) from None
     with waiting(f"Waiting for Kafka at {brokers} ..."):
-        admin.connect(timeout_ms, advice=ADVICE)
+        admin.connect(_TIMEOUT_MS, advice=ADVICE)
     return admin
+
+
+def make_admin(brokers: str) -> Admin:
+    """Return an admin client, of a cluster that may be away.
+
+    Raises:
+        KafkaException: if the client refuses its settings.
+    """
+    return Admin(hidden(client_config(brokers)), timeout_ms=_TIMEOUT_MS)
 
 
 def create_missing(admin: Admin, names: Iterable[str], partitions: int) -> None:

@@ -20,7 +20,7 @@ from penstock.cli.options import APPLICATION, BrokersOf
 if TYPE_CHECKING:
     from penstock.cli.application import Application
     from penstock.cli.watching import Watched
-    from penstock.topics.admin import Admin, Description, Owners, Pending
+    from penstock.topics.admin import Admin
 
 STEP_S = 0.25  # as soon is a key heard
 GROUP_S = 5.0  # between two looks at the group
@@ -116,6 +116,9 @@ def _followed(known: "Application", admin: "Admin") -> "Generator[Watched]":
 class _Group:
     """Ask the cluster now and then who runs, and whether it is there; nothing waits for it.
 
+    Each time a new client asks if the one before has had no answer: after a restart of the broker
+    a client may never find the group's coordinator again (librdkafka 2.16.0).
+
     Attributes:
         members: names of those in the group; None where that is not known.
         answered: whether the cluster has answered the last time.
@@ -125,24 +128,29 @@ class _Group:
         self._known, self._admin = known, admin
         self.members: list[str] | None = None
         self.answered = True
-        self._asked_s = time.monotonic()
-        self._owners, self._topic = self._ask()
+        self._ask()
 
-    def _ask(self) -> "tuple[Pending[Owners], Pending[dict[str, Description | None]]]":
-        known, admin = self._known, self._admin
-        return admin.owners(known.id), admin.describe([known.progress_topic])
+    def _ask(self) -> None:
+        known, self._asked_s = self._known, time.monotonic()
+        self._owners = self._admin.owners(known.id)
+        self._topic = self._admin.describe([known.progress_topic])
 
     def ask(self) -> None:
-        """Take an answer that has come, and ask again when it is time."""
-        if not (self._owners.done() and self._topic.done()):
-            self.answered = self.answered and time.monotonic() - self._asked_s < PATIENCE_S
-            return
-        owners = self._owners.result()
-        self.members = self.members if owners is None else [*owners.members]
-        self.answered = self._topic.result() is not None
-        if time.monotonic() - self._asked_s >= GROUP_S:
-            self._asked_s = time.monotonic()
-            self._owners, self._topic = self._ask()
+        """Take the answers that have come, and ask again when it is time."""
+        from penstock.cli.cluster import make_admin
+
+        since_s = time.monotonic() - self._asked_s
+        if self._topic.done():
+            self.answered = self._topic.result() is not None
+        elif since_s > PATIENCE_S:
+            self.answered = False
+        owners = self._owners.result() if self._owners.done() else None
+        if owners is not None:
+            self.members = [*owners.members]
+        if since_s > GROUP_S:
+            if owners is None:
+                self._admin = make_admin(self._known.brokers)
+            self._ask()
 
 
 @contextmanager

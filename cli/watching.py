@@ -25,7 +25,7 @@ from penstock.cli.overview import (
 )
 from penstock.cli.telling import event
 from penstock.cli.terminal import duration, printable, utc
-from penstock.query.events import Idle, Started, Told
+from penstock.query.events import Event, Idle, Rebalance, Started, Told
 from penstock.query.progress import Progress
 
 SAMPLES = 60
@@ -75,7 +75,7 @@ class Watched:
             self._heard.add(each)
             if isinstance(each, Progress):
                 self._lately.append((self._now_ms, each))
-            elif not isinstance(each, Idle):
+            elif _matters(each):
                 at = f"{each.timestamp[11:19]}  {_short(each.instance_id)}"
                 self._events.append(f"{at}  {event(each)}")
             if isinstance(each, Started):
@@ -159,6 +159,13 @@ class Watched:
             return ""
         since = utc(self._now_ms)[11:19]
         return f"Kafka has not answered since {since}; trying on. {self.problem}".rstrip()
+
+
+def _matters(told: Event) -> bool:
+    """Whether an event changes anything: not idling, nor a rebalance that moves nothing."""
+    if isinstance(told, Rebalance):
+        return bool(told.taken or told.given_back)
+    return not isinstance(told, Idle)
 
 
 def _brief(progress: Progress) -> str:

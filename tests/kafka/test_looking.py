@@ -232,6 +232,9 @@ def test_watch_goes_on_where_kafka_was_away(tmp_path: Path) -> None:
             back = f"{shop.id} runs: 1 worker, 8 partitions. Input"
             wait_for(lambda: back in said.read_text()[before:], "it shows the worker again")
             assert "has not answered" not in said.read_text().splitlines()[-1]
+            shop.close()
+            gone = f"{shop.id} does not run."
+            wait_for(lambda: gone in said.read_text()[before:], "the group is asked again")
         finally:
             watching.kill()
             watching.wait()

@@ -228,6 +228,17 @@ def test_a_screen_shows_curves_events_and_time_by_phase():
     assert r"22:13:20  b  terminated: StateError: x\x1b[2J" in found
 
 
+def test_events_that_change_nothing_are_no_events():
+    moved = Rebalance(**common("a", NOW), taken={}, given_back={"in": (3,)}, assigned={})
+    nothing = Rebalance(**common("a", NOW), taken={}, given_back={}, assigned={"in": (1,)})
+    found = rows(watched(nothing, moved, nothing, Idle(**common("a", NOW))), 80, 24)
+    events = found[found.index("Last events") + 1 :]
+    assert [row for row in events if row] == [
+        "22:13:20  a  rebalance: gives back in/3",
+        "q ends it",
+    ]
+
+
 def test_what_was_let_go_is_told_for_a_minute():
     view = watched()
     view.reach(NOW)
