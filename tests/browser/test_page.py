@@ -171,6 +171,19 @@ def test_it_says_how_a_worker_has_ended(watched: Watched) -> None:
     assert "DataError: no luck" in page.text("#banner")
 
 
+def test_the_page_of_a_supervisor_leads_to_its_workers(replay: Replay, watched: Watched) -> None:
+    """It shows the first worker; each one has a page below."""
+    status = replay.facts["status"]
+    workers = [{"number": number, **status, "pid": number} for number in (0, 1)]
+    workers[1] |= {"instanceId": "other", "tasks": status["tasks"][:3]}
+    replay.facts["status"] = status | {"workers": workers, "tasks": status["tasks"] * 2}
+    page = watched.open(replay.address)
+    page.wait_for("#siblings", "worker 1")
+    links = page.page.locator("#siblings a")
+    assert links.nth(1).get_attribute("href") == "workers/1/"
+    assert len(page.rows("partitions")) == len(status["tasks"])
+
+
 @pytest.mark.parametrize("text", HOSTILE)
 def test_names_and_errors_are_text(replay: Replay, watched: Watched, text: str) -> None:
     """Whatever a record, a topic or a host is called: it is shown, and does nothing."""

@@ -47,6 +47,13 @@ export function writeCut(node, text, most) {
   entitle(node, whole.length > most ? whole : null);
 }
 
+/** Write a name that may be of any length: cut in its middle, for the ends of names tell them apart. */
+export function writeName(node, text, most) {
+  const whole = String(text);
+  write(node, cutMiddle(whole, most));
+  entitle(node, whole.length > most ? whole : null);
+}
+
 /** Give an element a title, none if there is none. */
 export function entitle(node, text) {
   mark(node, "title", text === null || text === undefined ? null : cut(text, LONGEST_TITLE));
@@ -59,7 +66,7 @@ export function cut(text, most) {
   return characters.length > most ? `${characters.slice(0, most - 1).join("")}…` : text;
 }
 
-/** Cut text in its middle: the ends of names tell them apart. */
+/** Cut text in its middle. */
 export function cutMiddle(text, most) {
   const characters = Array.from(text.slice(0, 4096));
   if (characters.length <= most) return text;

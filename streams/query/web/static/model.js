@@ -11,6 +11,7 @@ const FRESH_MS = 4000; // after it, a rate is none any more
 export class Model {
   constructor() {
     this.status = null; // as /status tells it
+    this.siblings = []; // numbers of the workers of the same supervisor, which have pages too
     this.topology = null;
     this.problems = [];
     this.application = null; // of all workers; null where it is not told
@@ -44,8 +45,12 @@ export class Model {
     return true;
   }
 
-  setStatus(status) {
+  setStatus(told) {
     const before = this.status;
+    // A supervisor tells of all its workers; the page is that of the first one.
+    if (told.workers) this.siblings = told.workers.map((worker) => worker.number);
+    const own = told.workers?.find((worker) => worker.instanceId === told.instanceId);
+    const status = { ...told, tasks: own?.tasks ?? told.tasks };
     this.status = status;
     if (this.ended?.runId !== status.runId) this.ended = null; // a run ends once
     if (before && before.runId !== status.runId) {

@@ -129,6 +129,7 @@ function show() {
   workers.update(model);
   partitions.update(model);
   stores.update(model);
+  showSiblings();
   showLogs();
 }
 
@@ -236,6 +237,17 @@ function tile(name, text, more, title) {
   write(found.value, text);
   write(found.more, more);
   entitle(found.tile, title);
+}
+
+/** Lead to the pages of the workers beside this one. */
+function showSiblings() {
+  const node = find("siblings");
+  node.hidden = model.siblings.length < 2;
+  if (node.hidden || node.childElementCount === model.siblings.length) return;
+  const links = model.siblings.map((number) =>
+    element("a", { href: `workers/${Number(number)}/` }, `worker ${number}`),
+  );
+  node.replaceChildren(...links);
 }
 
 function showLogs() {

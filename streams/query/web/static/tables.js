@@ -1,6 +1,6 @@
 // Tables and lists: what a model knows of workers, partitions, stores, and what went wrong.
 
-import { element, entitle, keyed, mark, write, writeCut } from "./dom.js";
+import { element, entitle, keyed, mark, write, writeCut, writeName } from "./dom.js";
 import { bytes, duration, exact, instant, moment, rate, short } from "./format.js";
 import { storeBytes } from "./figures.js";
 import { assignment, shortId, unrestored } from "./model.js";
@@ -39,6 +39,7 @@ class Table {
       const cell = row.cells[at];
       const value = column.of(item);
       if (column.bar) bar(cell, value, column.bar(item));
+      else if (column.name) writeName(cell, value, MOST_NAME);
       else writeCut(cell, value, column.most ?? MOST_NAME);
       if (column.whole) entitle(cell, column.whole(item));
     });
@@ -251,7 +252,7 @@ function make() {
 
 function fill(node, { name, partitions, remaining, most }) {
   const [label, progress, words] = node.children;
-  writeCut(label, name, MOST_NAME);
+  writeName(label, name, MOST_NAME);
   mark(progress, "value", most ? (1 - remaining / most).toFixed(3) : "0");
   mark(progress, "aria-label", `Restoring ${name.slice(0, MOST_NAME)}`);
   const of = partitions === 1 ? "one partition" : `${partitions} partitions`;
