@@ -1,13 +1,12 @@
 """What every test of the page starts from: a browser, and pages that are watched."""
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser
 
-from tests.browser import chromium
+from tests.browser import browsers, chromium
 from tests.browser.watched import Watched
 from tests.kafka.conftest import kafka, topic
 
@@ -23,24 +22,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="module")
 def chrome() -> Iterator[Browser]:
-    """A headless browser that knows no other host than this one."""
+    """A headless browser, for the tests of one file."""
     try:
-        found = chromium.find()
+        with browsers.chrome() as browser:
+            yield browser
     except chromium.NoBrowserError as error:
         pytest.skip(str(error))
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=found.path,
-            args=chromium.FLAGS,
-            env={**os.environ, **found.environment},
-        )
-        yield browser
-        browser.close()
 
 
 @pytest.fixture
 def watched(chrome: Browser) -> Iterator[Watched]:
-    """Pages whose requests and errors are noted; they must ask nobody else and complain of nothing."""
+    """Pages that are noted: they must ask nobody else, and complain of nothing."""
     with Watched(chrome) as pages:
         yield pages
         pages.check()
