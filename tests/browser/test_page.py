@@ -171,6 +171,16 @@ def test_it_says_how_a_worker_has_ended(watched: Watched) -> None:
     assert "DataError: no luck" in page.text("#banner")
 
 
+def test_it_shows_what_the_application_observes(replay: Replay, watched: Watched) -> None:
+    page = watched.open(replay.address)
+    page.wait_for("#link", "live")
+    assert page.text("#observed-section") == ""
+    replay.progress(observedMetrics={"spent": {"rows": 12, "highest": 9.5, "<b>": None}})
+    page.wait_until(lambda: len(page.rows("observed")) == 3, "the metrics", LIVE_S)
+    assert page.rows("observed")[0] == ["spent", "rows", "12"]
+    assert page.rows("observed")[2] == ["spent", "<b>", "null"]
+
+
 def test_the_page_of_a_supervisor_leads_to_its_workers(replay: Replay, watched: Watched) -> None:
     """It shows the first worker; each one has a page below."""
     status = replay.facts["status"]

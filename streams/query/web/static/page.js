@@ -6,7 +6,7 @@ import { Refused, listen, read } from "./feed.js";
 import { figures } from "./figures.js";
 import { clock, duration, exact, instant, moment, rate, short } from "./format.js";
 import { Model, isBehind, shortId } from "./model.js";
-import { Log, Partitions, Restoring, Stores, Workers } from "./tables.js";
+import { Log, Observed, Partitions, Restoring, Stores, Workers } from "./tables.js";
 import { TopologyView } from "./topology.js";
 
 const TICK_MS = 1000;
@@ -21,6 +21,7 @@ const topology = new TopologyView(find("topology"));
 const workers = new Workers(find("workers"), find("workers-note"));
 const partitions = new Partitions(find("partitions"), find("partitions-note"));
 const stores = new Stores(find("stores"), find("stores-note"));
+const observed = new Observed(find("observed-section"), find("observed"));
 const restoring = new Restoring(find("restoring"), find("restoring-list"));
 const problems = new Log(find("problems"), "No record has failed.");
 const events = new Log(find("events"), "Nothing so far.");
@@ -129,6 +130,7 @@ function show() {
   workers.update(model);
   partitions.update(model);
   stores.update(model);
+  observed.update(model);
   showSiblings();
   showLogs();
 }
@@ -252,14 +254,13 @@ function showSiblings() {
 
 function showLogs() {
   const newest = model.problems.slice(-MOST_PROBLEMS).toReversed();
-  problems.update(
-    newest.map(({ timestamp, text }, number) => ({
-      at: instant(timestamp),
-      text,
-      kind: "bad",
-      key: `${timestamp} ${text} ${number}`,
-    })),
-  );
+  const times = new Map(); // the same may have happened twice at the same moment
+  const items = newest.map(({ timestamp, text }) => {
+    const same = `${timestamp} ${text}`;
+    times.set(same, (times.get(same) ?? 0) + 1);
+    return { at: instant(timestamp), text, kind: "bad", key: `${same} ${times.get(same)}` };
+  });
+  problems.update(items);
   const more = model.problems.length - newest.length;
   write(find("problems-note"), more > 0 ? `the last ${newest.length}` : "");
   events.update(model.events);

@@ -163,6 +163,30 @@ const here = (row) => `${exact(row.numStateStoreInstances)} of ${exact(row.numSh
 const perSecond = ({ inputRowsPerSecond, numInputRows }) =>
   numInputRows ? inputRowsPerSecond / numInputRows : 0;
 
+/** What the application itself has counted. */
+export class Observed {
+  constructor(section, parent) {
+    this.section = section;
+    const columns = [
+      { title: "Observation", name: true, of: (row) => row.name },
+      { title: "Metric", of: (row) => row.metric },
+      { title: "Value", number: true, of: (row) => row.value },
+    ];
+    this.table = new Table(parent, columns, "");
+  }
+
+  update(model) {
+    const rows = Object.entries(model.last?.observedMetrics ?? {}).flatMap(([name, metrics]) =>
+      Object.entries(metrics ?? {}).map(([metric, found]) => {
+        const value = typeof found === "object" ? JSON.stringify(found) : String(found);
+        return { name, metric, value };
+      }),
+    );
+    this.section.hidden = !rows.length;
+    this.table.rows(rows, (row) => JSON.stringify([row.name, row.metric]));
+  }
+}
+
 export class Workers {
   constructor(parent, note) {
     this.note = note;
