@@ -9,7 +9,8 @@ const GAP_Y = 14;
 const PAD = 14;
 const TITLE = 20;
 const BOX_GAP = 44;
-const STORE = 34;
+const MARGIN = BOX_GAP / 2; // left of the rows
+export const STORE = 34; // what a store below its step takes
 const SMALLEST = 0.84; // a picture that had to shrink by more is set in rows
 const CORNER = 8;
 
@@ -46,8 +47,10 @@ export function layout(steps, room) {
         .map((id) => ({ from: id, to: step.id, path: curve(nodes.get(id), nodes.get(step.id)) })),
     ),
   );
-  const pipes = links.map((link, number) => ({ ...link, path: pipe(link, number, nodes) }));
-  return { ...extent(boxes), boxes, nodes, edges, pipes };
+  const { width, height } = extent(boxes);
+  const pipes = links.map((link, number) => ({ ...link, path: pipe(link, number, nodes, height) }));
+  const below = links.some(isAround) ? MARGIN : 0;
+  return { width, height: height + below, boxes, nodes, edges, pipes };
 }
 
 /** Place the steps of one sub-topology, at its own origin. */
@@ -152,38 +155,49 @@ function inColumns(ranks) {
   const heights = ranks.map((column) => column.reduce((sum, box) => sum + box.height + BOX_GAP, -BOX_GAP));
   const tallest = Math.max(...heights);
   let x = 0;
-  ranks.forEach((column, number) => {
-    let y = (tallest - heights[number]) / 2;
-    for (const box of column) {
-      Object.assign(box, { x, y });
+  ranks.forEach((boxes, column) => {
+    const side = x + Math.max(...boxes.map((box) => box.width));
+    let y = (tallest - heights[column]) / 2;
+    for (const box of boxes) {
+      Object.assign(box, { x, y, column, side });
       y += box.height + BOX_GAP;
     }
-    x += Math.max(...column.map((box) => box.width)) + BOX_GAP;
+    x = side + BOX_GAP;
   });
 }
 
 function inRows(ranks, room) {
+  const rows = ranks.flatMap((rank) => wrapped(rank, room));
   let y = 0;
-  for (const row of ranks) {
-    let x = BOX_GAP / 2;
-    let tallest = 0;
+  for (const row of rows) {
+    const floor = y + Math.max(...row.map((box) => box.height));
+    let x = MARGIN;
     for (const box of row) {
-      if (x > BOX_GAP && x + box.width > room) {
-        x = BOX_GAP / 2;
-        y += tallest + BOX_GAP;
-        tallest = 0;
-      }
-      Object.assign(box, { x, y });
+      Object.assign(box, { x, y, column: null, side: x + box.width, roof: y, floor });
       x += box.width + BOX_GAP;
-      tallest = Math.max(tallest, box.height);
     }
-    y += tallest + BOX_GAP;
+    y = floor + BOX_GAP;
   }
+}
+
+/** Boxes side by side as far as there is room. */
+function wrapped(boxes, room) {
+  const rows = [];
+  let x = room + 1;
+  for (const box of boxes) {
+    if (x + box.width > room) {
+      rows.push([]);
+      x = MARGIN;
+    }
+    rows.at(-1).push(box);
+    x += box.width + BOX_GAP;
+  }
+  return rows;
 }
 
 function extent(boxes) {
   return {
-    width: Math.max(0, ...boxes.map((box) => box.x + box.width)) + BOX_GAP / 2,
+    width: Math.max(0, ...boxes.map((box) => box.x + box.width)) + MARGIN,
     height: Math.max(0, ...boxes.map((box) => box.y + box.height)),
   };
 }
@@ -196,17 +210,29 @@ function curve(from, to) {
   return `M${x1} ${y1}C${x1 + half} ${y1} ${x2 - half} ${y2} ${x2} ${y2}`;
 }
 
-/** A pipe goes straight ahead, or around: out of its box, between the boxes, and in. */
-function pipe({ from, to, sink, source }, number, nodes) {
-  const [out, into] = [nodes.get(sink), nodes.get(source)];
+/** Whether a pipe goes below all columns: what it leads to is not the next one. */
+const isAround = ({ from, to }) => from.column !== null && to.column !== from.column + 1;
+
+/** A pipe goes to the next column, or around boxes: between rows, left of them, or below all. */
+function pipe(link, number, nodes, lowest) {
+  const { from, to } = link;
+  const [out, into] = [nodes.get(link.sink), nodes.get(link.source)];
   const [x1, y1] = [out.x + out.width, out.y + out.height / 2];
   const [x2, y2] = [into.x, into.y + into.height / 2];
-  const aside = 8 + (number % 4) * 6;
-  const right = from.x + from.width + aside;
-  if (to.x >= from.x + from.width) return bent([[x1, y1], [right, y1], [right, y2], [x2, y2]]);
-  const left = to.x - aside;
-  const between = to.y > from.y ? to.y - aside : to.y + to.height + aside;
-  return bent([[x1, y1], [right, y1], [right, between], [left, between], [left, y2], [x2, y2]]);
+  const aside = 5 + (number % 3) * 7;
+  const [right, before] = [from.side + aside, to.x - aside];
+  const [begin, end] = [[[x1, y1], [right, y1]], [[before, y2], [x2, y2]]];
+  if (isAround(link)) {
+    const below = lowest + aside;
+    return bent([...begin, [right, below], [before, below], ...end]);
+  }
+  if (from.column !== null) return bent([...begin, [right, y2], [x2, y2]]);
+  const below = from.floor + aside;
+  const isNext = to.roof - from.floor === BOX_GAP || before < MARGIN;
+  if (isNext) return bent([...begin, [right, below], [before, below], ...end]);
+  const [left, above] = [MARGIN - aside, to.roof - aside];
+  const around = [[right, below], [left, below], [left, above], [before, above]];
+  return bent([...begin, ...around, ...end]);
 }
 
 /** A line with round corners. */

@@ -2,7 +2,7 @@
 
 import { cut, cutMiddle, element, mark, shape, write } from "./dom.js";
 import { rate, short } from "./format.js";
-import { layout } from "./layout.js";
+import { STORE, layout } from "./layout.js";
 
 const LINE = 15;
 const MOST = 26; // characters of a name
@@ -143,7 +143,7 @@ export class TopologyView {
 
   /** A cylinder below its step. */
   store(name, number, x, below, width) {
-    const [left, top, right] = [x + 6, below + number * 34 + 6, x + width - 6];
+    const [left, top, right] = [x + 6, below + number * STORE + 6, x + width - 6];
     const bottom = top + 24;
     const radius = (right - left) / 2;
     const side = `M${left} ${top + 4}V${bottom - 4}A${radius} 4 0 0 0 ${right} ${bottom - 4}V${top + 4}`;
