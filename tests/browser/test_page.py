@@ -108,10 +108,12 @@ def test_it_finds_a_worker_again_and_marks_the_new_run(watched: Watched) -> None
 def test_a_connection_on_which_nothing_comes_is_lost(watched: Watched, replay: Replay) -> None:
     page = watched.open(replay.address)
     page.wait_for("#link", "live")
+    read = page.title("input")
     replay.silent = True
     page.wait_for("#link", "lost")
     replay.silent = False
     page.wait_for("#link", "live")
+    assert page.title("input") == read  # what is told again is not counted again
 
 
 def test_it_says_that_nothing_comes(watched: Watched) -> None:

@@ -15,6 +15,7 @@ export class Model {
     this.topology = null;
     this.problems = [];
     this.application = null; // of all workers; null where it is not told
+    this.applicationAt = 0; // when that was told
     this.points = []; // records of progress, oldest first
     this.events = []; // what happened, newest first
     this.link = "connecting"; // or "live", "lost", "refused"
@@ -101,6 +102,12 @@ export class Model {
   note(at, kind, text) {
     const same = this.events.some((event) => event.at === at && event.text === text);
     if (!same) this.events = [{ at, kind, text }, ...this.events].slice(0, KEPT_EVENTS);
+  }
+
+  /** Keep what is told of all workers, if anything is. */
+  setApplication(application) {
+    this.application = application;
+    this.applicationAt = this.now();
   }
 
   get last() {

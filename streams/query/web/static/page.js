@@ -60,7 +60,7 @@ async function load() {
   for (const record of progress?.recent ?? []) model.add(record);
   if (graph) model.topology = graph;
   if (failed) model.problems = failed.problems;
-  model.application = application;
+  model.setApplication(application);
   show();
 }
 
@@ -89,7 +89,8 @@ function told(name, found) {
 const again = {
   application: async () => {
     if (model.application === null) return; // this worker knows of no others
-    model.application = (await quietly("application")) ?? model.application;
+    const found = await quietly("application");
+    if (found) model.setApplication(found);
   },
   problems: async () => {
     model.problems = (await quietly("problems"))?.problems ?? model.problems;

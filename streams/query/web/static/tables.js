@@ -8,6 +8,8 @@ import { assignment, shortId, unrestored } from "./model.js";
 const MOST_ROWS = 200;
 const MOST_TEXT = 320;
 const MOST_NAME = 60;
+const HEARD_MS = 12_000; // a worker that has nothing to do says so each ten seconds
+const SHORTEST_BAR = 100; // records; a bar that is full by fewer would frighten
 
 /** A table whose rows stay where they are while their cells change. */
 class Table {
@@ -102,7 +104,7 @@ export class Partitions {
         };
       }),
     );
-    const most = Math.max(1, ...rows.map((row) => row.lag ?? 0));
+    const most = Math.max(SHORTEST_BAR, ...rows.map((row) => row.lag ?? 0));
     for (const row of rows) row.share = (row.lag ?? 0) / most;
     if (rows.length > MOST_ROWS) rows.sort((one, other) => (other.lag ?? 0) - (one.lag ?? 0));
     const cut = this.table.rows(rows, (row) => `${row.partition} ${row.topic}`);
@@ -223,14 +225,14 @@ function told(model) {
     ...worker,
     key: worker.instanceId,
     name: shortId(worker.instanceId) + (worker.instanceId === mine ? " (this one)" : ""),
-    seen: ago(model.now() - seenAt(worker.lastSeen)),
+    seen: ago(model.applicationAt - seenAt(worker.lastSeen)),
     assigned: assignment(worker.assigned),
   }));
 }
 
 const seenAt = (seen) => (typeof seen === "number" ? seen : instant(seen));
 
-const ago = (ms) => (Number.isFinite(ms) ? (ms < 2500 ? "now" : `${duration(ms)} ago`) : "–");
+const ago = (ms) => (Number.isFinite(ms) ? (ms < HEARD_MS ? "now" : `${duration(ms)} ago`) : "–");
 
 /** The worker that shows the page, where nothing is known of others. */
 function alone(model) {
