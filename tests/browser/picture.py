@@ -32,8 +32,8 @@ RECORDS_KEPT = 30
 PATHS = ["status", "progress", "topology", "problems", "application"]
 # Height is what fits: the head, the topology and the charts.
 PICTURES: dict[str, dict[str, Any]] = {
-    "page.png": {"width": 1280, "height": 1010, "color_scheme": "light"},
-    "page-dark.png": {"width": 1280, "height": 1010, "color_scheme": "dark"},
+    "page.png": {"width": 1280, "height": 1165, "color_scheme": "light"},
+    "page-dark.png": {"width": 1280, "height": 1165, "color_scheme": "dark"},
     "page-phone.png": {"width": 390, "height": 844, "color_scheme": "light"},
 }
 

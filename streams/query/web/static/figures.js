@@ -2,7 +2,7 @@
 
 import { bytes, duration, exact, instant, rate, short } from "./format.js";
 
-const SHORTEST_MS = 60_000;
+const SHORTEST_MS = 30_000;
 const LONGEST_MS = 600_000;
 const MOST_STORES = 6;
 
