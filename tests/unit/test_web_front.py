@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 
 import pytest
 
-from penstock.query.web.combining import combined
+from penstock.query.web.combining import Combining, Scraped
 from penstock.query.web.front import serve_front
 from penstock.query.web.team import Team
 from tests.unit.shown import TOKEN, Shown, address, task
@@ -190,11 +190,11 @@ penstock_latency_seconds{{quantile="0.5"}} {depth}
 
 def test_each_metric_has_its_rule() -> None:
     texts = {
-        0: WORKER.format(count=3, depth=5, ready=1),
-        1: WORKER.format(count=4, depth=2, ready=0),
+        0: Scraped(0, WORKER.format(count=3, depth=5, ready=1)),
+        1: Scraped(0, WORKER.format(count=4, depth=2, ready=0)),
     }
     own = [("penstock_worker_restarts_total", {"worker": "1"}, 6)]
-    lines = combined(texts, own).decode().splitlines()
+    lines = Combining().combined(texts, own).decode().splitlines()
     assert [line for line in lines if not line.startswith("#")] == [
         'mine_total{a="x"} 7.0',
         'depth{worker="0"} 5.0',
@@ -212,6 +212,26 @@ def test_each_metric_has_its_rule() -> None:
 
 def test_labels_that_are_hostile_stay_labels() -> None:
     text = '# TYPE m_total counter\nm_total{t="a\\"b\\\\c\\n<x>"} 1\n'
-    assert combined({0: text, 1: text}, []).decode().splitlines()[-1] == (
+    both = {number: Scraped(0, text) for number in (0, 1)}
+    assert Combining().combined(both, []).decode().splitlines()[-1] == (
         'm_total{t="a\\"b\\\\c\\n<x>"} 2.0'
     )
+
+
+def test_a_sum_of_counters_never_falls_when_workers_end_and_begin_anew() -> None:
+    combining = Combining()
+
+    def total(**workers: tuple[int, int]) -> str:
+        scraped = {
+            int(number[1:]): Scraped(run, f"# TYPE m_total counter\nm_total {count}\n")
+            for number, (run, count) in workers.items()
+        }
+        return combining.combined(scraped, []).decode().splitlines()[-1]
+
+    assert total(w0=(0, 5), w1=(0, 10)) == "m_total 15.0"
+    assert total(w0=(0, 6)) == "m_total 16.0", "one is down"
+    assert total(w0=(0, 6), w1=(1, 1)) == "m_total 17.0", "it is back"
+    assert total(w0=(0, 6), w1=(1, 2)) == "m_total 18.0"
+    assert total() == "m_total 18.0"
+    assert total(w0=(1, 0), w1=(2, 0)) == "m_total 18.0"
+    assert total(w0=(1, 1), w1=(2, 1)) == "m_total 20.0"

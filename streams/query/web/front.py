@@ -27,7 +27,7 @@ from penstock.query.web.access import Access, allowed_hosts
 from penstock.query.web.answers import answer, failed, refusal
 from penstock.query.web.asking import Asked, NoAnswer, ask
 from penstock.query.web.binding import Address, shown
-from penstock.query.web.combining import combined
+from penstock.query.web.combining import Combining, Scraped
 from penstock.query.web.metrics import CONTENT_TYPE, Name
 from penstock.query.web.server import HttpServer
 from penstock.query.web.team import Member, Team
@@ -81,15 +81,16 @@ class _Front:
 
     def __init__(self, team: Team) -> None:
         self._team = team
+        self._combining = Combining()
 
     async def metrics(self, _: Request) -> Response:
         answers = await self._ask_all("/metrics")
+        members = self._team.members
         texts = {
-            number: body.decode(errors="replace")
+            number: Scraped(members[number].restarts, body.decode(errors="replace"))
             for number, (status, body) in answers.items()
             if status == 200
         }
-        members = self._team.members
         own: list[tuple[Name, dict[str, str], float]] = [
             ("penstock_workers", {"state": "up"}, len(texts)),
             ("penstock_workers", {"state": "down"}, len(members) - len(texts)),
@@ -98,7 +99,9 @@ class _Front:
                 for of in members
             ),
         ]
-        return Response(combined(texts, own), headers={"content-type": CONTENT_TYPE})
+        return Response(
+            self._combining.combined(texts, own), headers={"content-type": CONTENT_TYPE}
+        )
 
     async def status(self, _: Request) -> Response:
         answers = await self._ask_all("/status")
