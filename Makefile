@@ -30,6 +30,7 @@ bench: $(READY)
 
 docs: $(READY)
 	$(BIN)/python .ci/reference.py
+	$(BIN)/python .ci/metrics.py
 
 clean:
 	rm -rf .venv .venv-ci build penstock.egg-info
