@@ -6,7 +6,6 @@ transaction may still be pending; the client is told of an input only then. (Giv
 paused, an input that is resumed waits up to a second until the client's broker thread wakes.)
 """
 
-import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -89,8 +88,6 @@ class InputConsumer:
         self._cooperative = config.get("group.protocol") == "classic"
         self._with_headers = with_headers
         self._with_messages = with_messages
-        self._looked_at = threading.Lock()
-        self._closed = False
 
     def subscribe(self, topics: Sequence[str], membership: Membership, timeout_s: float) -> None:
         """Join the group.
@@ -259,14 +256,7 @@ class InputConsumer:
         self.client.resume([TopicPartition(*at) for at in inputs if at in self._begun])
 
     def latest(self, inputs: Inputs) -> dict[tuple[str, int], int]:
-        """Return the ends of the inputs as the client last saw them, -1 where it has not.
-
-        Safe to call from another thread, at any time.
-        """
-        with self._looked_at:  # a client that is closed meanwhile would take the process with it
-            return {} if self._closed else self._ends(inputs)
-
-    def _ends(self, inputs: Inputs) -> dict[tuple[str, int], int]:
+        """Return the ends of the inputs as the client last saw them, -1 where it has not."""
         ends: dict[tuple[str, int], int] = {}
         for topic, partition in inputs:
             try:
@@ -280,8 +270,6 @@ class InputConsumer:
 
     def close(self) -> None:
         """Leave; a static member keeps its partitions until its session ends."""
-        with self._looked_at:
-            self._closed = True
         self.client.close()
 
     def _subscribe(self, topics: list[str], membership: Membership) -> None:
