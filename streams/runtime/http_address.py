@@ -54,6 +54,7 @@ def host_and_port(place: str) -> tuple[str, int]:
     number = int(port) if port.isascii() and port.isdigit() and len(port) <= 5 else -1
     if not colon or not host or not 0 <= number <= 65_535:
         raise TopologyError(
-            f"{PLACE} or --http is {place!r}. Take 'off' or HOST:PORT, such as 127.0.0.1:8321."
+            f"{PLACE} or --http is {place!r}, which is no place. Set it to 'off' or HOST:PORT,"
+            " such as 127.0.0.1:8321."
         )
     return host, number

@@ -222,12 +222,12 @@ class HttpSettings:
     def __post_init__(self) -> None:
         if not self.host or not self.host.isprintable() or " " in self.host:
             raise TopologyError(
-                f"HttpSettings(host={self.host!r}) is no address. Take 127.0.0.1 for this host"
+                f"HttpSettings(host={self.host!r}) is no address. Give 127.0.0.1 for this host"
                 " alone, 0.0.0.0 for all, or the address of one network."
             )
         if not 0 <= self.port <= 65_535:
             raise TopologyError(
-                f"HttpSettings(port={self.port}) is no port. Take one from 1 to 65535, or 0 for"
+                f"HttpSettings(port={self.port}) is no port. Give one from 1 to 65535, or 0 for"
                 " any that is free."
             )
         if isinstance(self.token, str):

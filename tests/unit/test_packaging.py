@@ -76,13 +76,24 @@ def test_every_exported_name_is_there(name: str) -> None:
     assert getattr(ps, name) is not None
 
 
+CLIENTS = frozenset({"confluent_kafka", "rocksdict"})
+SERVERS = frozenset({"h11", "prometheus_client", "starlette", "uvicorn"})
+
+
 @pytest.mark.parametrize(
-    "module",
-    ["penstock", "penstock.engine.task", "penstock.engine.transaction", "penstock.testing"],
+    ("modules", "missing"),
+    [
+        ("penstock", CLIENTS | SERVERS | {"matplotlib"}),
+        ("penstock.engine.task", CLIENTS | SERVERS | {"matplotlib"}),
+        ("penstock.engine.transaction", CLIENTS | SERVERS | {"matplotlib"}),
+        ("penstock.testing", CLIENTS | SERVERS | {"matplotlib"}),
+        ("penstock.runtime.run", SERVERS),  # a worker that serves nothing
+        ("penstock.runtime.supervisor", CLIENTS | SERVERS | {"penstock.app"}),
+        ("penstock.runtime.supervisor, penstock.query.web.front", CLIENTS | {"penstock.app"}),
+    ],
 )
-def test_the_core_loads_no_client_and_no_database(module: str) -> None:
-    heavy = "{'confluent_kafka', 'rocksdict', 'matplotlib'}"
-    code = f"import {module}, sys; print(sorted({heavy} & set(sys.modules)))"
+def test_nothing_is_loaded_that_is_not_needed(modules: str, missing: frozenset[str]) -> None:
+    code = f"import {modules}, sys; print(sorted({set(missing)} & set(sys.modules)))"
     done = subprocess.run(
         [sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True
     )
