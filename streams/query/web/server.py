@@ -101,22 +101,24 @@ class _Connection(H11Protocol):
         self.logger = _QUIET
         self.access_log = False
         self._timer: asyncio.TimerHandle | None = None
+        self._taken = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         if len(self.connections) >= MOST_CONNECTIONS:
             transport.abort()
             self.transport = transport
             return
+        self._taken = True
         super().connection_made(transport)
         self._limit(HEAD_S)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._unlimit()
-        if self.flow is not None:
+        if self._taken:
             super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        if self.flow is None:
+        if not self._taken:
             return
         waiting = self.conn.their_state is h11.IDLE
         super().data_received(data)
