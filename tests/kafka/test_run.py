@@ -324,7 +324,10 @@ def test_a_supervisor_shows_all_workers_and_survives_their_restarts(
     status = web.json("/status")
     assert [of["number"] for of in status["workers"]] == [0, 1]
     assert {of["pid"] for of in status["workers"]} == set(run.pids().values())
-    assert sorted(task["partition"] for task in status["tasks"]) == [0, 1, 2, 3]
+    assert sorted(task["partition"] for task in status["tasks"]) == [0, 1, 2, 3], (
+        status,
+        run.text(),
+    )
     assert status["name"] == run.id
     assert web.json("/workers/1/status")["pid"] == run.pids()[1]
     assert web.json("/progress")["recent"]
