@@ -97,7 +97,6 @@ class _Options:
             "--log": self.log_format.value,
             "--link": str(link),
             "--number": str(number),
-            "--http": "off" if os.environ.get(PLACE) == "off" else "127.0.0.1:0",
         }
         # -P: the current folder is put on the path by the loader, behind Python's own modules.
         return [

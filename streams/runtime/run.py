@@ -211,6 +211,8 @@ class Running:
 
     def _work(self, telemetry: Telemetry) -> None:
         address = http_address(self._settings.http)
+        if address is not None and self._serves:
+            address = address.behind()
         root = make_folder(self._root)
         admin = self._connect()
         if self._stopped:

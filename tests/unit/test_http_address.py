@@ -126,3 +126,8 @@ def test_the_last_port_has_no_next(taken, monkeypatch):
 )
 def test_what_loopback_is(host, is_loopback):
     assert address(host=host).is_loopback == is_loopback
+
+
+def test_a_worker_behind_a_supervisor_leaves_the_address_to_it():
+    found = http_address(HttpSettings(host="0.0.0.0", token=TOKEN), {}).behind()
+    assert (found.host, found.port, found.token, found.told) == ("127.0.0.1", 0, TOKEN, False)

@@ -4,11 +4,12 @@ import errno
 import ipaddress
 import socket
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from penstock.errors import TopologyError
 
+LOOPBACK = "127.0.0.1"
 MOST_TRIED = 100  # ports behind the one that is wanted
 _BACKLOG = 128
 
@@ -25,6 +26,7 @@ class Address:
         next_port: whether a taken port may be left for the next free one.
         token: what callers have to show, None where nobody has to. It shows in no repr.
         advertised: the name under which others reach it.
+        told: whether people are told of it, who have another one to go to where they are not.
     """
 
     host: str
@@ -32,6 +34,11 @@ class Address:
     next_port: bool
     token: str | None
     advertised: str
+    told: bool = True
+
+    def behind(self) -> "Address":
+        """Return that of a worker behind a supervisor, which has the address that was asked for."""
+        return replace(self, host=LOOPBACK, port=0, advertised=LOOPBACK, told=False)
 
     def __repr__(self) -> str:
         return f"Address({self.host}:{self.port})"

@@ -53,5 +53,6 @@ def serve(address: Address, subject: Subject, routes: Sequence[BaseRoute] = ()) 
     server = HttpServer(web, listener)
     taken = f" Port {address.port} is taken." if port != address.port and address.port else ""
     application = subject.monitor.topology.application
-    log.info("%s is shown at %s.%s", application, shown(address.host, port), taken)
+    level = logging.INFO if address.told else logging.DEBUG
+    log.log(level, "%s is shown at %s.%s", application, shown(address.host, port), taken)
     return Serving(port, server, feed)
