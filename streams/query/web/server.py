@@ -33,8 +33,6 @@ GRACE_S: Final = 1  # for answers that are on their way when the server stops
 CLOSE_S: Final = 3.0
 THREAD: Final = "penstock-http"
 
-_QUIET = logging.Logger("penstock.http", logging.CRITICAL + 1)
-
 
 class HttpServer:
     """Serve an application of ASGI until it is closed.
@@ -98,7 +96,6 @@ class _Connection(H11Protocol):
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
-        self.logger = _QUIET
         self.access_log = False
         self._timer: asyncio.TimerHandle | None = None
         self._taken = False
