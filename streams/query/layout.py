@@ -215,7 +215,11 @@ class TimeWindows:
     def beginning(self, prefix: bytes) -> Selection:
         """Select by the keys of all windows: each of them is looked at."""
         encode = self.key.encode
-        return Selection([(b"", None)], lambda row: encode(row.key.key).startswith(prefix))
+
+        def keeps(row: Entry) -> bool:
+            return encode(row.key.key).startswith(prefix)
+
+        return Selection([(b"", None)], keeps)
 
     def since(self, start_ms: int | None, stop_ms: int | None) -> Selection:
         """Select by start."""
@@ -228,10 +232,11 @@ class Together:
 
     windowed = True
 
-    def __init__(self, store: StoreDefinition, serde: SessionKeySerde) -> None:
-        self.key: Serde[Any] = serde.key
+    def __init__(self, store: StoreDefinition, keys: SessionKeySerde) -> None:
+        self.key: Serde[Any] = keys.key
         self._store = store
-        self._windows = store.value.windows  # type: ignore[attr-defined]
+        serde: Any = store.value
+        self._windows: Callable[[Any, Any], list[tuple[Windowed[Any], Any, int]]] = serde.windows
 
     def find(self, key: Any) -> bytes:
         """Return the bytes of a key, without its window."""
@@ -291,8 +296,8 @@ class Together:
 def deciding(layout: Layout, key: Any) -> bytes | None:
     """Return the bytes that decide which partition a key is in; None where that is not known."""
     serde = layout.key
-    if layout.windowed and isinstance(key, Windowed):
-        key = key.key  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+    if layout.windowed and issubclass(type(key), Windowed):
+        key = key.key
     if isinstance(serde, Packed):
         return None
     while (within := inner_of(serde)) is not None:
@@ -364,9 +369,8 @@ def _floats(first: bytes, last: bytes | None) -> list[Span]:
 
 
 def _windowed(store: StoreDefinition, key: Any) -> Windowed[Any]:
-    if isinstance(key, Windowed):
-        found: Windowed[Any] = key
-        return found
+    if issubclass(type(key), Windowed):
+        return key
     raise TypeError(
         f"{type(key).__name__} cannot be a key of the store {store.name}, which has windows. Pass"
         " ps.Windowed(key, start, end), or use fetch(key, start_ms, stop_ms)."

@@ -22,6 +22,9 @@ from penstock.topics.admin import Admin
 from tests.kafka import apps
 
 
+import os
+if os.environ.get("SWITCH_MS"): sys.setswitchinterval(float(os.environ["SWITCH_MS"])/1000)
+
 def main(port: int, arguments: list[str]) -> None:
     app = apps.build(arguments)
     query = app.start()

@@ -214,7 +214,9 @@ with TestDriver(app) as driver:
     topic.send_bytes("text")  # E bytes
     key, value = topic.read()[0]
     print(key.nope)  # E no such attribute
-    driver.store("counts")  # E a table
+    driver.store(5)  # E a table or a name
+    driver.store(counts).range(5)  # E another key
+    driver.store(counts).fetch("a")  # E no windows
     driver.store(counts).get(5)  # E another key
     print(driver.store(counts).get("a").nope)  # E None or int
     driver.advance(5)  # E a duration is text or timedelta

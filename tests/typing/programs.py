@@ -567,6 +567,23 @@ def drive() -> None:
         found = driver.store(table).get("k")
         assert_type(found, Order | None)
         assert found == Order("b", 1, 7.5)
+        store = driver.store(table)
+        assert_type(store, ps.Store[str, Order])
+        assert_type(list(store.range("a", "z", limit=10)), list[tuple[str, Order]])
+        assert_type(dict(store), dict[str, Order])
+        assert_type(list(store.prefix("k")), list[tuple[str, Order]])
+        assert_type(driver.store("largest"), ps.Store[Any, Any])
+
+
+def read(query: ps.Query, orders: ps.Table[str, Order], daily: ps.WindowedTable[str, int]) -> None:
+    assert_type(query.store(orders), ps.Store[str, Order])
+    assert_type(query.store(orders).get("k"), Order | None)
+    assert_type(query.store("orders"), ps.Store[Any, Any])
+    assert_type(query.store(daily), ps.Store[ps.Windowed[str], int])
+    assert_type(query.store(daily).get(ps.Windowed("k", 0, 1)), int | None)
+    assert_type(query.store(daily).fetch("k", 0, 5), list[tuple[ps.Windowed[str], int]])
+    for window, count in query.store(daily):
+        print(window.key.upper(), window.start, count + 1)
 
 
 APPLICATIONS = (

@@ -96,8 +96,7 @@ def prefix_of_text(layout: Layout, text: str) -> Any:
         ValueError: if it means none.
     """
     if format_of(layout.key) in _JSON:
-        found = msgspec.json.decode(text)
-        return tuple(found) if isinstance(found, list) else found
+        return msgspec.json.decode(text, type=tuple[Any, ...])
     return key_of(layout, text)
 
 
@@ -143,9 +142,8 @@ def decode_cursor(text: str) -> Place:
 def _shown(key: Any) -> Any:
     if isinstance(key, bytes):
         return key.hex()
-    if isinstance(key, Windowed):
-        of: Windowed[Any] = key
-        return {"key": _shown(of.key), "start": of.start, "end": of.end}
+    if issubclass(type(key), Windowed):
+        return {"key": _shown(key.key), "start": key.start, "end": key.end}
     return key
 
 
