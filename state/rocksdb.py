@@ -220,7 +220,7 @@ class RocksView:
     @property
     def _live(self) -> Snapshot:
         if self._snapshot is None:
-            raise StateError(f"The view of the store in {self._path} was closed. Take another.")
+            raise StateError(f"The view of the store in {self._path} was closed. Use another one.")
         return self._snapshot
 
     def _get(self, key: bytes) -> bytes | None:

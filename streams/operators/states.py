@@ -251,4 +251,6 @@ def store_of(state: State, name: str, key: Serde[Any]) -> StoreDefinition:
         return StoreDefinition(name, packed(own.serde or BYTES, f"map {packed(key).format}"), value)
     if isinstance(state, ListState):
         return StoreDefinition(name, packed(key, "list"), value)
-    return StoreDefinition(name, key, state.serde if is_immutable(state.serde) else value)
+    if is_immutable(state.serde):
+        return StoreDefinition(name, key, state.serde)
+    return StoreDefinition(name, key, value, state.serde.decode)

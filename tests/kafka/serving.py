@@ -22,9 +22,6 @@ from penstock.topics.admin import Admin
 from tests.kafka import apps
 
 
-import os
-if os.environ.get("SWITCH_MS"): sys.setswitchinterval(float(os.environ["SWITCH_MS"])/1000)
-
 def main(port: int, arguments: list[str]) -> None:
     app = apps.build(arguments)
     query = app.start()
@@ -34,7 +31,10 @@ def main(port: int, arguments: list[str]) -> None:
         time.sleep(0.01)
     peers = peers_of(monitor, None, clients)
     web = Starlette(routes=store_routes(monitor.holdings, peers))
-    listener = socket.create_server(("127.0.0.1", port))
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind(("127.0.0.1", port))
+    listener.listen(128)
     config = uvicorn.Config(web, log_level="warning", lifespan="off", access_log=False)
     server = uvicorn.Server(config)
     threading.Thread(target=server.run, args=([listener],), daemon=True).start()

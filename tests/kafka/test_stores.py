@@ -191,6 +191,10 @@ def test_a_worker_that_stood_still_does_not_answer_for_what_it_has_lost(
         print(len(asked), Counter(found for _, found in asked if isinstance(found, str)))
         assert asked
         assert not wrong
+        one.stop()
+        said = checking.read(servers, f"{one.id}-workers").records
+        ended = {record.key for record in said if record.value is None}
+        assert len(ended) == 1  # it has taken its announcement back
     finally:
         one.close()
         other.close()

@@ -374,6 +374,28 @@ def test_what_is_aggregated_is_read_as_it_comes_out() -> None:
         assert list(driver.store(windowed)) == [(Windowed("a", 1, 5), {"n": 3})]
 
 
+class Remember(ps.Processor[str, int, str]):
+    """Keep the values of a key."""
+
+    last = ps.ValueState(int)
+    seen = ps.ValueState(dict[str, int])
+
+    def process(self, ctx: ps.Context[str], value: int) -> list[str]:
+        self.last.set(value)
+        self.seen.set({**(self.seen.get() or {}), str(value): value})
+        return []
+
+
+def test_values_of_a_processor_are_read_by_the_name_of_their_store() -> None:
+    app = ps.App("shop")
+    app.stream("in", key=str, value=int).process(Remember, name="remember")
+    with TestDriver(app) as driver:
+        driver.topic("in").send(4, key="a")
+        driver.topic("in").send(5, key="a")
+        assert driver.store("remember-last").get("a") == 5
+        assert driver.store("remember-seen").get("a") == {"4": 4, "5": 5}
+
+
 def test_a_store_of_the_driver_outlives_a_crash() -> None:
     app = ps.App("shop")
     table = app.stream("in", key=str, value=int).group_by_key().count(name="counts")
