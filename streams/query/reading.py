@@ -160,9 +160,15 @@ class Holdings:
         """
         count = self.partitions.get(name, 0)
         number = partition_for(decides, count) if decides is not None and count else None
+        self._check(name)
+        first = None if number is None else self._open.get((name, number))
+        if first is not None and (partitions is None or number in partitions):
+            data = look(first)  # where it mostly is: nobody else is looked for
+            if data:
+                return data
         found = self._several(name, partitions) if partitions is not None else self._local(name)
-        for partition in sorted(found, key=lambda of: of.number != number):
-            data = look(partition)
+        for partition in found:
+            data = None if partition is first else look(partition)
             if data:
                 return data
         if partitions is not None or (found and len(found) == count):
@@ -215,7 +221,6 @@ class Holdings:
         return Rows(layout, scans, selected, after, skipped, at_once)
 
     def _local(self, name: str) -> list[OpenPartition]:
-        self._check(name)
         return [of for at, of in list(self._open.items()) if at[0] == name]
 
     def _is_hashed(self, layout: Layout, name: str, found: Sequence[OpenPartition]) -> bool:
