@@ -370,7 +370,8 @@ def _floats(first: bytes, last: bytes | None) -> list[Span]:
 
 def _windowed(store: StoreDefinition, key: Any) -> Windowed[Any]:
     if issubclass(type(key), Windowed):
-        return key
+        found: Windowed[Any] = key
+        return found
     raise TypeError(
         f"{type(key).__name__} cannot be a key of the store {store.name}, which has windows. Pass"
         " ps.Windowed(key, start, end), or use fetch(key, start_ms, stop_ms)."
