@@ -59,10 +59,10 @@ def owner(name: str, groups: Collection[str]) -> tuple[str | None, str | None]:
     Of several that it may be named after it is the one with the longest id. Those of which there
     is one for each application have common names: they count where there is the application.
     """
-    for kind in (PROGRESS, WORKERS):
-        application = name.removesuffix(f"-{kind}")
+    for only in (PROGRESS, WORKERS):
+        application = name.removesuffix(f"-{only}")
         if application != name and application in groups:
-            return application, kind
+            return application, only
     kind = next((kind for kind in (CHANGELOG, REPARTITION) if name.endswith(f"-{kind}")), None)
     if kind is None:
         return None, None
