@@ -117,7 +117,7 @@ class Holdings:
         """
         if name in self._stores:
             return self._stores[name]
-        near = difflib.get_close_matches(name, self._stores, 1)
+        near = difflib.get_close_matches(str(name), self._stores, 1)
         meant = f" Did you mean {near[0]!r}?" if near else ""
         raise TopologyError(
             f"The application {self._application} has no store named {name!r}.{meant} Pass a table"

@@ -100,9 +100,11 @@ class Telemetry:
             *page_routes(),
         ]
         serving = serve(address, subject, routes)
-        reached = (address.advertised, serving.port)
-        announcing = announce(monitor, peers, reached, configs, admin, clients)
-        self._ends += [overview.close, serving.close, announcing.close]
+        self._ends += [overview.close, serving.close]
+        if monitor.holdings.stores:
+            reached = (address.advertised, serving.port)
+            announcing = announce(monitor, peers, reached, configs, admin, clients)
+            self._ends.append(announcing.close)
         return serving.port
 
     def close(self) -> None:

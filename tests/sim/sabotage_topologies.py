@@ -9,7 +9,6 @@ from tests.sim import sabotage, sabotage_remembering, sabotage_windows
 from tests.sim.sabotage import Patch
 
 
-
 def nothing_is_copied(patch: Any) -> None:
     """What functions change in place stays changed, though it is rolled back."""
     for module in (bound, overlay, states, steps):

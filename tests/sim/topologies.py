@@ -13,7 +13,6 @@ from typing import TypeAlias
 
 import penstock as ps
 from penstock.runtime.settings import CommitSettings, KafkaSettings, Settings
-from penstock.topology.node import Emit
 from tests.sim import applications
 from tests.sim.feeding import NEVER_MS, YEAR_9999_MS, EventFeeder, Feeder, Times
 from tests.sim.remembering import GoneQuiet
