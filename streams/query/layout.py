@@ -293,11 +293,19 @@ class Together:
         return self.key.encode(of.key), of.start, of.end
 
 
+def plain(layout: Layout, key: Any) -> Any:
+    """Return a key of the table without its window."""
+    return key.key if layout.windowed else key
+
+
 def deciding(layout: Layout, key: Any) -> bytes | None:
-    """Return the bytes that decide which partition a key is in; None where that is not known."""
+    """Return the bytes that decide which partition a key is in; None where that is not known.
+
+    Args:
+        layout: of the store.
+        key: without its window. It may be one in a window itself, of windows before.
+    """
     serde = layout.key
-    if layout.windowed and issubclass(type(key), Windowed):
-        key = key.key
     if isinstance(serde, Packed):
         return None
     while (within := inner_of(serde)) is not None:

@@ -19,6 +19,7 @@ from penstock.query.reading import At
 
 REFRESH_S = 30.0
 FORGET_S = 3 * REFRESH_S + 5
+REST_S = 1.0
 
 
 class Announcement(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
@@ -94,6 +95,7 @@ class Peers:
         self._heard = 0
         self._peers: dict[str, tuple[Peer, float]] = {}
         self._claims: dict[At, dict[str, int]] = {}
+        self._resting: dict[str, float] = {}
 
     def take(self, instance_id: str, data: bytes | None) -> None:
         """Take what stands on the topic: an announcement, or None behind a worker that has ended.
@@ -132,6 +134,14 @@ class Peers:
             of: heard for of, heard in self._claims.get(at, {}).items() if of != instance_id
         }
 
+    def rest(self, instance_id: str) -> None:
+        """Note that a worker does not answer: for a moment nobody else waits for it."""
+        self._resting[instance_id] = self._now() + REST_S
+
+    def rests(self, instance_id: str) -> bool:
+        """Whether a worker is not asked for a moment."""
+        return self._now() < self._resting.get(instance_id, 0.0)
+
     def describe(self, at: At) -> str | None:
         """Say who has a partition, in words."""
         peer = self.owner(at)
@@ -139,6 +149,7 @@ class Peers:
 
     def _forget(self, instance_id: str) -> None:
         self._peers.pop(instance_id, None)
+        self._resting.pop(instance_id, None)
         for at, claims in list(self._claims.items()):
             if instance_id in claims:
                 self._claims[at] = {of: n for of, n in claims.items() if of != instance_id}

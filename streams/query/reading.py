@@ -14,7 +14,7 @@ from math import inf
 from typing import TypeAlias, TypeVar
 
 from penstock.errors import TopologyError
-from penstock.query.layout import Entry, Layout, Place, Selection, deciding
+from penstock.query.layout import Entry, Layout, Place, Selection, deciding, plain
 from penstock.query.leases import OpenPartition, Scan, Unavailable
 from penstock.state.definition import StoreDefinition
 from penstock.state.overlay import Overlay
@@ -233,7 +233,7 @@ class Holdings:
             return True
         count = self.partitions[name]
         sampled = [(of.number, key) for of in found for key in of.sample(layout, SAMPLE)]
-        deciders = [(number, deciding(layout, key)) for number, key in sampled]
+        deciders = [(number, deciding(layout, plain(layout, key))) for number, key in sampled]
         return bool(deciders) and all(
             decides is not None and partition_for(decides, count) == number
             for number, decides in deciders
@@ -255,6 +255,9 @@ class Holdings:
     def _check(self, name: str) -> None:
         if self._ended:
             raise Unavailable(name, None, "is closed: the query has ended", "ended")
+        if name not in self.partitions:
+            what = "is not open yet: the worker is starting"
+            raise Unavailable(name, None, what, "restoring")
         if self.stands_still:
             stood_s = self._now() - self._renewed
             what = f"is not read: the worker stands still for {stood_s:.0f} s"

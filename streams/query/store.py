@@ -6,7 +6,7 @@ from typing import Any, Generic
 
 from typing_extensions import TypeVar
 
-from penstock.query.layout import Selection, deciding, encoded, layout_of, prefix_of
+from penstock.query.layout import Selection, deciding, encoded, layout_of, plain, prefix_of
 from penstock.query.reading import Holdings, Rows
 from penstock.windows import Windowed
 
@@ -67,7 +67,7 @@ class Store(Generic[K, V]):
         """
         layout = self._layout
         raw = layout.find(key)
-        decides = deciding(layout, key)
+        decides = deciding(layout, plain(layout, key))
         data = self._holdings.find(layout, self.name, decides, lambda of: of.get(raw))
         if data is None:
             return None

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 import penstock as ps
 from penstock.errors import StateError, TopologyError
+from penstock.query.layout import deciding, layout_of, plain
 from penstock.query.leases import Unavailable
 from penstock.query.reading import Holdings
 from penstock.query.store import Store
@@ -230,8 +231,29 @@ def test_nothing_is_known_before_the_cluster_has_been_asked() -> None:
         Holdings("shop", [StoreDefinition("totals", STR, INT)]), "totals"
     )
     for read in (lambda: store.get("a"), store.range):
-        with pytest.raises(StateError):
+        with pytest.raises(StateError, match="not open yet: the worker is starting"):
             read()
+
+
+def test_a_windowed_key_is_where_its_key_is() -> None:
+    app = ps.App("shop")
+    stream = app.stream("in", key=str, value=int).group_by_key()
+    days = stream.window(ps.tumbling("1d")).count(name="days")
+    chained = days.to_stream(output_mode="append").group_by_key()
+    chained.window(ps.session("1d")).count(name="weeks")
+    layouts = {store.name: layout_of(store) for store in app.topology().stores}
+    window = Windowed("ä", 0, 5)
+    days_layout, weeks_layout = layouts["days"], layouts["weeks"]
+    assert deciding(days_layout, plain(days_layout, window)) == "ä".encode()
+    again = Windowed(window, 0, 5)
+    assert deciding(weeks_layout, plain(weeks_layout, again)) == "ä".encode()
+    with TestDriver(app) as driver:
+        for at in (0, 86_400_000, 2 * 86_400_000):
+            driver.topic("in").send(1, key="ä", at=at)
+        day = Windowed("ä", 0, 86_400_000)
+        [(week, count)] = driver.store("weeks").fetch(day)
+        assert (week.key, count) == (day, 1)
+        assert driver.store("weeks").get(week) == 1
 
 
 def test_an_unknown_store_names_those_that_exist() -> None:

@@ -16,6 +16,7 @@ import uvicorn
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from starlette.applications import Starlette
+from starlette.responses import PlainTextResponse
 
 import penstock as ps
 from penstock.query.peers import Announcement, Peers
@@ -329,6 +330,49 @@ def test_pages_are_of_all_workers(limit: int) -> None:
     with two_workers(ROWS) as (_, _, web, _):
         found = [row for page in pages(web, "totals", "from=05&to=35", limit) for row in page]
         assert [row["value"] for row in found] == list(range(5, 35))
+
+
+def test_the_token_is_shown_to_who_knows_it() -> None:
+    one, other = Totals(STR, here=(0,)), Totals(STR, here=(1, 2))
+    one.put({key: 1 for key in ROWS if partition_for(key.encode(), 3) == 0})
+    other.put({key: 2 for key in ROWS if partition_for(key.encode(), 3) != 0})
+    web, asked = web_of(other.holdings, Peers("other", "host", "secret", time.monotonic)), []
+
+    async def front(scope: Any, receive: Any, send: Any) -> None:
+        asked.append(dict(scope["headers"]))
+        await web(scope, receive, send)
+
+    key = next(key for key in ROWS if partition_for(key.encode(), 3) == 1)
+    peers = Peers("one", "host", "secret", time.monotonic)
+    with served(front) as port:
+        peers.take("other", announced("other", port, {"totals": [1, 2]}, token="secret"))
+        assert get(web_of(one.holdings, peers), f"/stores/totals/{key}").body["value"] == 2
+    [headers] = asked
+    assert headers[b"authorization"] == b"Bearer secret"
+    assert headers[b"penstock-forwarded"] == b"one"
+    assert headers[b"penstock-to"] == b"other"
+
+
+def test_who_answers_something_else_is_unreachable_and_rests_for_a_moment() -> None:
+    one = Totals(STR, here=(0,))
+    one.put({key: 1 for key in ROWS if partition_for(key.encode(), 3) == 0})
+    asked = []
+
+    async def front(scope: Any, receive: Any, send: Any) -> None:
+        asked.append(scope["path"])
+        await PlainTextResponse("<script>")(scope, receive, send)
+
+    now = 0.0
+    key = next(key for key in ROWS if partition_for(key.encode(), 3) == 1)
+    peers = Peers("one", "host", None, lambda: now)
+    with served(front) as port:
+        peers.take("other", announced("other", port, {"totals": [1, 2]}))
+        for path in (f"/stores/totals/{key}", "/stores/totals", f"/stores/totals/{key}"):
+            assert get(web_of(one.holdings, peers), path).body["reason"] == "unreachable"
+        assert asked == [f"/stores/totals/{key}"]
+        now = 1.5
+        assert get(web_of(one.holdings, peers), "/stores/totals").body["reason"] == "unreachable"
+        assert asked[1:] == ["/stores/totals"]
 
 
 def test_who_has_lost_a_partition_does_not_answer_and_does_not_ask_on() -> None:

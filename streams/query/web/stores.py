@@ -276,10 +276,13 @@ class _Endpoints:
         self, peer: Peer, parts: tuple[str, ...], query: Mapping[str, str]
     ) -> tuple[int, bytes]:
         assert self._peers is not None
+        if self._peers.rests(peer.instance_id):
+            raise Refused(503, "unreachable", f"{peer} has not answered just now. Ask again.")
         sender, token = self._peers.instance_id, self._peers.token
         try:
             return await run_in_threadpool(ask, peer, parts, query, sender=sender, token=token)
         except Unreachable as error:
+            self._peers.rest(peer.instance_id)
             raise Refused(503, "unreachable", f"{error}. Ask again.") from error
 
     def _learn(self, name: str, numbers: Sequence[int], peer: Peer, body: bytes) -> None:
