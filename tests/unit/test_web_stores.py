@@ -332,6 +332,14 @@ def test_pages_are_of_all_workers(limit: int) -> None:
         assert [row["value"] for row in found] == list(range(5, 35))
 
 
+def test_pages_of_large_rows_are_short_and_leave_none_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("penstock.query.web.stores.PAGE_BYTES", 100)
+    with two_workers(ROWS) as (_, _, web, _):
+        found = list(pages(web, "totals", "", 1000))
+    assert len(found) > 5
+    assert [row["value"] for page in found for row in page] == list(ROWS.values())
+
+
 def test_the_token_is_shown_to_who_knows_it() -> None:
     one, other = Totals(STR, here=(0,)), Totals(STR, here=(1, 2))
     one.put({key: 1 for key in ROWS if partition_for(key.encode(), 3) == 0})
