@@ -113,8 +113,8 @@ class Stream(Generic[K_co, V_co]):
 
         The results stand in `Progress.observed_metrics[name]`, merged over the batches that a
         record of progress covers and over the worker's partitions; each record counts once, when
-        its batch is committed. Values that are None are passed over. An aggregator that raises at
-        a record fails it, by `on_error`.
+        its batch is committed. Values that are None are passed over, and so are records that fail,
+        here or in a step behind. An aggregator that raises at a record fails it, by `on_error`.
 
         Args:
             name: of what is observed.

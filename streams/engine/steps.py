@@ -149,7 +149,7 @@ class Steps:
                 continue
             if isinstance(operator, Observe):
                 self.counting.observe(operator, chunk)
-                self.push(child, chunk)
+                self.push(child, chunk.strictly())  # who fails behind it is not observed
                 continue
             given = _copied(chunk) if child in self._copies else chunk
             if isinstance(operator, Deliver):

@@ -14,7 +14,7 @@ from penstock.operators.chunk import Chunk
 from penstock.operators.operator import NOTHING
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Observe:
     """Hand on all records, and add up what is asked of their values.
 

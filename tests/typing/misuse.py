@@ -205,6 +205,13 @@ events.filter(only_refunds).map(lambda event: event.reason)
 refunds = events.filter(lambda event: isinstance(event, Refund))
 refunds.map(lambda refund: refund.reason)  # E a lambda does not narrow: that takes a TypeIs
 
+# What is observed
+orders.observe("rows", rows=ps.count()).map(lambda order: order.total)
+orders.observe("no", total=ps.sum(lambda order: order.nope))  # E a field that is not there
+orders.observe("no", rows=5)  # E no aggregator
+orders.observe(5, rows=ps.count())  # E a name is text
+orders.observe("rows again", rows=ps.count()).map(lambda order: order.nope)  # E still an Order
+
 # The driver
 with TestDriver(app) as driver:
     topic = driver.topic(ps.Topic("orders", key=str, value=Order))

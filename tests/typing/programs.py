@@ -66,6 +66,22 @@ class Total(TypedDict):
     total: float
 
 
+class Average:
+    """An aggregator of one's own."""
+
+    def init(self) -> list[float]:
+        return [0.0, 0.0]
+
+    def add(self, state: list[float], value: Order, /) -> list[float]:
+        return [state[0] + 1, state[1] + value.total]
+
+    def merge(self, a: list[float], b: list[float], /) -> list[float]:
+        return [a[0] + b[0], a[1] + b[1]]
+
+    def result(self, state: list[float], /) -> float:
+        return state[1] / state[0] if state[0] else 0.0
+
+
 ORDERS = ps.Topic("orders", key=str, value=Order)
 TOTALS = ps.Topic("totals", key=str, value=Total)
 
@@ -361,6 +377,18 @@ def sessions() -> ps.App:
     return app
 
 
+def observed() -> ps.App:
+    app = ps.App("observed")
+    orders = app.stream(ORDERS).observe(
+        "orders", rows=ps.count(), total=ps.sum("total"), most=ps.max(lambda order: order.total)
+    )
+    assert_type(orders, ps.Stream[str, Order])
+    named = orders.observe("names", name=ps.last("id"), average=Average()).rekey("id", name="by-id")
+    assert_type(named, ps.Stream[Any, Order])
+    orders.to("checked")
+    return app
+
+
 def processors() -> ps.App:
     app = ps.App("processors")
     alerts = app.stream("payments", key=str, value=Payment).process(Fraud, name="fraud")
@@ -589,5 +617,5 @@ def read(query: ps.Query, orders: ps.Table[str, Order], daily: ps.WindowedTable[
 APPLICATIONS = (
     words, invoices, invoices_typed, selected, mapped, raw, many_topics, unions, branches,
     aggregations, records, activity, dedup, sessions, late, arrivals, covariance, serdes, settings,
-    deduplicated, output_modes, processors, states, windows,
+    deduplicated, observed, output_modes, processors, states, windows,
 )  # fmt: skip
