@@ -172,6 +172,13 @@ def count(app: ps.App, inputs: Inputs, out: list[str], args: argparse.Namespace)
     words.group_by_key().count(name="counts").to(out[0])
 
 
+def watched(app: ps.App, inputs: Inputs, out: list[str], args: argparse.Namespace) -> None:
+    """A count whose words are observed in front of it, and take half a millisecond each."""
+    words = app.stream(inputs, key=str, value=str)
+    seen = words.observe("words", rows=ps.count(), first=ps.min(str), last=ps.max(str))
+    seen.peek(lambda _: time.sleep(0.0005)).group_by_key().count(name="counts").to(out[0])
+
+
 def count_in_json(app: ps.App, inputs: Inputs, out: list[str], args: argparse.Namespace) -> None:
     words = app.stream(inputs, key=str, value=str)
     words.group_by_key().aggregate(dict[str, int], add_to_dict, name="counts").to(out[0])
@@ -450,6 +457,7 @@ APPS: dict[str, Build] = {
     "windows-regrouped": windows_regrouped,
     "map": map_,
     "count": count,
+    "watched": watched,
     "count-in-json": count_in_json,
     "map-and-count": map_and_count,
     "regroup": regroup,
@@ -487,6 +495,7 @@ def build(arguments: list[str]) -> ps.App:
         state=ps.StateSettings(**json.loads(args.state)),
         commit=ps.CommitSettings(**json.loads(args.commit)),
         worker=ps.WorkerSettings(**json.loads(args.worker)),
+        progress=ps.ProgressSettings(**json.loads(args.progress)),
     )
     if args.failpoint:
         failpoints.arm(args.failpoint)
@@ -519,7 +528,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--failpoint", help="a step, the how manieth time, and a file to write")
     parser.add_argument("--registry")
     parser.add_argument("--guarantee", default="exactly_once")
-    for group in ("kafka", "state", "commit", "worker"):
+    for group in ("kafka", "state", "commit", "worker", "progress"):
         parser.add_argument(f"--{group}", default="{}")
     return parser
 
