@@ -23,7 +23,7 @@ from penstock.state.memory import MemoryStore
 from penstock.state.overlay import Overlay
 from penstock.topology.graph import Topology
 from tests.unit.runner import AnyCluster
-from tests.unit.test_task import commit, fetched, task_of
+from tests.unit.test_task import commit, fetched, outputs, task_of
 
 POISON, DOWN = 13, 7  # fails the step behind; is dropped in front
 
@@ -201,7 +201,10 @@ def test_nulls_are_passed_over() -> None:
     table.to_stream().observe("seen", rows=ps.count(), total=ps.sum(own)).to("out")
     task, found = task_of(app), Gathered(0.0, 0)
     task.process(fetched(4, key=b"a"))
-    task.process(fetched(None, key=b"b"))
+    gather(task, found)
+    task.process(fetched(None, key=b"a"))
+    task.flush()
+    assert [values for topic, values in outputs(task) if topic == "out"] == [[None]]
     gather(task, found)
     assert found.observations(operators(app.topology())) == {"seen": {"rows": 1, "total": 4}}
 

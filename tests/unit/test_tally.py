@@ -15,9 +15,9 @@ from penstock.topology.event_time import watermark
 from tests.unit.runner import AnyCluster
 from tests.unit.test_task import commit, fetched, task_of
 
-TIMES = st.lists(st.integers(0, 60), max_size=6)
+TIMES = st.lists(st.integers(0, 60) | st.sampled_from([50, 51]), max_size=6)
 BATCHES = st.lists(st.tuples(st.lists(TIMES, max_size=3), st.booleans(), st.booleans()), max_size=4)
-BAD = 50
+BAD, POISON = 50, 51
 
 
 def windows_of(at: int, size: int, advance: int) -> list[int]:
@@ -68,7 +68,14 @@ def timed_app() -> ps.App:
     app = ps.App("app", on_error="skip")
     stream = app.stream("in", key=str, value=int, timestamp=_time, unit="ms")
     stream.group_by_key().window(ps.tumbling("10ms")).count(name="n").to("out")
+    stream.map(_poisoned, value=int).to("other")
     return app
+
+
+def _poisoned(value: int) -> int:
+    if value == POISON:
+        raise ValueError("poison")
+    return value
 
 
 def _time(value: int) -> int:
@@ -79,7 +86,7 @@ def _time(value: int) -> int:
 
 @given(BATCHES)
 def test_event_times_are_those_of_what_is_committed(batches: Any) -> None:
-    """Records without one are not among them; aborts and reruns count nothing twice."""
+    """Records without one, or that fail, are not among them; aborts and reruns count nothing twice."""
     task = task_of(timed_app())
     for chunks, aborts, careful in batches:
         for again in range(1 + aborts):
@@ -92,7 +99,7 @@ def test_event_times_are_those_of_what_is_committed(batches: Any) -> None:
                 task.discard(clocks)
         commit(task)
         found = task.take_tally().times
-        times = [at for of in chunks for at in of if at != BAD]
+        times = [at for of in chunks for at in of if at not in (BAD, POISON)]
         assert (found.count, found.total) == (len(times), sum(times))
         if times:
             assert (found.earliest, found.latest) == (min(times), max(times))
