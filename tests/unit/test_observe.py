@@ -197,7 +197,7 @@ def test_a_record_that_an_aggregator_fails_on_goes_by_the_policy() -> None:
 def test_nulls_are_passed_over() -> None:
     """Deletions of a table have no fields to ask for."""
     app = ps.App("app")
-    table = app.stream("in", key=str, value=int).to_table(name="t")
+    table = app.table("in", key=str, value=int, name="t")
     table.to_stream().observe("seen", rows=ps.count(), total=ps.sum(own)).to("out")
     task, found = task_of(app), Gathered(0.0, 0)
     task.process(fetched(4, key=b"a"))
