@@ -25,7 +25,7 @@ def declare_observe(
         TopologyError: if the name is taken or empty, there is nothing to ask, what is passed is
             no aggregator, or it reads a field that the value has not.
     """
-    if not isinstance(name, str) or not name.strip():  # pyright: ignore[reportUnnecessaryIsInstance]
+    if not isinstance(name, str) or not name.strip():
         raise _wrong(name, "has no name. Give it one, as text: observe('orders', n=ps.count()).")
     if any(isinstance(of.operator, Observe) and of.operator.name == name for of in nodes):
         raise _wrong(
