@@ -84,7 +84,7 @@ class ListenerThread:
                 )
             try:
                 self._call(told)
-            except Exception:  # a listener raises what it likes
+            except (Exception, SystemExit):  # a listener raises what it likes
                 log.warning(
                     "The listener %s failed on %s. The query goes on, and the listener is called"
                     " again next time.",

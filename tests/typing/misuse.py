@@ -29,6 +29,15 @@ ps.Settings(commits=ps.CommitSettings())  # E no such group
 ps.CommitSettings(50)  # E keyword-only
 ps.CommitSettings(interval_ms="50ms")  # E milliseconds are int
 
+# Queries
+query = app.start()
+ps.run([app])  # E the applications themselves
+ps.wait_any(app)  # E queries, no applications
+ps.wait_any(query, "1s")  # E timeout= is keyword-only
+query.explain(True)  # E keyword-only
+query.progress_stream(True)  # E keyword-only
+app.start(listeners=ps.Listener())  # E several of them
+
 # Sources
 app.stream("q", key=str)  # E a key without a value
 app.stream("q", value=Order(id="a", customer_id=1, total=1.0))  # E a value is no type

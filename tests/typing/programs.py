@@ -543,6 +543,32 @@ def output_modes() -> ps.App:
     return app
 
 
+class FallingBehind(ps.Listener):
+    def on_query_progress(self, query: ps.Query, progress: ps.Progress) -> None:
+        if progress.falling_behind:
+            print(f"{query.id} is {progress.lag} records behind")
+
+    def on_query_terminated(self, query: ps.Query, error: Exception | None) -> None:
+        print(query.name, error)
+
+
+def run_several(orders: ps.App, refunds: ps.App) -> Iterator[ps.Progress]:
+    """How several are run, looked at and waited for; checked, never called."""
+    ps.run(orders, refunds, listeners=[FallingBehind()])
+    orders.run(listeners=[FallingBehind()])
+    queries = orders.start(listeners=[FallingBehind()]), refunds.start()
+    queries[0].process_all_available("10s")
+    for progress in queries[0].progress_stream():
+        assert_type(progress, ps.Progress)
+        assert_type(progress.falling_behind, bool)
+        assert_type(progress.lag, int)
+    yield from queries[1].progress_stream(summed=True)
+    first = ps.wait_any(*queries, timeout="1m")
+    assert_type(first, ps.Query | None)
+    assert_type(queries[0].explain(extended=True), str)
+    assert_type(orders.explain(), str)
+
+
 def run(app: ps.App) -> Iterator[ps.Progress]:
     """How an application is run; checked, never called."""
     app.run()
