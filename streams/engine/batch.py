@@ -60,6 +60,14 @@ class Batch:
         self.next_offsets[source] = next_offset
         self.rows_in[source] = self.rows_in.get(source, 0) + rows
 
+    def wrote(self, topic: str, rows: int, *, dead: bool) -> None:
+        """Note records that were written to a topic of the user's, dead letters or not."""
+        if dead:
+            self.dead_letters += rows
+        else:
+            self.rows_out += rows
+            self.rows_by_sink[topic] += rows
+
     @property
     def rows(self) -> int:
         """Records read in all."""

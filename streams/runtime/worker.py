@@ -23,13 +23,14 @@ from penstock.engine.transaction import Command, Event, State, Transaction
 from penstock.errors import BrokerError, DataError, PenstockError
 from penstock.operators.source import Fetched, total_bytes
 from penstock.query.monitor import View
+from penstock.runtime.advance import Advance, due_tasks
 from penstock.runtime.consumer import InputConsumer, Membership
 from penstock.runtime.cost import RecordCost
 from penstock.runtime.failure_log import FailureLog
 from penstock.runtime.faults import Abortable, Unknown
 from penstock.runtime.headroom import Reading
-from penstock.runtime.idling import IdleNote
 from penstock.runtime.intake import Intake
+from penstock.runtime.maintenance import Maintenance
 from penstock.runtime.orphans import OrphanWatch
 from penstock.runtime.outcome import find_outcome, stable_offsets
 from penstock.runtime.preparation import Prepared
@@ -38,7 +39,7 @@ from penstock.runtime.reporting import Reporter
 from penstock.runtime.restorer import Restorer
 from penstock.runtime.settings import Settings
 from penstock.runtime.silence import SilenceWatch
-from penstock.runtime.tasks import OwnedTask, Phase, TaskStarter, offsets_to_commit
+from penstock.runtime.tasks import OwnedTask, TaskStarter, offsets_to_commit
 from penstock.runtime.upstream import Upstream
 from penstock.runtime.viewing import status_of, task_views
 from penstock.runtime.watch import TopicWatch
@@ -101,7 +102,6 @@ class Worker:
         self._now_ms = now_ms
         self._alive = alive
         self._now = now
-        self._idle = IdleNote(prepared.leads, settings.kafka.session_timeout_ms / 1000)
         self._transaction = Transaction()
         commit = settings.commit
         self._pace = Pace(
@@ -111,24 +111,27 @@ class Worker:
             commit.max_batch_bytes,
         )
         self._tasks: dict[tuple[str, int], OwnedTask] = {}
-        self._all_run = True
-        self._restoring = False
-        self._restore_next = 0.0
+        self._advance = Advance(starter, restorer, settings.state.restore_slice_ms, now)
         self._intake = Intake(consumer)
         self._batches = 0
         self._batch = self._new_batch()
-        self._watch = watch
-        self._orphans = orphans
-        self._upstream = upstream
-        self._silence = silence
-        self._grown: dict[str, int] = {}
+        self._maintenance = Maintenance(
+            settings,
+            prepared.leads,
+            starter=starter,
+            reporter=reporter,
+            watch=watch,
+            orphans=orphans,
+            upstream=upstream,
+            silence=silence,
+            now=now,
+        )
         self._narrowing = Narrowing()
         self._failure_log = FailureLog(prepared.topology)
         self._touched: dict[int, OwnedTask] = {}
         self._careful: dict[tuple[str, int], int] = {}
         self._cost = RecordCost(settings)
         self._commit_began = 0.0
-        self._flushed = self._purged = now()
         self._polled = now()
         self._failures = 0
         self._stopping = False
@@ -160,7 +163,7 @@ class Worker:
         timeout_s = self._settings.kafka.request_timeout_ms / 1000
         self._consumer.subscribe(self._prepared.leads.topics, membership, timeout_s)
         if self._settings.kafka.protocol == "consumer":
-            self._idle.joined()  # who is given nothing is told nothing there
+            self._maintenance.joined()  # who is given nothing is told nothing there
 
     @contextmanager
     def ending(self) -> Generator[None]:
@@ -208,12 +211,14 @@ class Worker:
         if fetched is not None:
             self._process(fetched)
         self._raise_from_callback()
-        self._advance_tasks()
+        self._advance.step(self._tasks.values())
         if self._transaction.state is State.IDLE:
             self._settle()
         if self._transaction.state is State.OPEN and self._due(drained=drained):
             self._drive(Event.DUE)
-        self._maintain()
+        self._maintenance.look(
+            self._tasks.values(), between_batches=self._transaction.state is State.IDLE
+        )
         self.steps += 1
 
     # Fetching and processing
@@ -226,13 +231,13 @@ class Worker:
         self._reporter.fetched(self._polled, self._consumer.waited_s - waited_s)
 
     def _wait_s(self) -> float:
-        if self._restorer.busy and self._restoring:
+        if self._advance.restoring:
             return 0.0
         if self._restorer.busy or self._intake.holds:
             return HELD_WAIT_S
         if self._transaction.state is State.OPEN:
             return self._pace.poll_ms(self._batch, self._now() * 1000) / 1000
-        if not self._all_run:
+        if not self._advance.all_run:
             return 0.0
         return IDLE_WAIT_S if self._tasks else UNASSIGNED_WAIT_S
 
@@ -308,13 +313,8 @@ class Worker:
         outputs, owned.task.outputs = owned.task.outputs, []
         for out in outputs:
             self._producer.produce(out)
-            if out.store is not None or out.topic in topology.repartitions:
-                continue
-            if out.dead:
-                batch.dead_letters += len(out.values)
-            else:
-                batch.rows_out += len(out.values)
-                batch.rows_by_sink[out.topic] += len(out.values)
+            if out.store is None and out.topic not in topology.repartitions:
+                batch.wrote(out.topic, len(out.values), dead=out.dead)
 
     # The transaction
 
@@ -486,7 +486,7 @@ class Worker:
             self._intake.drop(owned)
             if owned in self._tasks.values():
                 self._consumer.pause(owned.inputs)
-                self._all_run = False
+                self._advance.all_run = False
         self._touched = {}
         self._count_failure()
 
@@ -522,81 +522,19 @@ class Worker:
 
     # Tasks
 
-    def _advance_tasks(self) -> None:
-        if self._all_run:
-            return
-        if self._restorer.busy:
-            self._restore()
-        starting = [owned for owned in self._tasks.values() if owned.phase is not Phase.RUNNING]
-        self._starter.advance(starting)
-        self._all_run = all(owned.phase is Phase.RUNNING for owned in starting)
-
-    def _restore(self) -> None:
-        """Restore for a slice of time; as long again belongs to the tasks that run."""
-        slice_ms, began = self._settings.state.restore_slice_ms, self._now()
-        if not any(owned.phase is Phase.RUNNING for owned in self._tasks.values()):
-            self._restoring = self._restorer.work(4 * slice_ms)
-        elif began >= self._restore_next:
-            self._restoring = self._restorer.work(slice_ms, 0)
-            now = self._now()
-            self._restore_next = now + (now - began)
-
     def _settle(self) -> None:
         """Commit for those who have something to commit, though no records come."""
         if self._due_tasks():
             self._open_batch()
 
     def _due_tasks(self) -> list[OwnedTask]:
-        """Return tasks whom time has given something to do, or whose offsets need it.
-
-        Some inputs have no committed offset yet; others were committed long ago.
-        """
-        now_ms = self._now_ms()
-        return [
-            owned
-            for owned in self._tasks.values()
-            if owned.phase is Phase.RUNNING
-            and (
-                not owned.settled
-                or abs(now_ms - owned.committed_ms) > self._prepared.recommit_ms
-                or (owned.task is not None and owned.task.time.is_due(now_ms))
-            )
-        ]
-
-    def _maintain(self) -> None:
-        """Flush stores, look at topics and group, delete what is committed of repartition topics.
-
-        Raises:
-            PenstockError: if the disk refuses, or a topic is not what it was.
-        """
-        now = self._now()
-        self._reporter.tick(self._tasks.values(), now)
-        self._idle.look(len(self._tasks), now)
-        self._orphans.check(now * 1000)
-        self._upstream.look(self._tasks.values())
-        self._silence.look(self._tasks.values())
-        if now - self._flushed >= self._settings.state.flush_interval_ms / 1000:
-            self._flushed = now
-            for owned in self._tasks.values():
-                self._starter.flush(owned)
-        self._grown.update(self._watch.check(now * 1000))
-        if self._grown and self._transaction.state is State.IDLE:
-            log.info("Topics have more partitions now: %s.", self._grown)
-            self._starter.grow(self._grown)
-            self._upstream.grow(self._grown)
-            self._grown = {}
-        if now - self._purged >= self._settings.commit.purge_interval_ms / 1000:
-            self._purged = now
-            for owned in self._tasks.values():
-                self._starter.purge(owned)
-        self._starter.clean(self._tasks.values())
+        return due_tasks(self._tasks.values(), self._now_ms(), self._prepared.recommit_ms)
 
     # The group's callbacks; an error in one is raised in the loop
 
     def _assigned(self, found: list[tuple[str, int]]) -> None:
-        self._idle.joined()
-        self._all_run = False
-        self._orphans.rebalanced(self._now() * 1000)
+        self._advance.all_run = False
+        self._maintenance.rebalanced()
         taken: list[tuple[str, int]] = []
         for topic, partition in found:
             owned = OwnedTask(self._prepared.leads.leads[topic], partition)
@@ -670,6 +608,6 @@ class Worker:
             self._starter.close(owned)
         self._tasks = {}
         self._restorer.close()
-        self._upstream.close()
+        self._maintenance.close()
         self._consumer.close()
         self._producer.close()

@@ -78,9 +78,7 @@ def outputs_and_offsets_become_visible_together(world: World) -> None:
         for commit in world.history.commits:
             reached = [commit.reached.get((inputs, n), 0) for n in range(len(due))]
             expected = sum(done[at] for done, at in zip(due, reached, strict=True))
-            found = sum(
-                _visible(log, *commit.visible[outputs, n]) for n, log in enumerate(logs)
-            )
+            found = sum(_visible(log, *commit.visible[outputs, n]) for n, log in enumerate(logs))
             assert found == expected, (
                 f"I6: at {commit.at:.3f} s {found} records of {outputs} were visible, and"
                 f" the offsets of {expected} committed"

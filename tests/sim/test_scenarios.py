@@ -344,7 +344,8 @@ def set_aside(ahead_s: float) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("ahead_s", "aside"), [(0, False), (5 * HOUR_S, False), (13 * HOUR_S, True), (-13 * HOUR_S, True)]
+    ("ahead_s", "aside"),
+    [(0, False), (5 * HOUR_S, False), (13 * HOUR_S, True), (-13 * HOUR_S, True)],
 )
 def test_state_of_an_unknown_age_is_not_believed(ahead_s: float, *, aside: bool) -> None:
     """A clock that was a year ahead dates state so that it never grows old."""

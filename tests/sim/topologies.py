@@ -192,7 +192,9 @@ class Drawn:
 
     def _closed(self, way: Way, topic: str) -> Means:
         grace = self._draw.choice(("0ms", "300ms", "2s"))
-        kind = self._draw.choice((ps.tumbling("1s"), ps.hopping("2s", "1s"), ps.hopping("3s", "1s")))
+        kind = self._draw.choice(
+            (ps.tumbling("1s"), ps.hopping("2s", "1s"), ps.hopping("3s", "1s"))
+        )
         windows = way.stream.group_by_key().window(kind, grace=grace)
         counts = windows.count(name=self._name(), emit=self._emit)
         counts.to(topic, output_mode="append")
@@ -217,7 +219,6 @@ class Drawn:
     def _update_state(self, way: Way, topic: str) -> Means:
         way.stream.update_state(_chained, name=self._name()).to(topic)
         return Means.RECORDS
-
 
     def _changed(self, way: Way, topic: str) -> Means:
         way.stream.process(Changes, name=self._name()).to(topic)
@@ -313,6 +314,3 @@ def _gather(found: list[int], text: str) -> list[int]:
 
 def _chained(text: str, before: str | None) -> tuple[str, str]:
     return text, f"{before}>{text}"
-
-
-
