@@ -160,6 +160,7 @@ def test_a_thread_that_was_a_callback_may_wait() -> None:
     query = a_query()
     with query.running():
         pass
+    assert not query.await_termination("1ms")
     query.add_callback_thread()
     query.remove_callback_thread()
     assert not query.await_termination("1ms")

@@ -61,6 +61,7 @@ def test_the_sum_is_that_of_its_parts(found: list[Progress]) -> None:
     assert whole.event_time["watermark"] == min(part.event_time["watermark"] for part in found)
     assert whole.event_time["max"] == max(part.event_time["max"] for part in found)
     assert whole.falling_behind_ms == max(part.falling_behind_ms for part in found)
+    assert whole.falling_behind == any(part.falling_behind for part in found)
     assert whole.max_batch_duration == max(part.max_batch_duration for part in found)
     assert whole.latency_ms is not None
     assert whole.latency_ms.p50 == max(part.latency_ms.p50 for part in found if part.latency_ms)
