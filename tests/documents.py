@@ -52,6 +52,9 @@ EXPLAINED = {
     "design.md: streams/   → penstock          app, stream, table, grouped: the fluent surface"
     " (declares, runs nothing)": "a map of folders",
     "errors.md: PenstockError": "the tree of penstock.errors, which test_errors.py compares",
+    "reference.md: ps.run(orders, refunds)": "a call that needs applications",
+    "reference.md: first = ps.wait_any(orders.start(), refunds.start())":
+        "a call that needs applications",
     'time.md: tumbling("10m")           |---1---|---2---|---3---|        each instant is in one':
         "a picture of windows",
     "running.md: shop/.slots/0.id                     the identity of this host's first worker":

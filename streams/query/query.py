@@ -82,10 +82,8 @@ class Query:
 
         It is read from the progress topic, from what was told in the last fifteen seconds on.
         The iterator waits for records, and ends when the query ends in this process, after its
-        last record; or when it is closed. What ended the query, `exception()` tells.
-
-            for progress in query.progress_stream(summed=True):
-                print(progress.processed_rows_per_second, progress.lag)
+        last record; or when it is closed. What ended the query, `exception()` tells. So
+        `for progress in query.progress_stream(summed=True)` follows the whole application.
 
         Args:
             summed: yield the whole application's progress each time that a worker tells, instead

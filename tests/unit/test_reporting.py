@@ -51,7 +51,7 @@ class Run:
         self.now += 0.2 + waited
         reporter.fetched(self.now, waited)
         self.task.process(rows)
-        reporter.processed(rows.timestamps)
+        reporter.processed(("in", 0), rows.timestamps)
         batch.positions["in", 0] = self.owned.offsets["in", 0]
         batch.add(("in", 0), 10, 10 + len(numbers), len(numbers))
         self.now += seconds
@@ -200,7 +200,7 @@ def test_a_callback_within_a_fetch_is_no_waiting_for_records(run: Run) -> None:
 def test_a_clock_behind_a_record_makes_no_negative_latency(run: Run) -> None:
     run.task.process(fetched(1))
     run.reporter.begin(run.now, 0)
-    run.reporter.processed([10**15, 99_000])
+    run.reporter.processed(("in", 0), [10**15, 99_000])
     run.commit(Batch(BatchId(1, 0), 0.0))
     found = run.tell().latency_ms
     assert found is not None
