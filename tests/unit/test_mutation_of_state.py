@@ -161,7 +161,7 @@ def outcome(make: Make, wrap: Callable[[Function], Function], steps: list[Any]) 
 
 
 @pytest.mark.parametrize("name", MAKES)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(steps=STEPS)
 def test_changes_in_place_reach_nobody(name: str, steps: list[Any]) -> None:
     make = MAKES[name]

@@ -108,6 +108,11 @@ class SimBroker:
 
     def membership(self, client: Client, group: Group, config: Mapping[str, Any]) -> Membership:
         """Make a consumer's membership, by the protocol that it is configured for."""
+        found = self._member(client, group, config)
+        found.draw = self.draw
+        return found
+
+    def _member(self, client: Client, group: Group, config: Mapping[str, Any]) -> Membership:
         common = (client, group, config, self.clock, self.settle)
         if config.get("group.protocol", "classic") == "classic":
             return ClassicMembership(*common)

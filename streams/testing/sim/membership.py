@@ -9,6 +9,7 @@ What the protocols do differently stands in `membership_classic` and `membership
 Source: librdkafka, rdkafka_cgrp.c.
 """
 
+import random
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -23,6 +24,7 @@ from penstock.testing.sim.group import Group
 
 Callback: TypeAlias = Callable[[Any, list[TopicPartition]], object]
 Kind: TypeAlias = Literal["assign", "revoke", "lost"]
+WAITS = 0.3
 
 
 class Client(Protocol):
@@ -54,6 +56,9 @@ class Membership(ABC):
         config: the consumer's settings.
         clock: the time.
         settle: lets everything happen that is due in the background.
+
+    Attributes:
+        draw: decides in which order callbacks name partitions, and how many come at once.
     """
 
     def __init__(
@@ -76,6 +81,7 @@ class Membership(ABC):
         self._waiting: deque[Rebalance | Message] = deque()
         self._running = False
         self._fatal = False
+        self.draw: random.Random | None = None
         self._polled = clock.now()
         self._watched = False
         self._exceeded = False
@@ -116,6 +122,8 @@ class Membership(ABC):
                 return waiting
             self._run(waiting)
             self._note_poll()
+            if self.draw and self.draw.random() < WAITS:
+                return None  # the next callback has come a moment too late for this poll
         return None
 
     def close(self) -> None:
@@ -198,6 +206,8 @@ class Membership(ABC):
     def _run(self, rebalance: Rebalance) -> None:
         callback = self._callbacks.get(rebalance.kind)
         positions = [TopicPartition(*at) for at in sorted(rebalance.partitions)]
+        if self.draw:
+            self.draw.shuffle(positions)
         self._running = True
         try:
             if callback:
