@@ -18,7 +18,7 @@ from tests.sim.world import exact_plan
 
 pytestmark = pytest.mark.usefixtures("quiet")
 
-WORLDS = 30
+WORLDS = 140
 NOTICED_WITHIN = 60
 REMEMBERING = Kind(exact_plan, RememberingWorld, judge)
 

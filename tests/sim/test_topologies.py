@@ -19,7 +19,7 @@ from tests.sim.world import exact_plan
 
 pytestmark = pytest.mark.usefixtures("quiet")
 
-WORLDS = 200
+WORLDS = 300
 NOTICED_WITHIN = 80
 TOPOLOGIES = Kind(exact_plan, DrawnWorld, judge)
 

@@ -23,7 +23,7 @@ from tests.sim.world import Plan, exact_plan
 
 pytestmark = pytest.mark.usefixtures("quiet")
 
-WORLDS = 30
+WORLDS = 60
 NOTICED_WITHIN = 60
 WINDOWS = Kind(exact_plan, WindowsWorld, judge)
 
