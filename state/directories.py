@@ -250,7 +250,7 @@ class Slot:
             return False
         fences = self._path.with_suffix(".fenced")
         before = _read(fences)
-        if not before.isdecimal() or now_ms - int(before) > FENCED_WITHIN_MS:
+        if not before.isdecimal() or abs(now_ms - int(before)) > FENCED_WITHIN_MS:
             _write(fences, str(now_ms))
             return False
         fences.unlink()

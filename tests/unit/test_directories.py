@@ -267,6 +267,14 @@ def test_fences_are_counted_over_restarts(tmp_path):
     assert identities[0] == identities[1] != identities[2]
 
 
+def test_a_fence_of_long_ago_is_none_where_the_clock_has_gone_back(tmp_path):
+    slot = Slot.acquire(tmp_path, "app")
+    assert not slot.note_fenced(10_000_000)
+    assert not slot.note_fenced(1_000)
+    assert slot.note_fenced(2_000)
+    slot.release()
+
+
 def test_a_worker_id_that_is_taken_is_kept_and_said(tmp_path, caplog):
     """Whoever gave it has to change it."""
     slot = Slot.acquire(tmp_path, "app", "pod-0")
