@@ -94,6 +94,39 @@ def test_the_position_is_that_of_the_last_write(backend: Backend) -> None:
         assert store.position() == at
 
 
+def test_a_view_is_of_one_moment(backend: Backend) -> None:
+    """What is written or deleted later, and flushed too, is not in it."""
+    store = backend()
+    store.write([(b"a", b"1"), (b"b", b"2"), (b"", b"3")], position(1))
+    view = store.view()
+    rows = view.scan(b"a")
+    assert next(iter(rows)) == (b"a", b"1")
+    store.write([(b"a", None), (b"b", b"9"), (b"c", b"9")], position(2))
+    store.flush()
+    assert list(rows) == [(b"b", b"2")]
+    assert list(view.scan()) == [(b"", b"3"), (b"a", b"1"), (b"b", b"2")]
+    assert list(view.scan(b"", b"b")) == [(b"", b"3"), (b"a", b"1")]
+    assert view.get_all([b"c", b"b", b"a", b"b"]) == [None, b"2", b"1", b"2"]
+    assert list(store.view().scan(b"a")) == [(b"b", b"9"), (b"c", b"9")]
+    view.close()
+
+
+def test_a_view_that_is_closed_lets_the_files_go(tmp_path: Path) -> None:
+    """However far it was read: the database can be opened again, and the view says what it is."""
+    store = open_rocks(tmp_path)
+    store.write([(b"%d" % number, b"") for number in range(9)], position(1))
+    view = store.view()
+    rows = view.scan()
+    next(rows)
+    view.close()
+    store.close()
+    open_rocks(tmp_path).close()
+    assert list(rows) == []
+    for read in (lambda: view.get_all([b"1"]), lambda: list(view.scan())):
+        with pytest.raises(StateError, match="was closed"):
+            read()
+
+
 def test_a_write_takes_any_iterable(backend: Backend) -> None:
     """A generator is consumed once."""
     store = backend()

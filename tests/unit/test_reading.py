@@ -1,5 +1,7 @@
 """Readers in other threads, beside a writer that commits, writes, closes and opens partitions."""
 
+import random
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -79,11 +81,14 @@ class World:
                     return
 
         threads = [threading.Thread(target=work, args=(read,), daemon=True) for read in readers]
+        switches = sys.getswitchinterval()
+        sys.setswitchinterval(1e-6)  # they get into each other's way at every step
         for thread in threads:
             thread.start()
         try:
             yield
         finally:
+            sys.setswitchinterval(switches)
             self.stopped = True
             for thread in threads:
                 thread.join(10)
@@ -124,6 +129,38 @@ def test_reads_beside_commits_are_of_one_commit(tmp_path: Path, write_behind: in
             if done % 40 == 0:
                 world.overlay.write()
     assert world.reads >= 30
+    world.close()
+
+
+@pytest.mark.parametrize("write_behind", [0, 5])
+def test_what_moves_between_keys_is_never_there_twice_or_not_at_all(
+    tmp_path: Path, write_behind: int
+) -> None:
+    """Each batch takes from one key what it gives to another: the sum is the same in any read."""
+    world = World(tmp_path, write_behind=write_behind)
+    world.open()
+    few = KEYS[:20]
+    world.commit(100, few)
+    world.overlay.write()
+    total = 100 * len(few)
+    draw = random.Random(5)
+    moves = 0
+
+    def scan() -> None:
+        assert sum(value for _, value in world.store.range()) == total
+
+    with world.read_by(scan, scan, scan):
+        while world.reads < 1_000 and moves < 50_000:
+            one, other = draw.sample(few, 2)
+            raw = [one.encode(), other.encode()]
+            entries = world.overlay.touch(raw)
+            values = [entry[0] if entry else 0 for entry in entries]
+            world.overlay.put({raw[0]: (values[0] - 1, 0), raw[1]: (values[1] + 1, 0)})
+            world.overlay.savepoint()
+            world.overlay.flush()
+            world.overlay.commit(Position(moves, "topic", 0))
+            moves += 1
+    assert world.reads >= 1_000
     world.close()
 
 
