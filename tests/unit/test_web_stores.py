@@ -383,6 +383,16 @@ def test_who_answers_something_else_is_unreachable_and_rests_for_a_moment() -> N
         assert asked[1:] == ["/stores/totals"]
 
 
+@pytest.mark.parametrize(
+    ("address", "port"), [("127.0.0.1", 70_000), ("localhost", -1), ("::1", 1), ("127.0.0.1", 0)]
+)
+def test_an_address_that_is_none_is_unreachable(address: str, port: int) -> None:
+    one = Totals(STR, here=(0,))
+    peers = Peers("one", "host", None, time.monotonic)
+    peers.take("other", announced("other", port, {"totals": [1, 2]}, address=address))
+    assert get(web_of(one.holdings, peers), "/stores/totals").body["reason"] == "unreachable"
+
+
 def test_who_has_lost_a_partition_does_not_answer_and_does_not_ask_on() -> None:
     with two_workers(ROWS) as (_, other, web, peers):
         other.holdings.withdraw([("totals", 1)])

@@ -61,7 +61,7 @@ def ask(
         if found.getheader("content-type") != "application/json" or len(body) > MOST_BYTES:
             raise Unreachable(f"{peer} does not answer as a worker does")
         return Answered(found.status, body)
-    except (OSError, http.client.HTTPException, ValueError) as error:
+    except (OSError, http.client.HTTPException, ValueError, OverflowError) as error:
         raise Unreachable(f"{peer} does not answer: {type(error).__name__}") from error
     finally:
         connection.close()
