@@ -123,9 +123,13 @@ def _supervise(options: _Options, workers: int, restarts: int) -> int:
     from penstock.runtime.settings import HttpSettings
     from penstock.runtime.supervisor import supervise
 
-    address = http_address(HttpSettings())
     with configured(options.log_format, "supervisor"):
-        return supervise(options.line, workers=workers, restarts=restarts, address=address)
+        try:
+            address = http_address(HttpSettings())
+            return supervise(options.line, workers=workers, restarts=restarts, address=address)
+        except PenstockError as error:
+            _say(error, debug=options.debug)
+            return code_of(error)
 
 
 def _work(options: _Options, link: int | None, number: int | None) -> int:

@@ -1,10 +1,14 @@
 """Where a server listens: settings, the environment, which wins, and ports that are taken."""
 
+import os
 import socket
+import subprocess
+import sys
 
 import pytest
 
 from penstock.errors import TopologyError
+from penstock.runtime.exits import Exit
 from penstock.runtime.http_address import http_address
 from penstock.runtime.settings import HttpSettings
 from penstock.secret import Secret
@@ -131,3 +135,20 @@ def test_what_loopback_is(host, is_loopback):
 def test_a_worker_behind_a_supervisor_leaves_the_address_to_it():
     found = http_address(HttpSettings(host="0.0.0.0", token=TOKEN), {}).behind()
     assert (found.host, found.port, found.token, found.told) == ("127.0.0.1", 0, TOKEN, False)
+
+
+@pytest.mark.parametrize("flags", [[], ["--workers", "2"]], ids=["a worker", "a supervisor"])
+def test_nothing_is_started_where_others_could_read(flags, tmp_path):
+    """Neither a worker nor anything on the cluster: there is none that it could ask."""
+    file = tmp_path / "shop.py"
+    file.write_text(
+        "import penstock as ps\n"
+        "app = ps.App('shop', brokers='127.0.0.1:1')\n"
+        "app.stream('a', key=str, value=str).to('b')\n"
+    )
+    run = [sys.executable, "-m", "penstock.cli", "run", str(file), "--http", "0.0.0.0:0", *flags]
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("PENSTOCK_HTTP")}
+    done = subprocess.run(run, capture_output=True, text=True, timeout=60, env=environment)
+    assert done.returncode == Exit.TOPOLOGY, done.stderr
+    assert "PENSTOCK_HTTP_TOKEN" in done.stderr
+    assert "is process" not in done.stderr
