@@ -100,6 +100,12 @@ def test_no_answer_holds_a_name_that_the_caller_has_chosen() -> None:
             assert "evil" not in str(found)
 
 
+def test_the_head_of_what_never_ends_ends(web: Web) -> None:
+    found = web.get("/events", "HEAD")
+    assert (found.status, found.body) == (200, b"")
+    assert found.headers["content-type"].startswith("text/event-stream")
+
+
 # The token
 
 

@@ -21,6 +21,7 @@ from penstock.query.monitor import Monitor
 from penstock.query.progress import Progress
 from penstock.query.web.answers import refusal
 
+EVENT_STREAM: Final = "text/event-stream"
 MOST_CLIENTS: Final = 32
 MOST_WAITING: Final = 256  # events per client
 STATUS_S: Final = 1.0
@@ -50,8 +51,14 @@ class Feed:
         """How many listen."""
         return len(self._clients)
 
-    def respond(self) -> Response:
-        """Return the stream of a new client; to be called in the server's loop."""
+    def respond(self, *, only_head: bool = False) -> Response:
+        """Return the stream of a new client; to be called in the server's loop.
+
+        Args:
+            only_head: whether nobody reads it.
+        """
+        if only_head:
+            return Response(media_type=EVENT_STREAM)
         if len(self._clients) >= MOST_CLIENTS:
             return refusal(
                 503,
@@ -64,7 +71,7 @@ class Feed:
         client = _Client()
         self._clients.add(client)
         client.put(event("status", self._status()))
-        return StreamingResponse(self._events(client), media_type="text/event-stream")
+        return StreamingResponse(self._events(client), media_type=EVENT_STREAM)
 
     def close(self) -> None:
         """Let clients hear what waits, and end their streams; from any thread."""

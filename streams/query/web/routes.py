@@ -34,7 +34,7 @@ def make_web(subject: Subject, feed: Feed, routes: Sequence[BaseRoute] = ()) -> 
         ("/healthz", endpoints.healthz),
         ("/readyz", endpoints.readyz),
         ("/metrics", endpoints.metrics),
-        ("/events", lambda _: feed.respond()),
+        ("/events", lambda asked: feed.respond(only_head=asked.method == "HEAD")),
     ]
     web = Starlette(
         routes=[*(Route(path, _in_the_loop(of)) for path, of in own), *routes],
