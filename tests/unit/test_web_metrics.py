@@ -27,11 +27,13 @@ def exposed(shown: Shown) -> tuple[dict[str, str], Samples]:
     families = list(text_string_to_metric_families(found.body.decode()))
     suffix = {"counter": "_total"}
     types = {of.name + suffix.get(of.type, ""): of.type for of in families}
-    samples = {
-        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+    every = [
+        ((sample.name, tuple(sorted(sample.labels.items()))), sample.value)
         for of in families
         for sample in of.samples
-    }
+    ]
+    samples = dict(every)
+    assert len(samples) == len(every), "Prometheus refuses what stands there twice"
     return types, samples
 
 
