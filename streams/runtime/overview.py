@@ -49,6 +49,7 @@ class Overview:
                 )
                 self._thread.start()
             self._change.wait_for(lambda: self._read or self._closed, FIRST_S)
+            self._read = True  # whoever asks next does not wait for what is not there
             workers = [
                 {
                     "instanceId": of.instance_id,
@@ -88,6 +89,8 @@ class Overview:
                 follower.close()
             with self._change:
                 self._thread = None
+                self._read = True
+                self._change.notify_all()
 
     def _wanted(self) -> bool:
         with self._change:
