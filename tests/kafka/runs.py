@@ -78,7 +78,7 @@ class Run(Application):
                 os.kill(pid, signal.SIGKILL)
 
     def _command(self, name: str, options: dict[str, Any]) -> list[str]:
-        arguments = super()._command(name, options)[2:]
+        arguments = super()._command(name, options)[3:]  # behind python -m MODULE
         file = self.log.with_name(f"{self.id.replace('-', '_')}.py")
         file.write_text(FILE.format(root=str(ROOT), arguments=arguments))
         workers = ["--workers", str(self.workers)] if self.workers else []
