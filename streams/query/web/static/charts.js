@@ -4,7 +4,7 @@ import { cut, element, mark, write, writeCut } from "./dom.js";
 import { clock } from "./format.js";
 
 const HEIGHT = 168;
-const AXIS = 62;
+const AXIS = 46; // the least room for numbers
 const LEAST = 4; // an axis to less than that would have the same number twice
 const SYNC = "time";
 const COLOURS = ["a", "b", "c", "d", "e", "f", "g"];
@@ -105,9 +105,10 @@ export class Chart {
         { ...axis, space: 80, size: 26, values: (_, at) => at.map((s) => clock(s * 1000)) },
         {
           ...axis,
-          size: AXIS,
+          size: (uplot, values) => room(uplot, values),
           space: 34,
-          values: (_, values) => values.map((value) => cut(figure.format(value), 12)),
+          ...(figure.steps ? { incrs: figure.steps } : {}),
+          values: (_, values) => values.map((value) => cut(this.shown.format(value), 14)),
         },
       ],
       series: [{}, ...(figure.stacked ? lines.toReversed() : lines)],
@@ -177,6 +178,15 @@ export class Chart {
   repaint() {
     this.uplot?.redraw(false);
   }
+}
+
+/** How much room numbers at an axis take. */
+function room({ ctx }, values) {
+  ctx.save();
+  ctx.font = `${11 * devicePixelRatio}px system-ui, sans-serif`;
+  const widths = (values ?? []).map((value) => ctx.measureText(value ?? "").width);
+  ctx.restore();
+  return Math.max(AXIS, Math.ceil(Math.max(0, ...widths) / devicePixelRatio) + 14);
 }
 
 function line(series, number, figure) {

@@ -1,10 +1,20 @@
 // Figures: the columns of the charts, out of records of progress.
 
-import { bytes, duration, exact, instant, rate, short } from "./format.js";
+import { bytes, duration, instant, rate, short } from "./format.js";
 
 const SHORTEST_MS = 30_000;
 const LONGEST_MS = 600_000;
 const MOST_STORES = 6;
+
+// What an axis of durations is divided by: as people divide time.
+const [SECOND, MINUTE, HOUR, DAY] = [1e3, 60e3, 3600e3, 86_400e3];
+const STEPS_MS = [
+  ...[0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500],
+  ...[1, 2, 5, 10, 20, 30].map((count) => count * SECOND),
+  ...[1, 2, 5, 10, 20, 30].map((count) => count * MINUTE),
+  ...[1, 2, 4, 6, 12].map((count) => count * HOUR),
+  ...[1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000].map((count) => count * DAY),
+];
 
 // Spark's names of the phases of a batch, in their order.
 const PHASES = [
@@ -46,15 +56,17 @@ export function figures(model) {
         values: numbers((progress) => progress.latencyMs?.[name] ?? null),
       })),
       format: duration,
+      steps: STEPS_MS,
       empty: "No record has come yet.",
     },
-    phases: { ...phases(rows), format: duration, empty: "No batch has ended yet." },
+    phases: { ...phases(rows), format: duration, steps: STEPS_MS, empty: "No batch has ended yet." },
     time: {
       series: [
         { label: "newest event", values: numbers((of, row) => behind(row, of.eventTime?.max)) },
         { label: "watermark", values: numbers((of, row) => behind(row, of.eventTime?.watermark)) },
       ].filter((of) => of.values.some((value) => value !== null)),
       format: duration,
+      steps: STEPS_MS,
       empty: "Nothing here goes by event time.",
     },
     state: { ...state(rows), empty: "Nothing here keeps state." },
@@ -145,5 +157,5 @@ function state(rows) {
     }),
   }));
   const note = names.length > MOST_STORES ? `${names.length - MOST_STORES} more below` : "";
-  return { series, format: inBytes ? bytes : (value) => `${exact(value)} keys`, note };
+  return { series, format: inBytes ? bytes : (value) => `${short(value)} keys`, note };
 }
