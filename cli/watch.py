@@ -20,7 +20,7 @@ from penstock.cli.options import APPLICATION, BrokersOf
 if TYPE_CHECKING:
     from penstock.cli.application import Application
     from penstock.cli.watching import Watched
-    from penstock.topics.admin import Admin
+    from penstock.topics.admin import Admin, Owners, Pending
 
 STEP_S = 0.25  # as soon is a key heard
 GROUP_S = 5.0  # between two looks at the group
@@ -114,10 +114,11 @@ def _followed(known: "Application", admin: "Admin") -> "Generator[Watched]":
 
 
 class _Group:
-    """Ask the cluster now and then who runs, and whether it is there; nothing waits for it.
+    """Ask the cluster now and then whether it is there, and then who runs; nothing waits for it.
 
-    Each time a new client asks if the one before has had no answer: after a restart of the broker
-    a client may never find the group's coordinator again (librdkafka 2.16.0).
+    After a restart of the broker a client may never find the group's coordinator again, so a new
+    one asks. None is given up while it waits for an answer: that can end the process (librdkafka
+    2.16.0).
 
     Attributes:
         members: names of those in the group; None where that is not known.
@@ -128,29 +129,35 @@ class _Group:
         self._known, self._admin = known, admin
         self.members: list[str] | None = None
         self.answered = True
-        self._ask()
+        self._begin()
 
-    def _ask(self) -> None:
-        known, self._asked_s = self._known, time.monotonic()
-        self._owners = self._admin.owners(known.id)
-        self._topic = self._admin.describe([known.progress_topic])
+    def _begin(self) -> None:
+        self._asked_s = time.monotonic()
+        self._topic = self._admin.describe([self._known.progress_topic])
+        self._owners: Pending[Owners] | None = None
 
     def ask(self) -> None:
         """Take the answers that have come, and ask again when it is time."""
+        since_s = time.monotonic() - self._asked_s
+        if not self._topic.done():
+            self.answered = self.answered and since_s < PATIENCE_S
+            return
+        self.answered = self._topic.result() is not None
+        if self.answered and self._owners is None:
+            self._owners = self._admin.owners(self._known.id)
+        if self._owners is not None and not self._owners.done():
+            return
+        found = self._owners.result() if self._owners else None
+        self.members = self.members if found is None else [*found.members]
+        if since_s > GROUP_S:
+            self._renew(failed=self._owners is not None and found is None)
+            self._begin()
+
+    def _renew(self, *, failed: bool) -> None:
         from penstock.cli.cluster import make_admin
 
-        since_s = time.monotonic() - self._asked_s
-        if self._topic.done():
-            self.answered = self._topic.result() is not None
-        elif since_s > PATIENCE_S:
-            self.answered = False
-        owners = self._owners.result() if self._owners.done() else None
-        if owners is not None:
-            self.members = [*owners.members]
-        if since_s > GROUP_S:
-            if owners is None:
-                self._admin = make_admin(self._known.brokers)
-            self._ask()
+        if failed:
+            self._admin = make_admin(self._known.brokers)
 
 
 @contextmanager

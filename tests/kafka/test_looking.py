@@ -219,10 +219,15 @@ def test_watch_goes_on_where_kafka_was_away(tmp_path: Path) -> None:
             shop.order(ROWS)
             shop.wait_drained()
             watching = process("watch", shop.id, shop=shop, stdout=out)
+            pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+            other = process("watch", shop.id, shop=shop, **pipes)
         try:
             wait_for(lambda: "runs: 1 worker" in said.read_text(), "it shows the worker")
             own.stop()
             wait_for(lambda: "has not answered since" in said.read_text(), "Kafka is away")
+            other.send_signal(signal.SIGINT)
+            assert other.communicate(timeout=WAIT_S)[1] == ""
+            assert other.returncode == 130
             assert "does not run" not in said.read_text()
             own.restart()
             for worker in shop.workers[:]:
@@ -236,8 +241,9 @@ def test_watch_goes_on_where_kafka_was_away(tmp_path: Path) -> None:
             gone = f"{shop.id} does not run."
             wait_for(lambda: gone in said.read_text()[before:], "the group is asked again")
         finally:
-            watching.kill()
-            watching.wait()
+            for each in (watching, other):
+                each.kill()
+                each.wait()
             shop.close()
 
 
