@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from penstock.query.events import Idle, Rebalance, Started, Terminated, decode
+from penstock.query.merging import ADDED, total
 from penstock.query.progress import (
     Latency,
     Progress,
@@ -17,7 +18,7 @@ from penstock.query.progress import (
     StateOperatorProgress,
     iso,
 )
-from penstock.query.summing import ADDED, SILENT_MS, Application, total
+from penstock.query.summing import SILENT_MS, Application
 from tests.unit.progresses import a_progress, a_source, common
 
 NOT_ADDED = {
