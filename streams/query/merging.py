@@ -24,6 +24,7 @@ from penstock.query.progress import (
 
 T = TypeVar("T")
 
+IS_ESTIMATE = "IsEstimate"  # metrics that end so are 1 for yes
 _AVERAGE, _MOST, _LEAST = (f"{which}OffsetsBehindLatest" for which in ("avg", "max", "min"))
 
 
@@ -99,7 +100,10 @@ def _operator(parts: Sequence[StateOperatorProgress]) -> StateOperatorProgress:
     return StateOperatorProgress(
         operator_name=parts[0].operator_name,
         num_shuffle_partitions=_most(parts, "num_shuffle_partitions"),
-        custom_metrics=_added(part.custom_metrics for part in parts),
+        custom_metrics={
+            name: min(1, told) if name.endswith(IS_ESTIMATE) else told
+            for name, told in _added(part.custom_metrics for part in parts).items()
+        },
         **added,
     )
 

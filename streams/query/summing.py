@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from penstock.query.events import Idle, Rebalance, Terminated, Told
-from penstock.query.merging import ADDED, milliseconds_of, total
+from penstock.query.merging import ADDED, IS_ESTIMATE, milliseconds_of, total
 from penstock.query.progress import Progress, SourceProgress, StateOperatorProgress
 
 Assigned = Mapping[str, tuple[int, ...]]
@@ -155,7 +155,11 @@ def _at_rest(store: StateOperatorProgress) -> StateOperatorProgress:
         memory_used_bytes=store.memory_used_bytes,
         num_shuffle_partitions=store.num_shuffle_partitions,
         num_state_store_instances=store.num_state_store_instances,
-        custom_metrics={n: v for n, v in store.custom_metrics.items() if n.endswith("Bytes")},
+        custom_metrics={
+            name: told
+            for name, told in store.custom_metrics.items()
+            if name.endswith(("Bytes", IS_ESTIMATE))
+        },
     )
 
 

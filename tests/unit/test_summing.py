@@ -172,6 +172,25 @@ def test_sources_of_one_sub_topology_are_one() -> None:
     ]
 
 
+def test_an_estimate_is_one_however_many_say_so() -> None:
+    """Bytes add, a yes does not."""
+
+    def store(**metrics: int) -> dict[str, Any]:
+        one = StateOperatorProgress(operator_name="counts", custom_metrics=metrics)
+        return {"state_operators": (one,)}
+
+    estimated = {"numRowsTotalIsEstimate": 1, "stateOnDiskBytes": 5}
+    found = total(
+        [
+            a_progress("a", 0, {}, **store(**estimated)),
+            a_progress("b", 0, {}, **store(**estimated)),
+            a_progress("c", 0, {}, **store(stateOnDiskBytes=1)),
+        ]
+    )
+    assert found is not None
+    assert found.state_operators[0].custom_metrics == {**estimated, "stateOnDiskBytes": 11}
+
+
 def test_sinks_are_summed_by_their_topics() -> None:
     """Each output by itself, where there are several."""
 
