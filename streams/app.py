@@ -281,11 +281,16 @@ class App:
     def start(self, *, listeners: "Sequence[Listener]" = ()) -> "Query":
         """Start the application in the background and return a handle on it.
 
+        An application runs once per process and state folder, so that a cell of a notebook that is
+        run twice does no harm. An App with the same id and another `state_dir` is a second worker,
+        which takes half of the partitions.
+
         Args:
             listeners: whom to tell how it goes, each in a thread of its own.
 
         Raises:
-            TopologyError: if the declaration is wrong. Errors after that are in the handle.
+            TopologyError: if the declaration is wrong, or the application runs in this process
+                already, with the same state folder. Errors after that are in the handle.
         """
         from penstock.runtime.run import start
 

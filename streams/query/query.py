@@ -200,6 +200,7 @@ class Query:
                     " it more time, or look at its log."
                 )
 
+        wait(0, "all of it")  # one that has ended processes nothing any more
         self._outside.drain(wait)
 
     def add_callback_thread(self) -> None:
