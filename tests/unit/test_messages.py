@@ -24,6 +24,7 @@ ASKS = re.compile(
 PUT_IN = {
     "streams/aggregations.py: The columns of agg {} are wrong: it {}": "what it says ends with it",
     "streams/engine/failures.py: {}. {}": "every caller says what now",
+    "streams/observing.py: observe {} {}": "every caller says what to do",
     "streams/operators/declared_process.py: Process {} {}": "every caller says what to do",
     "streams/observing.py: observe {} {}": "every caller says what to do",
     "streams/operators/fields.py: {} has no field {} (in path {}). Its fields are: {}.":
