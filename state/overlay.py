@@ -193,12 +193,12 @@ class Overlay:
         """Take what was flushed as committed, its transaction is; write it when it is much."""
         self.savepoint()
         if unread := self.rows.looked_up(self._flushed):
-            self.rows.missed(key for key, data in self._committed(unread) if data is None)
+            self.rows.missed([key for key, data in self._committed(unread) if data is None])
         self._unwritten.add(self._flushed)
         self._position = position
+        self.rows.commit(self._flushed, self._entries.keys())
         if self._mutable:
             self._forget(self._flushed)
-        self.rows.commit(self._flushed, self._entries.keys())
         self._flushed = {}
         if len(self._unwritten) > self._write_behind:
             self.write()
@@ -256,6 +256,7 @@ class Overlay:
         return None if entry is None else (self.copy(entry[0]), entry[1])
 
     def _forget(self, keys: Collection[bytes]) -> None:
+        self.rows.forgotten()
         for key in keys:
             self._entries.pop(key, None)
 

@@ -1,12 +1,14 @@
 """Rows: how many keys a store has is exact in all that happens to it, and said to be where not."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from penstock.serde.primitives import INT, STR
+from penstock.state import rows
 from penstock.state.definition import StoreDefinition
 from penstock.state.memory import MemoryStore
 from penstock.state.overlay import Overlay
@@ -36,12 +38,19 @@ def change(of: Overlay, changes: dict[bytes, int | None], offset: int, *, read: 
     batches=st.lists(st.tuples(CHANGES, st.booleans(), st.booleans()), max_size=8),
     cache=st.sampled_from([0, 2, 10]),
     behind=st.sampled_from([0, 3, 100]),
+    slack=st.sampled_from([0, 1_000]),
 )
 def test_the_count_is_that_of_the_keys(
-    batches: list[tuple[dict[bytes, int | None], bool, bool]], cache: int, behind: int
+    batches: list[tuple[dict[bytes, int | None], bool, bool]], cache: int, behind: int, slack: int
 ) -> None:
     """Whatever is read before it is put, wherever it waits, and however often it is opened."""
     store, there = MemoryStore(), dict[bytes, int]()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rows, "SLACK", slack)
+        _count(batches, cache, behind, there, store)
+
+
+def _count(batches: Any, cache: int, behind: int, there: dict[bytes, int], store: Store) -> None:
     one = open_on(store, cache=cache, behind=behind)
     for offset, (changes, read, again) in enumerate(batches):
         gone = [key for key, value in changes.items() if value is None and key in there]
@@ -73,6 +82,7 @@ def test_what_was_absent_is_not_remembered_for_ever() -> None:
         one.touch([b"%d-%d" % (batch, number) for number in range(1_000)])
         change(one, {b"a": batch}, batch, read=True)
     assert len(one.rows._absent) <= 3_000
+    assert one.rows.total == 1
 
 
 @pytest.fixture
@@ -95,8 +105,8 @@ def test_the_count_is_kept_on_disk(rocks: RocksStore, tmp_path: Path) -> None:
 
 
 def test_usage_is_what_rocksdb_says(rocks: RocksStore) -> None:
-    rows = {b"%d" % n: b"x" * 100 for n in range(1_000)}
-    rocks.write(rows.items(), Position(1, "topic", 0))
+    items = {b"%d" % n: b"x" * 100 for n in range(1_000)}
+    rocks.write(items.items(), Position(1, "topic", 0))
     before = rocks.usage()
     rocks.flush()
     after = rocks.usage()
@@ -110,9 +120,9 @@ def test_usage_is_what_rocksdb_says(rocks: RocksStore) -> None:
 def test_what_is_restored_is_counted(
     first: dict[bytes, int | None], second: dict[bytes, int | None]
 ) -> None:
-    store, rows = MemoryStore(), 0
+    store, there = MemoryStore(), 0
     for offset, changes in enumerate((first, second)):
         items = {key: None if n is None else b"%d" % n for key, n in changes.items()}
-        rows = rows_after(store, items, rows)
+        there = rows_after(store, items, there)
         store.write(items.items(), Position(offset, "topic", 0))
-    assert rows == len(list(store.scan()))
+    assert there == len(list(store.scan()))
