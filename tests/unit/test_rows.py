@@ -26,9 +26,9 @@ def open_on(store: Store, *, cache: int = 10, behind: int = 0) -> Overlay:
 
 
 def change(of: Overlay, changes: dict[bytes, int | None], offset: int, *, read: bool) -> None:
-    """Put some keys, delete others, and commit."""
+    """Put some keys, delete others, and commit; others are looked for, too."""
     if read:
-        of.touch(list(changes))
+        of.touch(list({**dict.fromkeys(KEYS), **changes}))
     of.put({key: (value, 0) for key, value in changes.items()})
     of.flush()
     of.commit(Position(offset, "topic", 0))
@@ -72,6 +72,35 @@ def test_what_is_aborted_is_not_counted() -> None:
     one.discard()
     assert one.rows.take_changes() == (1, 0)
     change(one, {b"b": 1}, 2, read=False)
+    assert one.rows.total == 2
+
+
+@pytest.mark.parametrize("read", [True, False])
+def test_what_is_put_again_after_a_rollback_counts_once(read: bool) -> None:
+    one = open_on(MemoryStore())
+    if read:
+        one.touch([b"a"])
+    one.put({b"a": (1, 0)})
+    one.rollback()
+    one.touch([b"a"])
+    one.put({b"a": (1, 0)})
+    one.flush()
+    one.commit(Position(1, "topic", 0))
+    assert one.rows.total == 1
+
+
+def test_what_is_known_of_keys_in_memory_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where what is known of others is forgotten."""
+    monkeypatch.setattr(rows, "SLACK", 0)
+    one = open_on(MemoryStore(), cache=3)
+    one.touch([b"%d" % number for number in range(10)])
+    for offset in range(2):
+        one.put({b"x": (offset, 0)})
+        one.flush()
+        one.commit(Position(offset, "topic", 0))
+    one.put({b"9": (1, 0)})
+    one.flush()
+    one.commit(Position(3, "topic", 0))
     assert one.rows.total == 2
 
 
