@@ -26,7 +26,6 @@ PUT_IN = {
     "streams/engine/failures.py: {}. {}": "every caller says what now",
     "streams/observing.py: observe {} {}": "every caller says what to do",
     "streams/operators/declared_process.py: Process {} {}": "every caller says what to do",
-    "streams/observing.py: observe {} {}": "every caller says what to do",
     "streams/operators/fields.py: {} has no field {} (in path {}). Its fields are: {}.":
         "the fields are what to take",
     "streams/operators/on_error.py: max_ratio={} is no share of records; it is above 0, up to 1.":
