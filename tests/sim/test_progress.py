@@ -1,43 +1,46 @@
 """What workers tell of themselves is true, whatever happens to them."""
 
+from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
+import pytest
+
+from tests.sim.seeds import Kind, check_worlds, in_parts
 from tests.sim.telling import TellingWorld, judge_progress
-from tests.sim.test_worlds import LAST_EVENTS, seeds
-from tests.sim.world import Plan
+from tests.sim.world import Plan, exact_plan
+
+pytestmark = pytest.mark.usefixtures("quiet")
 
 WORLDS = 60
 WELL = 15
 
 
-def live(seed: int, *, ill: bool) -> TellingWorld:
-    """Let a world live, and hold what was told against what is there."""
-    plan = replace(Plan.of(seed), guarantee="exactly_once", rolls=not ill)
-    world = TellingWorld(plan, ill=ill)
-    try:
-        world.run()
-        judge_progress(world, whole=not ill)
-    except Exception as error:
-        story = "\n".join(world.events[-LAST_EVENTS:])
-        error.add_note(f"PENSTOCK_SEED={seed}, {plan}; it ended like this:\n{story}")
-        raise
-    finally:
-        world.end()
-    return world
+def judge_some(world: TellingWorld) -> None:
+    """Hold what was told against what is there; something was."""
+    assert sum(map(len, world.told.values()))
+    judge_progress(world, whole=False)
 
 
-def test_what_is_told_is_true() -> None:
+def well_plan(seed: int) -> Plan:
+    """Plan a world in which nobody dies, but all are restarted in order."""
+    return replace(exact_plan(seed), rolls=True)
+
+
+ILL = Kind(exact_plan, TellingWorld, judge_some)
+WELL_ONES = Kind(well_plan, partial(TellingWorld, ill=False), partial(judge_progress, whole=True))
+
+
+@in_parts(WORLDS)
+def test_what_is_told_is_true(part: Sequence[int] | int) -> None:
     """No offset is told twice, by whichever run, and the rows between offsets are those there.
 
     What the dead had not told yet is missing.
     """
-    told = 0
-    for seed in seeds(WORLDS):
-        told += sum(map(len, live(seed, ill=True).told.values()))
-    assert told > WORLDS
+    check_worlds(ILL, part)
 
 
-def test_where_nobody_dies_all_is_told() -> None:
+@in_parts(WELL)
+def test_where_nobody_dies_all_is_told(part: Sequence[int] | int) -> None:
     """Rebalances and restarts in order lose nothing: sums over all records are the topics."""
-    for seed in seeds(WELL):
-        live(seed, ill=False)
+    check_worlds(WELL_ONES, part)

@@ -83,7 +83,7 @@ def test_nobody_answers_yet() -> None:
         assert web.get("/topology").status == 503
         assert web.json("/status")["status"]["message"] == "Initializing"
         assert web.get("/healthz").status == 200
-        assert web.get("/readyz").json()["reason"].count("does not answer") == 2
+        assert web.get("/readyz").json()["error"].count("does not answer") == 2
         assert 'penstock_workers{state="down"} 2.0' in web.get("/metrics").body.decode()
     finally:
         server.close()
@@ -97,10 +97,10 @@ def test_health_is_that_of_all() -> None:
         workers[1].show("Restoring state (0 of 1 stores)", task("restoring"))
         found = web.get("/readyz")
         assert found.status == 503
-        assert "Worker 1: Restoring state" in found.json()["reason"]
+        assert "Worker 1: Restoring state" in found.json()["error"]
         assert web.get("/healthz").status == 200
         workers[1].silent_s = 61
-        assert "Worker 1: The worker's loop" in web.get("/healthz").json()["reason"]
+        assert "Worker 1: The worker's loop" in web.get("/healthz").json()["error"]
         troop.team.ended(1)
         assert web.get("/healthz").status == 200, "it is started again"
         assert web.get("/readyz").status == 503

@@ -81,18 +81,18 @@ class Access:
             log.exception("A request to the HTTP server has failed. Processing goes on.")
             if begun:
                 raise
-            told = refusal(500, "internal error", FAILED)
+            told = refusal(500, "failed", FAILED)
             await told(scope, receive, send_with_headers)
 
     def _refused(self, scope: Scope) -> Response | None:
         headers = Headers(scope=scope)
         if scope["method"] not in METHODS:
             why = "Nothing can be changed here: use GET or HEAD."
-            return refusal(405, "method not allowed", why, {"allow": "GET, HEAD"})
+            return refusal(405, "method-not-allowed", why, {"allow": "GET, HEAD"})
         if self._hosts is not None and _name(headers.get("host", "localhost")) not in self._hosts:
             return refusal(
                 403,
-                "foreign host",
+                "foreign-host",
                 "This server listens on loopback, and the request names another host. Ask for"
                 " localhost, or set HttpSettings(host=..., token=...).",
             )

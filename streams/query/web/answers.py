@@ -21,14 +21,14 @@ def answer(found: Any, status: int = 200) -> Response:
 
 
 def refusal(
-    status: int, error: str, reason: str, headers: Mapping[str, str] | None = None
+    status: int, reason: str, error: str, headers: Mapping[str, str] | None = None
 ) -> Response:
-    """Return why there is no answer, as `{"error": ..., "reason": ...}`.
+    """Return why there is no answer, as `{"error": a sentence, "reason": a word}`.
 
     Args:
         status: the code; 404 and 400 are final, 503 may be tried again.
-        error: a word for programs, such as "not found".
-        reason: for people: what is wrong and what to do. No text of the request stands in it,
+        reason: a word for programs, such as "not-found".
+        error: for people: what is wrong and what to do. No text of the request stands in it,
             nor of an exception that may quote records.
         headers: more of them.
     """
@@ -38,4 +38,4 @@ def refusal(
 
 async def failed(_: Request, __: Exception) -> Response:
     """Return what a caller is told where an endpoint has failed: not why, which the log says."""
-    return refusal(500, "internal error", FAILED)
+    return refusal(500, "failed", FAILED)

@@ -62,7 +62,7 @@ class Feed:
         if len(self._clients) >= MOST_CLIENTS:
             return refusal(
                 503,
-                "too many clients",
+                "too-many-clients",
                 f"{MOST_CLIENTS} clients listen already. Close some, and try again.",
                 {"retry-after": "10"},
             )

@@ -132,7 +132,7 @@ class _Front:
         number = request.path_params["number"]
         found = [of for of in self._team.members if of.number == number]
         if not found:
-            return refusal(404, "not found", "There is no worker with this number. See /status.")
+            return refusal(404, "not-found", "There is no worker with this number. See /status.")
         prefix = f"/workers/{number}".encode()
         target = request.scope["raw_path"].removeprefix(prefix)
         return await _passed(found, request, target)
@@ -172,7 +172,7 @@ async def _passed(members: Sequence[Member], request: Request, target: bytes) ->
             continue
         return _returned(found)
     why = "No worker answers at this moment: they start, or have ended. Try again; see /status."
-    return refusal(503, "no worker", why, RETRY)
+    return refusal(503, "no-worker", why, RETRY)
 
 
 def _returned(found: Asked) -> Response:
@@ -190,10 +190,10 @@ def _over_all(numbers: Sequence[int], answers: dict[int, tuple[int, bytes]], wor
     for number in numbers:
         status, body = answers.get(number, (0, b""))
         if status != 200:
-            why = msgspec.json.decode(body)["reason"] if status else "It does not answer."
+            why = msgspec.json.decode(body)["error"] if status else "It does not answer."
             reasons.append(f"Worker {number}: {why}")
     return (
-        answer({"status": word}) if not reasons else refusal(503, f"not {word}", " ".join(reasons))
+        answer({"status": word}) if not reasons else refusal(503, f"not-{word}", " ".join(reasons))
     )
 
 

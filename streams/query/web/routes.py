@@ -72,7 +72,7 @@ class _Endpoints:
         last = request.query_params.get("last", str(RECENT))
         if not last.isascii() or not last.isdigit() or not 1 <= int(last[:9]) <= RECENT:
             why = f"last= is how many records of progress: a number from 1 to {RECENT}."
-            return refusal(400, "bad request", why)
+            return refusal(400, "bad-request", why)
         return answer({"recent": list(self._subject.monitor.recent)[-int(last) :]})
 
     def topology(self, _: Request) -> Response:
@@ -92,7 +92,7 @@ class _Endpoints:
 
 
 def _health(why: str | None, word: str) -> Response:
-    return answer({"status": word}) if why is None else refusal(503, f"not {word}", why)
+    return answer({"status": word}) if why is None else refusal(503, f"not-{word}", why)
 
 
 def _in_the_loop(of: Callable[[Request], Response]) -> Callable[[Request], object]:
@@ -109,5 +109,5 @@ def _refused(_: Request, error: Exception) -> Response:
     status = error.status_code if isinstance(error, HTTPException) else 500
     if status == 404:
         why = "There is nothing at this path. See /status, /progress, /topology and /metrics."
-        return refusal(404, "not found", why)
+        return refusal(404, "not-found", why)
     return refusal(status, "refused", "The request was not understood.")

@@ -133,7 +133,7 @@ class _Connection(H11Protocol):
         super().resume_writing()
 
     def send_400_response(self, msg: str) -> None:
-        body = b'{"error":"bad request","reason":"This is not HTTP, or its head is too long."}'
+        body = b'{"error":"This is not HTTP, or its head is too long.","reason":"bad-request"}'
         headers = [(name.encode(), value.encode()) for name, value in SECURITY.items()]
         headers += [(b"content-type", JSON.encode()), (b"cache-control", b"no-store")]
         headers += [(b"content-length", str(len(body)).encode()), (b"connection", b"close")]
