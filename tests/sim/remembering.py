@@ -11,7 +11,8 @@ import penstock as ps
 from penstock.runtime.settings import CommitSettings, KafkaSettings, Settings
 from tests.sim import applications
 from tests.sim.feeding import STRANGE_MS, EventFeeder, Feeder, Times
-from tests.sim.world import Plan, World
+from tests.sim.plans import Plan
+from tests.sim.world import World
 
 EVENTS = "events"
 ONCE, QUIET, GATHERED = "once", "quiet", "gathered"

@@ -15,8 +15,9 @@ from typing import Generic, TypeVar
 import pytest
 
 from tests.sim.mishaps import Mishap, Told, shown
+from tests.sim.plans import Plan
 from tests.sim.shortening import SHORTEN_S, Schedule, shorten
-from tests.sim.world import Plan, World
+from tests.sim.world import World
 
 PART = 20  # worlds of one test: a part of them, so that several processes can share them
 LAST_EVENTS = 40

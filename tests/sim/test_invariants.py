@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 
 from tests.sim import invariants, judging_topologies, judging_windows, sabotage, sabotage_windows
+from tests.sim.plans import Plan, exact_plan
 from tests.sim.sabotage import Patch
 from tests.sim.seeds import Kind, check_noticed, live
 from tests.sim.topologies import DrawnWorld
 from tests.sim.windows import WindowsWorld
-from tests.sim.world import Plan, World, exact_plan
+from tests.sim.world import World
 
 pytestmark = pytest.mark.usefixtures("quiet")
 

@@ -11,10 +11,10 @@ import pytest
 
 from tests.sim import sabotage_remembering
 from tests.sim.judging_remembering import judge
+from tests.sim.plans import exact_plan
 from tests.sim.remembering import RememberingWorld
 from tests.sim.sabotage import Patch
 from tests.sim.seeds import Kind, check_noticed, check_worlds, in_parts
-from tests.sim.world import exact_plan
 
 pytestmark = pytest.mark.usefixtures("quiet")
 

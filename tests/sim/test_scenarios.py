@@ -12,7 +12,8 @@ from penstock.testing.sim.disk import SimPlace
 from penstock.testing.sim.producer import SimProducer
 from tests.sim import applications, sabotage
 from tests.sim.judging import judge
-from tests.sim.world import Plan, Slot, World
+from tests.sim.plans import Plan
+from tests.sim.world import Slot, World
 
 both_protocols = pytest.mark.parametrize("protocol", ["classic", "consumer"])
 SESSION_S = 3.1  # a little longer than it lasts; twice that is shorter than a transaction

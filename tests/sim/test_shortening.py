@@ -9,9 +9,10 @@ from penstock.errors import BrokerError, StateError
 from tests.sim import sabotage
 from tests.sim.judging import judge
 from tests.sim.mishaps import Mishap, Place, Told
+from tests.sim.plans import exact_plan
 from tests.sim.seeds import Kind, check_worlds, live, parts, shortest
 from tests.sim.shortening import Schedule, shorten
-from tests.sim.world import World, exact_plan
+from tests.sim.world import World
 
 pytestmark = pytest.mark.usefixtures("quiet")
 

@@ -12,10 +12,10 @@ import pytest
 
 from tests.sim import sabotage_topologies
 from tests.sim.judging_topologies import judge
+from tests.sim.plans import exact_plan
 from tests.sim.sabotage import Patch
 from tests.sim.seeds import Kind, check_noticed, check_worlds, in_parts
 from tests.sim.topologies import Drawn, DrawnWorld
-from tests.sim.world import exact_plan
 
 pytestmark = pytest.mark.usefixtures("quiet")
 

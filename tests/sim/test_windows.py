@@ -16,10 +16,10 @@ from penstock.testing.sim.producer import SimProducer
 from tests.sim import sabotage_windows
 from tests.sim.judging import read
 from tests.sim.judging_windows import judge, key_of
+from tests.sim.plans import Plan, exact_plan
 from tests.sim.sabotage import Patch
 from tests.sim.seeds import Kind, check_noticed, check_worlds, in_parts
 from tests.sim.windows import EVENTS, REGROUPED, WindowsWorld
-from tests.sim.world import Plan, exact_plan
 
 pytestmark = pytest.mark.usefixtures("quiet")
 

@@ -18,8 +18,9 @@ from penstock.testing.sim import Fate
 from tests.sim import invariants, sabotage
 from tests.sim.judging import judge
 from tests.sim.mishaps import RATES
+from tests.sim.plans import Plan
 from tests.sim.seeds import Kind, check_noticed, check_worlds, in_parts, live
-from tests.sim.world import Plan, World
+from tests.sim.world import World
 
 pytestmark = pytest.mark.usefixtures("quiet")
 
@@ -86,7 +87,7 @@ UNREACHED: set[tuple[State, Event]] = set()
 def test_a_seed_repeats() -> None:
     """In another process too, where strings hash differently."""
     code = (
-        "from tests.sim.world import Plan, World\n"
+        "from tests.sim.plans import Plan\nfrom tests.sim.world import World\n"
         "world = World(Plan.of(8)); world.run(); print(*world.events, sep='\\n')"
     )
     told = {

@@ -15,8 +15,9 @@ import penstock as ps
 from penstock.runtime.settings import CommitSettings, KafkaSettings, Settings
 from tests.sim import applications
 from tests.sim.feeding import NEVER_MS, YEAR_9999_MS, EventFeeder, Feeder, Times
+from tests.sim.plans import Plan
 from tests.sim.remembering import GoneQuiet
-from tests.sim.world import Plan, World
+from tests.sim.world import World
 
 LEFT, RIGHT = "left", "right"
 MOST_ENDS = 6

@@ -16,7 +16,8 @@ from penstock.runtime.settings import CommitSettings, KafkaSettings, Settings
 from penstock.runtime.worker import Worker
 from tests.sim import applications
 from tests.sim.feeding import STRANGE_MS, EventFeeder, Feeder, Times
-from tests.sim.world import Plan, World
+from tests.sim.plans import Plan
+from tests.sim.world import World
 
 EVENTS = "events"
 CLOSED, COUNTS = "closed", "counts"
