@@ -10,11 +10,13 @@ import pytest
 
 from penstock.engine import task
 from penstock.engine.transaction import Event
+from penstock.errors import StateError
 from penstock.runtime import consumer, intake, orphans, producer, tasks, worker
 from penstock.runtime.client_configs import ClientConfigs
 from penstock.state import overlay
 from penstock.state.store import Position
 from penstock.testing.sim.coordinator_consumer import ConsumerCoordinator
+from penstock.testing.sim.disk import SimStore
 from penstock.testing.sim.transactions import Session
 
 Patch = Callable[[Any], None]
@@ -299,6 +301,19 @@ def outputs_are_turned_around(patch: Any) -> None:
     patch.setattr(producer.TransactionalProducer, "produce", turned)
 
 
+def refused_writes_are_forgotten(patch: Any) -> None:
+    """A store goes on as if a disk that has refused had taken what it was given."""
+    write = SimStore.write
+
+    def blind(self: Any, items: Any, position: Position) -> None:
+        try:
+            write(self, items, position)
+        except StateError:
+            write(self, [], position)
+
+    patch.setattr(SimStore, "write", blind)
+
+
 def offsets_have_a_transaction_of_their_own(patch: Any) -> None:
     """What a batch writes is committed, and then its offsets are."""
     send = worker.Worker._send_offsets
@@ -340,6 +355,7 @@ SABOTAGES: list[Patch] = [
     bad_records_leave_state,
     dead_letters_go_apart,
     outputs_are_turned_around,
+    refused_writes_are_forgotten,
 ]
 
 
