@@ -314,6 +314,8 @@ class InputConsumer:
             if problem is None or (message.topic() or "").startswith(NO_TOPIC):
                 continue
             if problem.code() == KafkaError._AUTO_OFFSET_RESET:
+                if (message.topic(), message.partition()) not in self._begun:
+                    continue  # given back in this very fetch: its next owner has gone on
                 raise BrokerError(
                     f"The position in {message.topic()}/{message.partition()} is gone:"
                     f" {problem.str()}. Retention has deleted records that were not processed"

@@ -9,6 +9,7 @@ from penstock.runtime.restorer import Restorer
 from penstock.runtime.settings import GroupProtocol
 from penstock.testing.sim import Fate, Process
 from penstock.testing.sim.disk import SimPlace
+from penstock.testing.sim.log import Row
 from penstock.testing.sim.producer import SimProducer
 from tests.sim import applications, sabotage
 from tests.sim.judging import judge
@@ -383,3 +384,37 @@ def test_offsets_are_committed_again_when_the_clock_goes_back() -> None:
     worker.life.process.ahead_ms = 0
     world.work(worker)
     assert len(world.history.commits) > before
+
+
+def overtaken_while_fetching() -> Told:
+    """A worker hears that a position is gone, and that it was put out, within one fetch.
+
+    As behind a stall: who has its partitions now has gone on, and deleted what it has committed
+    of repartition topics.
+    """
+
+    def purge(_: Process) -> None:
+        log.append(Row(b"a", b"1-a", world.broker.clock.now_ms()))
+        log.delete_before(log.end)
+        committed = world.broker.group(applications.ID).committed
+        committed[topic, 0] = (log.end, committed[topic, 0][1])
+
+    def put_out(_: Process) -> None:
+        coordinator = world.broker.group(applications.ID).classic
+        for member in coordinator.owners.members:
+            coordinator._remove(member)
+
+    world = Told()
+    worker = world.slots[0]
+    world.slots = [worker]
+    world.work(worker)
+    topic = f"{applications.ID}-by-letter-repartition"
+    (log,) = world.broker.topics[topic].partitions
+    world.work_up_to(worker, ("poll", purge), ("consume", put_out))
+    world.write(applications.WORDS)
+    world.settle()
+    return world
+
+
+def test_what_was_given_back_may_be_gone() -> None:
+    judge(overtaken_while_fetching())
