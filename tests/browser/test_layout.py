@@ -8,7 +8,7 @@ import pytest
 from tests.browser.replay import Replay
 from tests.browser.watched import Watched
 
-GRAPHS = 60
+GRAPHS = 25
 ROOMS = [330, 900, 1_400]
 
 # Returns, for each layout, what lies on what, and the pipes that go through a box that they
