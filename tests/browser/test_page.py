@@ -52,7 +52,8 @@ def test_it_shows_what_the_worker_has_told(replay: Replay, watched: Watched) -> 
     }
     assert [row[0] for row in page.rows("stores")] == ["spent", "sales"]
     assert page.log("problems")[0] == replay.facts["problems"]["problems"][-1]["text"]
-    assert [row[0] for row in page.rows("workers")] == ["4707db49 (this one)"]
+    me = replay.facts["status"]["instanceId"][:8]
+    assert [row[0] for row in page.rows("workers")] == [f"{me} (this one)"]
     assert page.page.locator(".plot:visible canvas").count() >= 5
 
 
