@@ -68,8 +68,9 @@ export class Model {
     const from = instant(progress.timestamp);
     const until = from + Math.max(0, progress.batchDuration);
     const { runId, batchId } = progress;
-    const last = this.points.findLast((point) => point.runId === runId);
-    if (last && last.progress.batchId >= batchId) return;
+    const ofRun = this.points.filter((point) => point.runId === runId);
+    if (ofRun.some((point) => point.progress.batchId === batchId)) return;
+    const last = ofRun.at(-1);
     this.points.push({ from, until, runId, progress });
     this.points.sort((one, other) => one.until - other.until);
     const oldest = this.points.at(-1).until - KEPT_MS;

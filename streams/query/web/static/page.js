@@ -64,6 +64,13 @@ async function load() {
   show();
 }
 
+/** Read what was told between the first reading and the first event. */
+async function catchUp() {
+  const found = await quietly("progress").catch(() => null);
+  for (const record of found?.recent ?? []) model.add(record);
+  soon();
+}
+
 /** Read what may not be there. */
 async function quietly(path) {
   try {
@@ -278,7 +285,10 @@ function setLink(link) {
 listen({
   load,
   told,
-  live: () => setLink("live"),
+  live: () => {
+    setLink("live");
+    catchUp();
+  },
   lost: (refused) => setLink(refused ? "refused" : "lost"),
 });
 setInterval(soon, TICK_MS);
