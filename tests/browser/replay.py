@@ -10,7 +10,7 @@ import datetime
 import json
 import socket
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -41,6 +41,7 @@ class Replay:
         facts: what the endpoints tell, by path; may be changed at any time.
         port: that it listens on.
         token: what has to be shown, nothing if None.
+        before_listening: is called before somebody may listen.
         silent: whether nothing is told any more, on connections that stay.
     """
 
@@ -51,6 +52,7 @@ class Replay:
         self.port = port
         self.token: str | None = None
         self.silent = False
+        self.before_listening: Callable[[], object] = lambda: None
         self._clients: set[asyncio.Queue[bytes | None]] = set()
         self._loop = asyncio.new_event_loop()
         self._server: uvicorn.Server | None = None
@@ -124,6 +126,7 @@ class Replay:
         return Response(status_code=404) if found is None else JSONResponse(found)
 
     async def _events(self, _: Request) -> Response:
+        self.before_listening()
         return StreamingResponse(self._listen(), media_type="text/event-stream")
 
     async def _listen(self) -> AsyncIterator[bytes]:

@@ -106,6 +106,14 @@ def test_it_finds_a_worker_again_and_marks_the_new_run(watched: Watched) -> None
         assert OTHER_RUN in page.text("#footer-run")
 
 
+def test_what_is_told_while_it_connects_is_not_missed(replay: Replay, watched: Watched) -> None:
+    """Between the first reading and the first event there is time for a record of progress."""
+    replay.before_listening = lambda: replay.progress(numInputRows=1_234)
+    before = sum(of["numInputRows"] for of in replay.facts["progress"]["recent"])
+    page = watched.open(replay.address)
+    page.wait_until(lambda: page.title("input") == before + 1_234, "all records")
+
+
 def test_a_connection_on_which_nothing_comes_is_lost(watched: Watched, replay: Replay) -> None:
     page = watched.open(replay.address)
     page.wait_for("#link", "live")
