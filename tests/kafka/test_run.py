@@ -330,7 +330,7 @@ def test_a_supervisor_shows_all_workers_and_survives_their_restarts(
     )
     assert status["name"] == run.id
     assert web.json("/workers/1/status")["pid"] == run.pids()[1]
-    assert web.json("/progress")["recent"]
+    web.wait_until(lambda: told(web, 2) == 5_000, "all records are told of")
     assert web.json("/healthz") == {"status": "alive"}
     listening = web.events("/events")
     assert next(listening)[0] == "status"
@@ -347,6 +347,11 @@ def test_a_supervisor_shows_all_workers_and_survives_their_restarts(
     assert 'penstock_worker_restarts_total{worker="1"} 1.0' in metrics
     run.stop()
     assert [name for name, _ in listening][-1] == "terminated"
+
+
+def told(web: Web, workers: int) -> int:
+    recent = [web.json(f"/workers/{n}/progress")["recent"] for n in range(workers)]
+    return sum(of["numInputRows"] for progress in recent for of in progress)
 
 
 def counted(web: Web) -> float:
