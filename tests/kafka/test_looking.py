@@ -114,7 +114,7 @@ def test_where_nobody_tells_the_group_is_asked(shop: Shop) -> None:
     assert (found["workers"], found["progress"]) == ([], None)
 
 
-def test_progress_adds_up_to_what_was_read(shop: Shop) -> None:
+def test_progress_is_of_what_was_read(shop: Shop) -> None:
     shop.start()
     shop.order(ROWS)
     shop.wait_drained()
@@ -125,8 +125,10 @@ def test_progress_adds_up_to_what_was_read(shop: Shop) -> None:
     def rows() -> int:
         return sum(each.get("numInputRows", 0) for each in told())
 
-    wait_for(lambda: rows() == len(ROWS), "all that was read is told")
+    # What is told may be lost, and is never told twice.
+    wait_for(lambda: 0 < rows() <= len(ROWS), "what was read is told")
     shop.close(signal.SIGTERM)
+    assert rows() <= len(ROWS)
     found = told()
     assert [each["event"] for each in found if "event" in each][:1] == ["started"]
     assert found[-1]["event"] == "terminated"
