@@ -8,6 +8,7 @@ with exit code 1 if a single count differs.
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -100,7 +101,9 @@ class _Demo:
     def _scene(self) -> bool:
         from penstock.cli.demo_check import recount
 
-        self._workers = [self._start_worker() for _ in range(WORKERS)]
+        page = _free_port()
+        self._workers = [self._start_worker(0), self._start_worker(page)]
+        self._console.print(f"Look at it while it runs: http://127.0.0.1:{page}/", highlight=False)
         try:
             with self._console.status("Waiting until both workers have their share ..."):
                 self._wait_until_shared()
@@ -111,7 +114,7 @@ class _Demo:
                 "[bold red]SIGKILL[/] to one worker, in the middle of an open transaction;"
                 " starting it again."
             )
-            self._workers[0] = self._start_worker()
+            self._workers[0] = self._start_worker(0)
             recovery = self._wait_for_recovery(open_at, killed)
             self._console.print(f"Its partitions go on after {recovery:.2f} s.")
             self._watch(producer=producer)
@@ -142,14 +145,21 @@ class _Demo:
         ]  # fmt: skip
         return self._start("producer", command)
 
-    def _start_worker(self) -> "subprocess.Popen[bytes]":
-        return self._start("worker", [sys.executable, "-m", "penstock.cli.demo_app"])
+    def _start_worker(self, port: int) -> "subprocess.Popen[bytes]":
+        """Start a worker that shows itself at a port, 0 for any."""
+        own = {
+            "PENSTOCK_BROKERS": self._brokers,
+            "PENSTOCK_DEMO_STATE": str(self._folder / "state"),
+            "PENSTOCK_HTTP": f"127.0.0.1:{port}",
+        }
+        return self._start("worker", [sys.executable, "-m", "penstock.cli.demo_app"], own)
 
-    def _start(self, name: str, command: list[str]) -> "subprocess.Popen[bytes]":
-        state = str(self._folder / "state")
-        own = {"PENSTOCK_BROKERS": self._brokers, "PENSTOCK_DEMO_STATE": state}
+    def _start(
+        self, name: str, command: list[str], own: dict[str, str] | None = None
+    ) -> "subprocess.Popen[bytes]":
+        environment = {**os.environ, **(own or {})}
         with self._log(name).open("ab") as log:
-            process = subprocess.Popen(command, env={**os.environ, **own}, stdout=log, stderr=log)
+            process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
         self._processes.append(process)
         return process
 
@@ -187,7 +197,7 @@ class _Demo:
                 stuck = {at: end for at, end in every.items() if before[at] == committed[at] < end}
                 if stuck:
                     return stuck, killed
-                self._workers[0] = self._start_worker()
+                self._workers[0] = self._start_worker(0)
                 self._wait_until_shared()
             time.sleep(0.003)
         raise BrokerError(
@@ -326,3 +336,10 @@ def _tail(path: Path) -> str:
 def _source_of_the_application() -> str:
     text = Path(__file__).with_name("demo_app.py").read_text()
     return text[text.index("(\n    app.stream") : text.index("\nif __name__")].rstrip()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
