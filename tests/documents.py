@@ -40,7 +40,7 @@ PROGRAMS = {"penstock", "make", "python", "python3", "pip", "docker", "useradd",
 TEXT_TOOLS = {"printf", "cat", "head", "tail"}  # they may feed a command or a file
 
 # Where a page is run as a whole, if not by tests/unit/test_docs.py.
-NEEDS_BROKER = {"testing.md"}  # tests/kafka/test_pages.py
+NEEDS_BROKER = {"operations.md", "testing.md"}  # tests/kafka/test_pages.py
 # Pages whose outputs, of commands too, are compared by a test of their own.
 FOLLOWED = {
     "quickstart.md": "tests/kafka/test_quickstart.py",
