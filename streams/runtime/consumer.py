@@ -31,6 +31,7 @@ Inputs = Iterable[tuple[str, int]]
 
 MOST_RUNS = 16
 AWAKE_S = 1.0
+WATERMARK_TIMEOUT_S = 2.0
 WAKE_TIMEOUT_S = 0.2
 NO_TOPIC = "(rejoin "
 
@@ -308,6 +309,16 @@ class InputConsumer:
         )
         self._begun.difference_update(inputs)
 
+    def _may_be_overtaken(self, message: Message) -> bool:
+        """Whether what is committed is still there: then its owner goes on, who is not this one."""
+        at = TopicPartition(str(message.topic()), message.partition() or 0)
+        try:
+            start, _ = self.client.get_watermark_offsets(at, WATERMARK_TIMEOUT_S)
+            (found,) = self.client.committed([at], WATERMARK_TIMEOUT_S)
+        except KafkaException:
+            return True
+        return bool(found.offset >= start)
+
     def _check(self, failed: list[Message]) -> None:
         for message in failed:
             problem = message.error()
@@ -316,6 +327,14 @@ class InputConsumer:
             if problem.code() == KafkaError._AUTO_OFFSET_RESET:
                 if (message.topic(), message.partition()) not in self._begun:
                     continue  # given back in this very fetch: its next owner has gone on
+                if self._may_be_overtaken(message):
+                    raise BrokerError(
+                        f"The position in {message.topic()}/{message.partition()} is gone:"
+                        f" {problem.str()}. Another worker has gone on with it while this one"
+                        " stalled, or the cluster does not say. Nothing is lost; start it again.",
+                        topic=message.topic(),
+                        partition=message.partition(),
+                    )
                 raise BrokerError(
                     f"The position in {message.topic()}/{message.partition()} is gone:"
                     f" {problem.str()}. Retention has deleted records that were not processed"

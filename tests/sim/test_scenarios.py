@@ -386,8 +386,8 @@ def test_offsets_are_committed_again_when_the_clock_goes_back() -> None:
     assert len(world.history.commits) > before
 
 
-def overtaken_while_fetching() -> Told:
-    """A worker hears that a position is gone, and that it was put out, within one fetch.
+def overtaken_while_fetching(told_at: str) -> Told:
+    """A worker hears that a position is gone, and that it was put out within one fetch, or later.
 
     As behind a stall: who has its partitions now has gone on, and deleted what it has committed
     of repartition topics.
@@ -410,11 +410,12 @@ def overtaken_while_fetching() -> Told:
     world.work(worker)
     topic = f"{applications.ID}-by-letter-repartition"
     (log,) = world.broker.topics[topic].partitions
-    world.work_up_to(worker, ("poll", purge), ("consume", put_out))
+    world.work_up_to(worker, ("poll", purge), (told_at, put_out))
     world.write(applications.WORDS)
     world.settle()
     return world
 
 
-def test_what_was_given_back_may_be_gone() -> None:
-    judge(overtaken_while_fetching())
+@pytest.mark.parametrize("told_at", ["consume", "subscribe"])
+def test_what_others_have_gone_on_with_may_be_gone(told_at: str) -> None:
+    judge(overtaken_while_fetching(told_at))
