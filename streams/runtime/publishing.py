@@ -95,8 +95,11 @@ class Publisher:
         while self._waiting:
             told = self._waiting.popleft()
             topic, key, value = told if isinstance(told, tuple) else self._row(told)
-            with suppress(BufferError):  # the broker is away: it is in the log already
-                producer.produce(topic, value, key, on_delivery=self._delivered)
+            try:
+                with suppress(BufferError):  # the broker is away: it is in the log already
+                    producer.produce(topic, value, key, on_delivery=self._delivered)
+            except KafkaException as error:
+                self._warn(error.args[0].str(), topic)
 
     def _row(self, told: Told) -> Row:
         key = msgspec.json.encode([str(told.id), told.instance_id])
@@ -110,9 +113,10 @@ class Publisher:
         now = self._clients.now()
         if now - self._warned >= WARN_S:
             self._warned = now
+            what = "Progress" if topic in (None, self._topic) else "Alerts"
             log.warning(
-                "Progress or alerts cannot be written to %s: %s. Processing goes on; what was not"
-                " written is lost.",
+                "%s cannot be written to %s: %s Processing goes on; what was not written is lost.",
+                what,
                 topic or self._topic,
-                why,
+                why if why.endswith(".") else f"{why}.",
             )

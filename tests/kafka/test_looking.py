@@ -225,6 +225,8 @@ def test_watch_goes_on_where_kafka_was_away(tmp_path: Path) -> None:
             other = process("watch", shop.id, shop=shop, **pipes)
         try:
             wait_for(lambda: "runs: 1 worker" in said.read_text(), "it shows the worker")
+            assert other.stdout is not None
+            assert shop.id in other.stdout.readline()
             own.stop()
             wait_for(lambda: "has not answered since" in said.read_text(), "Kafka is away")
             other.send_signal(signal.SIGINT)

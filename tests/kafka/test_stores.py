@@ -21,7 +21,7 @@ from penstock.testing.kafka_server import KafkaServer
 from tests.kafka import apps, checking
 from tests.kafka.conftest import TopicFactory
 from tests.kafka.feeding import Load, feed, words
-from tests.kafka.workers import QUICK, Application
+from tests.kafka.workers import APPS, QUICK, Application
 
 pytestmark = pytest.mark.kafka
 
@@ -73,7 +73,8 @@ class Served(Application):
             after = f"&after={found.body['after']}"
 
     def _command(self, name: str, options: dict[str, Any]) -> list[str]:
-        arguments = super()._command(name, options)[2:]
+        command = super()._command(name, options)
+        arguments = command[command.index(APPS) + 1 :]
         return [sys.executable, "-m", "tests.kafka.serving", str(self.port), *arguments]
 
 

@@ -6,9 +6,9 @@ from functools import partial
 
 import pytest
 
+from tests.sim.plans import Plan, exact_plan
 from tests.sim.seeds import Kind, check_worlds, in_parts
 from tests.sim.telling import TellingWorld, judge_progress
-from tests.sim.plans import Plan, exact_plan
 
 pytestmark = pytest.mark.usefixtures("quiet")
 
