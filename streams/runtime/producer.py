@@ -36,19 +36,25 @@ def _nothing() -> None:
 
 
 class Connections:
-    """What a client tells of its connections: it mends them by itself.
+    """What a client logs of its connections: it mends them by itself, and tells nobody else.
+
+    Args:
+        log: the client's log.
 
     Attributes:
-        broken: how one of them has ended.
+        broken: how the one to the transaction coordinator has ended.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, log: Any) -> None:
+        self._log = log
         self.broken = ""
 
-    def note(self, error: KafkaError) -> None:
-        """Take an error that the client goes on with."""
-        if error.code() in _AWAY:
-            self.broken = error.str()
+    def log(self, level: int, message: str, *args: object) -> None:
+        """Take a line of the client."""
+        line = message % args
+        if line.startswith("FAIL") and "TxnCoordinator" in line:
+            self.broken = line
+        self._log.log(level, message, *args)
 
 
 class TransactionalProducer:
@@ -78,8 +84,10 @@ class TransactionalProducer:
         alive: Callable[[], None] = _nothing,
         fenced: Callable[[], bool] = lambda: False,
     ) -> None:
-        self._connections = Connections()
-        self._config = {**config, "error_cb": self._connections.note}
+        self._config = dict(config)
+        self._connections = Connections(config.get("logger"))
+        if "logger" in config:
+            self._config["logger"] = self._connections
         self._clients = clients
         self._transaction_timeout_s = transaction_timeout_ms / 1000
         self._timeout_s = request_timeout_ms / 1000

@@ -35,8 +35,8 @@ def test_what_became_of_a_commit_is_found_out(
         end(app)
 
 
-@pytest.mark.parametrize(
-    ("fate", "guess", "wrong"),
+@sample(
+    "fate, guess, wrong",
     [("answer lost", "aborted", "is there twice"), ("request lost", "committed", "are lost")],
 )
 def test_a_guess_would_be_found(

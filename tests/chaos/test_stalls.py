@@ -85,6 +85,7 @@ def test_a_stalled_worker_goes_on_when_another_has_its_tasks(
         workers.end()
 
 
+@pytest.mark.full
 def test_without_the_generation_it_would_add_what_another_has_done(
     application: ApplicationFactory,
 ) -> None:

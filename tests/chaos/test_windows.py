@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from tests.chaos.sampling import sample
 from tests.chaos.team import Team
 from tests.kafka import windowing
 from tests.kafka.conftest import ApplicationFactory
@@ -52,7 +51,7 @@ def team(make: ApplicationFactory, protocol: str, **worker: Any) -> WindowsTeam:
     return WindowsTeam(make, 2, name="all-windows", kafka=kafka, state=state, worker=worker)
 
 
-@sample("protocol", ["classic", "consumer"])
+@pytest.mark.full
 def test_windows_close_once_though_workers_are_killed(
     application: ApplicationFactory, protocol: str, draw: random.Random
 ) -> None:

@@ -4,7 +4,6 @@ With both group protocols, through a repartition topic. PENSTOCK_SEED repeats a 
 """
 
 import random
-from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -19,8 +18,7 @@ pytestmark = [pytest.mark.kafka, pytest.mark.chaos]
 PARTS = range(5)  # of a hundred kills of each protocol, so that each ends in time
 KILLS = [("classic", 10), *((of, 20) for of in ("classic", "consumer") for _ in PARTS)]
 TURN_S = 2.0
-SOME = (0, 1, 0, 0, 1, 1)  # who joins or, if it is there, leaves
-TURNS = (*SOME, 0, 1, 1, 0, 1, 0, 0, 1, 0)
+TURNS = (0, 1, 0, 0, 1, 1, 0, 1, 1, 0, 1, 0, 0, 1, 0)  # who joins or, if it is there, leaves
 
 
 def team(make: ApplicationFactory, protocol: str, size: int = 2, **worker: Any) -> Team:
@@ -38,13 +36,13 @@ def test_kills_of_two_workers_leave_everything_exact(
     workers.end()
 
 
-@sample("protocol, turns", [("consumer", SOME), ("classic", TURNS), ("consumer", TURNS)])
+@pytest.mark.full
 def test_workers_that_join_and_leave_leave_everything_exact(
-    protocol: str, turns: Sequence[int], application: ApplicationFactory
+    application: ApplicationFactory, protocol: str
 ) -> None:
     """Each of the two, in turns; sometimes both are there, and sometimes none."""
     workers = team(application, protocol, leave=True)
-    workers.take_turns(turns, TURN_S, begun=2 * len(turns))
+    workers.take_turns(TURNS, TURN_S, begun=2 * len(TURNS))
     workers.end()
 
 

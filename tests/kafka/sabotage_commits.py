@@ -12,6 +12,7 @@ from penstock.runtime import tasks
 from penstock.runtime.cost import RecordCost
 from penstock.runtime.faults import Unknown
 from penstock.runtime.producer import Connections, Offsets, TransactionalProducer
+from penstock.runtime.restorer import Restorer
 from penstock.runtime.worker import Worker
 from penstock.state.disk import Held, Place
 from penstock.state.store import Position
@@ -50,7 +51,18 @@ def believe_the_disk() -> None:
 
 def be_deaf() -> None:
     """A connection that breaks at a commit is not noticed where the client mends it."""
-    Connections.note = lambda *_: None  # type: ignore[method-assign]
+    Connections.log = lambda *_: None  # type: ignore[method-assign]
+
+
+def stop_at_the_end() -> None:
+    """A restore takes nothing behind the end that it was given, though it may come along."""
+    apply = Restorer._apply
+
+    def exactly(self: Restorer, restoring: Any, messages: list[Any]) -> None:
+        end = restoring.state.end
+        apply(self, restoring, [m for m in messages if m.error() or m.offset() < end])
+
+    Restorer._apply = exactly  # type: ignore[method-assign]
 
 
 def keep_the_producer() -> None:
@@ -118,6 +130,7 @@ RULES: dict[str, Callable[[], None]] = {
     "guess-committed": lambda: guess(Event.FOUND_COMMITTED),
     "keep-the-producer": keep_the_producer,
     "one-place": have_one_place,
+    "stop-at-the-end": stop_at_the_end,
     "unfence": unfence,
 }
 
