@@ -1,6 +1,8 @@
 """The server: uvicorn in one daemon thread, on a socket that is bound before it starts.
 
-Rule 1: it touches nothing that is the process's: no signal handlers, no logging of its own.
+Rule 1: it touches nothing that is the process's: no signal handlers, no logging of its own; but
+        threads take turns each millisecond while it serves, instead of each five: beside a loop at
+        half load it answers twice as many.
 Rule 2: everything is bounded: connections, a request's head, how long one may be sent, how long
         a reader may be slow, how long stopping takes.
 Rule 3: what clients send is no reason for a line in the log.
@@ -9,6 +11,7 @@ Rule 3: what clients send is no reason for a line in the log.
 import asyncio
 import logging
 import socket
+import sys
 import threading
 from contextlib import suppress
 from typing import Any, Final
@@ -31,6 +34,7 @@ SLOW_S: Final = 10.0  # a reader that takes nothing for so long is dropped
 KEEP_ALIVE_S: Final = 5
 GRACE_S: Final = 1  # for answers that are on their way when the server stops
 CLOSE_S: Final = 3.0
+SWITCH_S: Final = 0.001
 THREAD: Final = "penstock-http"
 
 
@@ -57,6 +61,8 @@ class HttpServer:
             timeout_graceful_shutdown=GRACE_S,
             h11_max_incomplete_event_size=MOST_HEAD_BYTES,
         )
+        self._switch_s = sys.getswitchinterval()
+        sys.setswitchinterval(min(SWITCH_S, self._switch_s))
         self._server = uvicorn.Server(config)
         self._listener = listener
         self._thread = threading.Thread(target=self._run, name=THREAD, daemon=True)
@@ -67,6 +73,7 @@ class HttpServer:
         """Stop, in bounded time; what is asked meanwhile is cut off."""
         self._server.should_exit = True
         self._thread.join(CLOSE_S)
+        sys.setswitchinterval(self._switch_s)
         if self._thread.is_alive():
             log.warning("The HTTP server has not stopped within %g s; it is left behind.", CLOSE_S)
 
