@@ -11,9 +11,10 @@ READY   := $(VENV)/.ready
 demo: $(READY)
 	$(BIN)/penstock demo $(ARGS)
 
-# Two processes, each with a broker of its own; a file of tests is one's alone.
+# Three processes, each with a broker of its own: tests on a broker wait most of their time. A file
+# of tests is one's alone.
 test: $(READY)
-	$(BIN)/pytest -n 2 --dist loadfile $(ARGS)
+	$(BIN)/pytest -n 3 --dist loadfile $(ARGS)
 
 chaos: $(READY)
 	$(BIN)/pytest tests/chaos -m chaos $(ARGS)

@@ -40,7 +40,7 @@ from penstock.runtime.loading import load
 from penstock.runtime.message import Message
 from penstock.serde.types import RAW, DataType
 from penstock.testing.kafka_server import KafkaServer
-from penstock.topics.internal import InternalTopic
+from penstock.topics.internal import InternalTopic, progress_topic, workers_topic
 from penstock.topology.event_time import late_topics
 from penstock.topology.graph import Topology
 
@@ -142,7 +142,13 @@ def _cluster(brokers: str | None) -> Generator[str]:
 def _topics(topology: Topology, servers: str, *, delete: bool) -> Generator[None]:
     """Make the topics that an application needs, and delete them and its own ones at the end."""
     admin = connect(servers)
-    own = [*topology.repartitions, *(s.changelog(topology.application) for s in topology.stores)]
+    application = topology.application
+    own = [
+        *topology.repartitions,
+        *(store.changelog(application) for store in topology.stores),
+        progress_topic(application, None, 0).name,
+        workers_topic(application).name,
+    ]
     wanted = [*_inputs(topology), *(output.topic for output in _outputs(topology))]
     there = sorted(set(wanted + own) & set(admin.topics()))
     if there:

@@ -15,7 +15,6 @@ import pytest
 
 from tests.chaos.load import end, load, map_and_count
 from tests.chaos.proxy import PRODUCE, Proxy
-from tests.chaos.sampling import sample
 from tests.chaos.test_sigkill import folder, lost_its_tasks
 from tests.kafka.conftest import applications
 
@@ -33,7 +32,10 @@ OFFSETS_FIRST, ENDS_FIRST = "offsets_before_the_flush", "ends_before_the_offsets
 EXACTLY = "stop-at-the-end"  # what is behind it may come along, which is luck
 
 
-@sample("broken", [EXACTLY, f"{EXACTLY},{OFFSETS_FIRST}", f"{EXACTLY},{ENDS_FIRST}"])
+@pytest.mark.full
+@pytest.mark.parametrize(
+    "broken", [EXACTLY, f"{EXACTLY},{OFFSETS_FIRST}", f"{EXACTLY},{ENDS_FIRST}"]
+)
 def test_a_restore_misses_nothing_of_a_slow_changelog(
     broken: str, proxy: Proxy, tmp_path: Path
 ) -> None:

@@ -31,6 +31,8 @@ class Run(Application):
 
     """
 
+    started_in = None
+
     def __init__(
         self, *application: Any, workers: int = 2, flags: tuple[str, ...] = (), **options: Any
     ) -> None:

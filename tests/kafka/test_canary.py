@@ -73,6 +73,8 @@ stream.group_by(lambda text: text[-2:], key=str, name="by").count(name="n").to(t
 class Shop(Application):
     """An application in a file of its own, under a supervisor that shows everything."""
 
+    started_in = None
+
     def __init__(self, *application: Any, dead: str, kafka: dict[str, Any]) -> None:
         super().__init__(*application)
         told = {"id": self.id, "brokers": self.servers, "state_dir": str(self.state_dir)}
@@ -153,7 +155,7 @@ def cluster(servers: str, id: str, dead: str) -> Iterator[tuple[str, bytes]]:
     members = [(m.client_id, m.group_instance_id, m.host) for m in group.members]
     yield "members", repr((members, group.group_id)).encode()
     topics = [name for name in checking.topics(servers) if name.startswith(id)]
-    assert len(topics) == 2, topics
+    assert len(topics) == 3, topics
     for name in (*topics, dead, "__consumer_offsets", "__transaction_state"):
         records = checking.read(servers, name, isolation="read_uncommitted").records
         yield f"records of {name}", repr(records).encode()

@@ -62,6 +62,8 @@ class Application:
 
     """
 
+    started_in: Path | None = ROOT  # where `python -m` finds the applications
+
     def __init__(
         self,
         servers: str,
@@ -90,7 +92,7 @@ class Application:
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 self._command(name or self.name, self.options | changed),
-                cwd=ROOT,
+                cwd=self.started_in,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
