@@ -127,11 +127,11 @@ class Replay:
 
     async def _events(self, _: Request) -> Response:
         self.before_listening()
-        return StreamingResponse(self._listen(), media_type="text/event-stream")
+        told: asyncio.Queue[bytes | None] = asyncio.Queue()
+        self._clients.add(told)  # before the headers, which the page takes for a connection
+        return StreamingResponse(self._listen(told), media_type="text/event-stream")
 
-    async def _listen(self) -> AsyncIterator[bytes]:
-        queue: asyncio.Queue[bytes | None] = asyncio.Queue()
-        self._clients.add(queue)
+    async def _listen(self, queue: asyncio.Queue[bytes | None]) -> AsyncIterator[bytes]:
         try:
             while True:
                 while self.silent:

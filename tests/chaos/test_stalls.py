@@ -116,7 +116,7 @@ def test_the_watchdog_ends_a_stalled_worker_whose_tasks_another_takes_over(
     with workers.load():
         other.wait_until(lambda: len(other.tasks()) == 2 * PARTITIONS, "it has all tasks")
         workers.wait_for_progress_of(other.tasks())
-    stalled.start()
+    stalled.start().wait_for("Assigned: ")  # before it a signal may come too early
     workers.end()
 
 
