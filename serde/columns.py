@@ -4,6 +4,7 @@ None is the null of Kafka and has no bytes: it passes through both ways.
 """
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from penstock.serde.types import Serde
@@ -21,6 +22,11 @@ def encode_column(serde: Serde[Any], values: Sequence[Any]) -> list[bytes | None
         result: list[bytes | None] = encode_all(values)
         return result
     return list(map(serde.encode, values))
+
+
+def check_column(serde: Serde[Any], column: Sequence[bytes]) -> None:
+    """Raise what decoding a column would, where a serde can tell for less."""
+    getattr(serde, "check_all", partial(decode_column, serde))(column)
 
 
 def decode_column(serde: Serde[Any], column: Sequence[bytes | None]) -> list[Any]:

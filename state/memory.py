@@ -22,6 +22,10 @@ class MemoryStore:
             if key >= start and (stop is None or key < stop):
                 yield key, self._data[key]
 
+    def last(self) -> bytes | None:
+        """Return the last key in their order; None where there is none."""
+        return max(self._data, default=None)
+
     def view(self) -> "MemoryStore":
         """Return a copy of what there is now."""
         copy = MemoryStore()

@@ -25,10 +25,10 @@ Rule 6: what is flushed after a savepoint can still be rolled back, if everythin
 import dataclasses
 from collections.abc import Collection
 from contextlib import AbstractContextManager, nullcontext
-from itertools import islice, repeat
+from itertools import compress, islice, repeat
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
-from penstock.serde.columns import decode_column, encode_column
+from penstock.serde.columns import check_column, decode_column, encode_column
 from penstock.serde.types import is_immutable
 from penstock.state.changelog import stored, timestamp_of, value_of
 from penstock.state.definition import StoreDefinition
@@ -45,12 +45,42 @@ BYTES_PER_ENTRY = 350  # measured: a key of 16 bytes with a count and a timestam
 
 
 class Changes(NamedTuple):
-    """What a batch changed in a store, as columns; a value of None is a deletion."""
+    """What a batch changed in a store, as columns; a value of None is a deletion.
+
+    Attributes:
+        first: whether nothing of the batch was flushed before.
+    """
 
     keys: list[bytes]
     values: list[Any]
     encoded: list[bytes | None]
     timestamps: list[int]
+    first: bool
+
+    def without(self, keys: Collection[bytes]) -> "Changes":
+        """Return the changes of other keys."""
+        kept = [key not in keys for key in self.keys]
+
+        def others(column: list[T]) -> list[T]:
+            return list(compress(column, kept))
+
+        return Changes(
+            others(self.keys),
+            others(self.values),
+            others(self.encoded),
+            others(self.timestamps),
+            self.first,
+        )
+
+    def and_then(self, later: "Changes") -> "Changes":
+        """Return both."""
+        return Changes(
+            self.keys + later.keys,
+            self.values + later.values,
+            self.encoded + later.encoded,
+            self.timestamps + later.timestamps,
+            self.first,
+        )
 
 
 class Overlay:
@@ -92,6 +122,7 @@ class Overlay:
         self._flushed: dict[bytes, bytes | None] = {}
         self._unwritten = Unwritten()
         self._position: Position | None = None
+        self._last: bytes | None = None  # no key of the store is behind it; None: not known yet
 
     def touch(self, keys: Collection[bytes]) -> list[Entry | None]:
         """Return what there is of distinct keys, for the caller to change and `put`.
@@ -150,7 +181,9 @@ class Overlay:
             )
         # As many of the store's may be deleted or hidden as there are newer ones.
         most = None if limit is None else limit + len(newer)
-        rows: dict[bytes, bytes | None] = dict(islice(self.store.scan(start, stop), most))
+        rows: dict[bytes, bytes | None] = {}
+        if start <= self._last_stored():
+            rows.update(islice(self.store.scan(start, stop), most))
         rows.update(newer)
         keys = sorted(key for key, data in rows.items() if data is not None)[:limit]
         found = [data for data in map(rows.get, keys) if data is not None]
@@ -175,6 +208,7 @@ class Overlay:
 
     def flush(self) -> Changes:
         """Return what changed since the last flush, each key once, in order of first change."""
+        first = not (self._flushed or self._flushing)
         changed = _merged(self._dirty, self._pending)
         keys = list(changed)
         entries = changed.values()
@@ -187,7 +221,28 @@ class Overlay:
         self._dirty, self._pending = {}, {}
         if self._mutable:
             values = decode_column(serde, encoded)
-        return Changes(keys, values, encoded, timestamps)
+        return Changes(keys, values, encoded, timestamps, first)
+
+    def flush_again(self, changes: Changes) -> Changes:
+        """Bring what was flushed up to what has changed since, each key once.
+
+        A key that the batch has made and deleted again is left out: it has never been there.
+
+        Args:
+            changes: of the flush before; nobody was told of them.
+        """
+        later = self.flush()
+        if not later.keys:
+            return changes
+        changed = set(later.keys)
+        if changes.first:
+            rows = zip(later.keys, later.encoded, strict=True)
+            never = self.rows.take_absent({key for key, data in rows if data is None})
+            for of in (self._flushing, self._entries):
+                for key in never:
+                    of.pop(key, None)
+            later = later.without(never)
+        return changes.without(changed).and_then(later)
 
     def commit(self, position: Position) -> None:
         """Take what was flushed as committed, its transaction is; write it when it is much."""
@@ -211,6 +266,9 @@ class Overlay:
         if self._position is not None:
             rows = self.rows.total if self.rows.exact else None
             position = dataclasses.replace(self._position, rows=rows)
+            if self._last is not None:
+                put = (key for key, data in self._unwritten.items() if data is not None)
+                self._last = max(self._last, max(put, default=b""))
             # Unsorted: sorting costs 0.4 us per key and saves nothing.
             with self._lock:
                 self.store.write(self._unwritten.items(), position)
@@ -256,7 +314,6 @@ class Overlay:
         return None if entry is None else (self.copy(entry[0]), entry[1])
 
     def _forget(self, keys: Collection[bytes]) -> None:
-        self.rows.forgotten()
         for key in keys:
             self._entries.pop(key, None)
 
@@ -274,8 +331,10 @@ class Overlay:
     def _load(self, keys: list[bytes]) -> None:
         if not self._keys_are_known:
             # A key of bytes that its serde refuses must not become state.
-            decode_column(self.definition.key, keys)
-        found = self.store.get_all(keys)
+            check_column(self.definition.key, keys)
+        found: list[bytes | None] = [None] * len(keys)
+        if min(keys) <= self._last_stored():
+            found = self.store.get_all(keys)
         if not self._unwritten.keys().isdisjoint(keys):
             found = [self._unwritten.get(key, at) for key, at in zip(keys, found, strict=True)]
         if not all(found):
@@ -289,6 +348,12 @@ class Overlay:
         values = decode_column(self.definition.value, list(map(value_of, found)))
         for key, data, value in zip(keys, found, values, strict=True):
             self._entries[key] = None if data is None else (value, timestamp_of(data))
+
+    def _last_stored(self) -> bytes:
+        """Return a key that no key in the store is behind: keys of new windows are."""
+        if self._last is None:
+            self._last = self.store.last() or b""
+        return self._last
 
 
 def _merged(older: dict[bytes, T], newer: dict[bytes, T]) -> dict[bytes, T]:

@@ -146,6 +146,17 @@ class RocksStore:
                 cursor.next()
             cursor.status()
 
+    def last(self) -> bytes | None:
+        """Return the last key in their order; None where there is none."""
+        with _as_state_error(self._path):
+            cursor = self._db.iter(ReadOptions())
+            cursor.seek_for_prev(_END)
+            if not cursor.valid():
+                cursor.status()
+                return None
+            key: bytes = cursor.key()
+        return key[1:] if key.startswith(_DATA) else None
+
     def view(self) -> "RocksView":
         """Return what there is now: 1 us. The files stay in use until it is closed."""
         read = ReadOptions()

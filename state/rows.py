@@ -5,8 +5,7 @@ always read it before, and what was not there then is known (`missed`); the few 
 without being read are looked up at the commit.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from itertools import chain
+from collections.abc import Collection, Iterable, Mapping
 
 from penstock.state.store import Store
 
@@ -30,17 +29,22 @@ class Rows:
         self.total = store.usage().rows if known is None else known
         self.updated = self.removed = 0
         self._absent: set[bytes] = set()
-        self._missed: list[Sequence[bytes]] = []  # since the last commit
-        self._again = False  # whether a key may be twice among these
+        self._missed: set[bytes] = set()  # since the last commit
         self._unread: set[bytes] = set()
 
-    def missed(self, keys: Sequence[bytes]) -> None:
+    def missed(self, keys: Iterable[bytes]) -> None:
         """Note that keys were read, and nothing of the last commit was there."""
-        self._missed.append(keys)
+        self._missed.update(keys)
 
-    def forgotten(self) -> None:
-        """Note that keys have left the memory: they may be read, and missed, again."""
-        self._again = self._again or bool(self._missed)
+    def take_absent(self, keys: set[bytes]) -> set[bytes]:
+        """Return those of keys that had nothing at the last commit, and forget that they hadn't."""
+        found = self._missed & keys
+        self._missed -= found
+        if self._absent:
+            known = self._absent & keys
+            self._absent -= known
+            found |= known
+        return found
 
     def unread(self, keys: Iterable[bytes]) -> None:
         """Note that keys are put that nobody has read."""
@@ -48,7 +52,6 @@ class Rows:
 
     def looked_up(self, changed: Mapping[bytes, object]) -> list[bytes]:
         """Return which keys have to be looked up before a commit changes them."""
-        self._again = self._again or bool(self._unread)
         return [key for key in self._unread if key in changed] if self._unread else []
 
     def commit(self, changed: Mapping[bytes, bytes | None], cached: Collection[bytes]) -> None:
@@ -62,25 +65,19 @@ class Rows:
         deleted = (
             [] if all(changed.values()) else [key for key, data in changed.items() if data is None]
         )
-        if deleted or self._absent or self._again or not self._takes_all(changed):
+        if deleted or self._absent or not changed.keys() >= self._missed:
             self._sort_out(changed, deleted, cached)
+        else:
+            self.total += len(self._missed)
         self.updated += len(changed) - len(deleted)
-        self._missed, self._again = [], False
+        self._missed = set()
         self._unread.clear()
-
-    def _takes_all(self, changed: Mapping[bytes, object]) -> bool:
-        """Count new keys where each key that was missed is put now, which is nearly always so."""
-        missed = sum(map(len, self._missed))
-        if sum(map(changed.__contains__, chain.from_iterable(self._missed))) < missed:
-            return False
-        self.total += missed
-        return True
 
     def _sort_out(
         self, changed: Mapping[bytes, object], deleted: list[bytes], cached: Collection[bytes]
     ) -> None:
         absent = self._absent
-        absent.update(*self._missed)
+        absent |= self._missed
         fewer: Iterable[bytes] = filter(changed.__contains__, absent)
         new = list(filter(absent.__contains__, changed) if len(changed) < len(absent) else fewer)
         never = sum(key in absent for key in deleted)

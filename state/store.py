@@ -81,6 +81,10 @@ class Store(Protocol):
         """
         ...
 
+    def last(self) -> bytes | None:
+        """Return the last key in their order; None where there is none."""
+        ...
+
     def view(self) -> View:
         """Return what there is now, for another thread to read."""
         ...

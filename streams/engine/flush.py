@@ -2,10 +2,11 @@
 
 Rule 1: parents first, one changelog record and at most one change per key.
 Rule 2: a step closes what time has come for once its changes have been flushed. What it deletes
-        thereby is written too.
+        thereby is written in place of the change; a window that opens and closes within a batch
+        leaves no trace in the changelog.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from penstock.engine.steps import Steps
 from penstock.operators.deliver import Deliver
@@ -52,7 +53,7 @@ class Flush:
     def hand_on_changes(self) -> None:
         """Hand on what has changed in the stores."""
         for node in self._stateful:
-            self._hand_on(node)
+            self._write(node, [changes for _, changes in self._hand_on(node)])
 
     def hand_on_in_time(self, now_ms: int, most: int) -> None:
         """Hand on what has changed, and what time has come for.
@@ -64,15 +65,16 @@ class Flush:
         steps = self._steps
         steps.time.begin_flush()
         for node in self._stateful:
-            self._hand_on(node)
+            changed = self._hand_on(node)
             closer = steps.closing.get(node)
             if closer is None:
+                self._write(node, [changes for _, changes in changed])
                 continue
             clock = steps.time.flush(node)
             steps.at = node
             began = self._now()
             found, _ = closer.close(clock, now_ms, most)
-            self._write_changes(node)
+            self._write(node, [overlay.flush_again(of) for overlay, of in changed])
             steps.counting.batch.removed_for(node.clock, self._now() - began)
             steps.gathered += [(of, []) for of in self._wholes if of.from_store[0] is node]
             if found is not None:
@@ -80,29 +82,29 @@ class Flush:
                 steps.push(node, found, final=True)
         steps.time.end_flush()
 
-    def _hand_on(self, node: Node) -> None:
-        """Write a step's changes to its changelogs, and hand them on where it coalesces."""
+    def _hand_on(self, node: Node) -> list[tuple[Overlay, Changes]]:
+        """Take a step's changes, hand them on where it coalesces, and return them."""
         self._steps.at = node
         began = self._now()
-        changed = self._write_changes(node)
-        if changed:
+        overlays = [self._overlays[store.name] for store in node.stores]
+        changed = [(overlay, overlay.flush()) for overlay in overlays]
+        if any(changes.keys for _, changes in changed):
             self._steps.counting.batch.updated_for(node.clock, self._now() - began)
         if node in self._steps.coalescing:
             operator: OpenOperator = self._steps.opened[node]
-            for changes in changed:
-                chunk = operator.updates(changes)
-                chunk.partition = self._partition
-                self._steps.push(node, chunk)
+            for _, changes in changed:
+                if changes.keys:
+                    chunk = operator.updates(changes)
+                    chunk.partition = self._partition
+                    self._steps.push(node, chunk)
+        return changed
 
-    def _write_changes(self, node: Node) -> list[Changes]:
-        """Write what has changed in the stores of a step to their changelogs, and return it."""
-        found: list[Changes] = []
-        for store in node.stores:
-            changes = self._overlays[store.name].flush()
+    def _write(self, node: Node, changed: Iterable[Changes]) -> None:
+        """Write a step's changes to its changelogs."""
+        self._steps.at = node
+        for store, changes in zip(node.stores, changed, strict=True):
             if changes.keys:
                 self._write_changelog(store, changes)
-                found.append(changes)
-        return found
 
     def _write_changelog(self, store: StoreDefinition, changes: Changes) -> None:
         changelog = store.changelog(self._application)

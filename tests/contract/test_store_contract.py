@@ -67,6 +67,7 @@ def test_a_new_store_is_empty(backend: Backend) -> None:
     assert list(store.scan()) == []
     assert store.get_all([b"a"]) == [None]
     assert store.get_all([]) == []
+    assert store.last() is None
 
 
 def test_get_all_answers_in_the_order_of_the_keys(backend: Backend) -> None:
@@ -208,6 +209,10 @@ class Rocks(RuleBasedStateMachine):
     @rule()
     def flush(self) -> None:
         self.store.flush()
+
+    @rule()
+    def last(self) -> None:
+        assert self.store.last() == self.model.last()
 
     @rule()
     def reopen(self) -> None:

@@ -19,7 +19,7 @@ from penstock.serde.primitives import INT, STR
 from penstock.serde.types import Serde
 from penstock.state.definition import StoreDefinition
 from penstock.state.memory import MemoryStore
-from penstock.state.overlay import Overlay
+from penstock.state.overlay import Changes, Overlay
 from penstock.state.store import Position
 
 KEYS = [b"", b"a", b"b", b"c"]
@@ -71,6 +71,44 @@ def test_a_flush_returns_each_changed_key_once():
     assert changes.encoded == [INT.encode(3), INT.encode(2)]
     assert changes.timestamps == [30, 20]
     assert one.flush().keys == []
+
+
+def test_what_a_batch_makes_and_deletes_again_leaves_no_trace():
+    """Unless it was flushed before: whoever reads the changelog has to hear of the end, too."""
+    one = overlay()
+    put(one, b"old", 1)
+    commit(one)
+    for key in (b"new", b"old"):
+        put(one, key, 2)
+    changes = one.flush()
+    one.put({b"new": (None, 0), b"old": (None, 0)})
+    assert one.flush_again(changes).keys == [b"old"]
+    one.commit(Position(2, "topic", 0))
+    assert list(one.store.scan()) == []
+    assert one.rows.total == 0
+    put(one, b"new", 3)
+    one.flush()
+    one.savepoint()
+    put(one, b"new", 4)
+    changes = one.flush()
+    one.put({b"new": (None, 0)})
+    again = one.flush_again(changes)
+    assert (again.keys, again.encoded) == ([b"new"], [None])
+
+
+def test_keys_behind_all_that_are_stored_are_not_looked_up(monkeypatch: pytest.MonkeyPatch):
+    """Those of new windows are."""
+    store = MemoryStore()
+    put(one := overlay(store=store), b"m", 1)
+    commit(one)
+    looked_up: list[bytes] = []
+    monkeypatch.setattr(store, "get_all", lambda keys: looked_up.extend(keys) or [None] * len(keys))
+    monkeypatch.setattr(store, "scan", lambda *_: looked_up.append(b"range") or [])
+    one.touch([b"n", b"o"])
+    assert one.scan(b"n", None) == []
+    assert looked_up == []
+    one.touch([b"p", b"l"])
+    assert looked_up == [b"p", b"l"]
 
 
 def test_a_null_value_is_a_deletion():
@@ -167,6 +205,9 @@ class AgainstDicts(RuleBasedStateMachine):
         self.now: dict[bytes, Any] = {}
         self.saved: dict[bytes, Any] = {}
         self.committed: dict[bytes, Any] = {}
+        self.changelog: dict[bytes, Any] = {}  # as committed
+        self.written: dict[bytes, Any] = {}  # by the batch, as of now and of the savepoint
+        self.kept: dict[bytes, Any] = {}
         self.flushed = True
         self.pending = self.dirty = False
         self.offset = 0
@@ -196,25 +237,41 @@ class AgainstDicts(RuleBasedStateMachine):
     @rule()
     def savepoint(self) -> None:
         self.one.savepoint()
-        self.saved = dict(self.now)
+        self.saved, self.kept = dict(self.now), dict(self.written)
         self.dirty, self.pending = self.dirty or self.pending, False
 
     @rule()
     def rollback(self) -> None:
         """Undo what came after the savepoint, flushed or not."""
         self.one.rollback()
-        self.now = dict(self.saved)
+        self.now, self.written = dict(self.saved), dict(self.kept)
         self.pending = False
 
     @rule()
     def flush(self) -> None:
+        self.write(self.one.flush())
+
+    @rule(closed=st.sets(st.sampled_from(KEYS)), value=st.none() | st.integers(0, 9))
+    def flush_and_close(self, closed: set[bytes], value: int | None) -> None:
+        """Change keys once more before what was flushed is written."""
         changes = self.one.flush()
-        if self.dirty:  # what was accepted before is flushed with it: there is no way back
-            self.one.savepoint()
-            self.saved = dict(self.now)
-        self.flushed, self.pending, self.dirty = True, False, False
+        changed = {key: (value, 9) for key in closed if there(self.now.get(key))}
+        self.one.put(dict(changed))
+        self.now |= changed
+        again = self.one.flush_again(changes)
+        for key in {*changes.keys, *changed} - {*again.keys}:
+            assert key not in self.committed
+            assert there(self.now[key]) is None
+        self.write(again)
+
+    def write(self, changes: Changes) -> None:
+        assert len(set(changes.keys)) == len(changes.keys)
         for key, value, timestamp in zip(*changes[:2], changes.timestamps, strict=True):
             assert self.now[key] == (value, timestamp)
+        self.written |= zip(changes.keys, changes.encoded, strict=True)
+        if self.dirty:  # what was accepted before is flushed with it: there is no way back
+            self.savepoint()
+        self.flushed, self.pending, self.dirty = True, False, False
 
     @precondition(lambda self: self.flushed)
     @rule()
@@ -228,6 +285,10 @@ class AgainstDicts(RuleBasedStateMachine):
         assert self.one.rows.take_changes() == (len(put), len(self.committed.keys() - kept.keys()))
         assert self.one.rows.total == len(kept)
         self.now, self.saved, self.committed = dict(kept), dict(kept), kept
+        self.changelog |= self.written
+        self.written, self.kept = {}, {}
+        told = {key: data for key, data in self.changelog.items() if data is not None}
+        assert told == {key: self.serde.encode(value) for key, (value, _) in kept.items()}
         if changed and flushed and not self.write_behind:
             assert self.store.position() == Position(self.offset, "topic", 0, len(kept))
 
@@ -251,6 +312,7 @@ class AgainstDicts(RuleBasedStateMachine):
     def discard(self) -> None:
         self.one.discard()
         self.now, self.saved = dict(self.committed), dict(self.committed)
+        self.written, self.kept = {}, {}
         self.flushed, self.pending, self.dirty = True, False, False
 
     @invariant()

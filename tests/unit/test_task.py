@@ -10,6 +10,7 @@ from penstock.engine.task import FlushFailed, Task
 from penstock.errors import BrokerError, DataError
 from penstock.operators.source import Fetched
 from penstock.runtime.destinations import ClusterDestinations
+from penstock.serde.windowed import unpack_start
 from penstock.state.memory import MemoryStore
 from penstock.state.overlay import Overlay
 from penstock.state.store import Position
@@ -237,7 +238,7 @@ def test_a_flush_hands_on_one_change_per_key():
     task.process(fetched(1, 1, at=5))
     task.process(fetched(1, key=b"l", at=1))
     task.flush()
-    changelog, out = task.outputs
+    out, changelog = task.outputs
     assert (changelog.topic, changelog.store) == ("app-c-changelog", "c")
     assert (out.topic, out.store) == ("out", None)
     for written in (changelog, out):
@@ -245,6 +246,31 @@ def test_a_flush_hands_on_one_change_per_key():
         assert [int.from_bytes(v or b"") for v in written.values] == [2, 1]
         assert list(written.timestamps) == [6, 1]
     assert list(changelog.partitions) == [3, 3]
+
+
+def test_windows_within_a_batch_are_in_no_changelog():
+    """The one that stays open is, and the one that was open before is deleted in it."""
+    app = ps.App("app")
+    words = app.stream("in", key=str, value=int).group_by_key()
+    words.window(ps.tumbling("10ms"), grace="0ms").count(name="c").to("out")
+    task = task_of(app)
+
+    def told(first: int, records: int) -> dict[int, int | None]:
+        """Return what a batch, one record per millisecond, writes of each window."""
+        task.process(fetched(*[1] * records, at=first))
+        task.flush()
+        (changelog,) = (out for out in task.outputs if out.store)
+        commit(task)
+        starts = map(unpack_start, filter(None, changelog.keys))
+        return dict(zip(starts, map(count_in, changelog.values), strict=True))
+
+    assert told(0, 2) == {0: 2}
+    assert told(2, 24) == {0: None, 20: 6}
+
+
+def count_in(data: bytes | None) -> int | None:
+    """What a record of a changelog says."""
+    return None if data is None else int.from_bytes(data)
 
 
 def test_a_flush_without_changes_is_silent():
