@@ -26,8 +26,9 @@ sim: $(READY)
 lint: $(READY)
 	.ci/lint $(VENV)
 
+# PART=recovery runs one part alone.
 bench: $(READY)
-	$(BIN)/python -m bench $(ARGS)
+	$(BIN)/python -m bench $(if $(PART),--only $(PART)) $(ARGS)
 
 docs: $(READY)
 	$(BIN)/python .ci/reference.py

@@ -22,7 +22,7 @@ from confluent_kafka import KafkaException
 from rich.console import Console
 from rich.table import Table
 
-from bench import RunFailedError, publish, rebalance, results, workloads
+from bench import RunFailedError, looked_at, publish, rebalance, recovery, results, workloads
 from bench.engines import ENGINES, Engine, UnavailableError
 from bench.results import Result
 from bench.topics import Topics
@@ -50,7 +50,17 @@ BROKER = {
     "log.cleaner.backoff.ms": "15000",
     "transaction.abort.timed.out.transaction.cleanup.interval.ms": "10000",
 }
-ALL = (*THROUGHPUT, "partitions", "latency", "restore", "start", "rebalance")
+ALONE = ("overhead", "http", "idle")  # what only Penstock has
+ALL = (
+    *THROUGHPUT,
+    "partitions",
+    "latency",
+    "restore",
+    "start",
+    "rebalance",
+    "recovery",
+    *ALONE,
+)
 
 Run = Callable[[Engine], Figures]
 console = Console(highlight=False)
@@ -74,7 +84,8 @@ def main() -> int:
                 bench, workload, records=options.records, session_ms=options.session_ms
             )
             result = Result(workload, command_line(), machine(), sizes)
-            failures += measure(result, run, engines, options.runs)
+            chosen = [of for of in engines if of.name == "penstock" or workload not in ALONE]
+            failures += measure(result, run, chosen, options.runs)
             result.save()
             done.append(result)
         bench.broker.close()
@@ -100,7 +111,7 @@ def parse() -> argparse.Namespace:
         "--session-ms",
         type=int,
         default=SESSION_MS,
-        help="both engines' session timeout in rebalance; 0 is each engine's own",
+        help="both engines' session timeout in rebalance and recovery; 0 is each engine's own",
     )
     parser.add_argument("--timeout", type=float, default=180, help="seconds per run")
     parser.add_argument("--publish", action="store_true", help="write README.md and chart.png")
@@ -144,6 +155,20 @@ def prepare(
     if workload == "rebalance":
         sizes = {"records/s": rebalance.RATE, "keys": rebalance.KEYS, "ms of session": session_ms}
         return lambda engine: rebalance.rebalance(bench, engine, session_ms or None), sizes
+    if workload == "recovery":
+        sizes = {"records/s": recovery.RATE, "keys": recovery.KEYS, "ms of session": session_ms}
+        return lambda engine: recovery.recovery(bench, engine, session_ms or None), sizes
+    if workload == "overhead":
+        _, keys, size = THROUGHPUT["count-1k"]
+        watched = bench.topics.input(records or size, keys)
+        sizes = {"records": watched.records, "keys": keys, "pairs": looked_at.PAIRS}
+        return lambda engine: looked_at.overhead(bench, engine, watched), sizes
+    if workload == "http":
+        sizes = {"records/s": looked_at.HALF_LOAD, "questions/s": looked_at.QUESTIONS}
+        return lambda engine: looked_at.http(bench, engine), sizes
+    if workload == "idle":
+        sizes = {"seconds": int(looked_at.IDLE_SECONDS)}
+        return lambda engine: looked_at.idle(bench, engine), sizes
     sizes = {"records/s": workloads.LATENCY_RATE, "seconds": int(workloads.LATENCY_SECONDS)}
     return lambda engine: workloads.latency(bench, engine), sizes
 

@@ -5,7 +5,7 @@ same arguments:
 
     python -m bench.apps map|count|regroup|tumbling|hopping|sliding|session|... --brokers B
         --in TOPIC --out TOPIC --app-id ID --state-dir DIR [--leave yes] [--session-ms MS]
-        [--dead TOPIC]
+        [--dead TOPIC] [--publish no]
 
 The grace of windows is BENCH_GRACE_MS, 0 if that is not set. They run until SIGTERM. Nothing is
 measured here: bench/observe.py and bench/worker.py look at both engines from outside.
@@ -119,9 +119,13 @@ DECLARE = {
 }
 
 
-def settings(*, leave: bool, session_ms: int | None) -> ps.Settings:
+def settings(*, leave: bool, session_ms: int | None, publish: bool) -> ps.Settings:
     session = {} if session_ms is None else {"session_timeout_ms": session_ms}
-    return ps.Settings(kafka=ps.KafkaSettings(**session), worker=ps.WorkerSettings(leave=leave))
+    return ps.Settings(
+        kafka=ps.KafkaSettings(**session),
+        worker=ps.WorkerSettings(leave=leave),
+        progress=ps.ProgressSettings(publish=publish),
+    )
 
 
 def main() -> None:
@@ -134,13 +138,18 @@ def main() -> None:
     parser.add_argument("--state-dir", type=Path, required=True)
     parser.add_argument("--leave", choices=("yes", "no"), default="no")
     parser.add_argument("--session-ms", type=int)
+    parser.add_argument("--publish", choices=("yes", "no"), default="yes")
     parser.add_argument("--dead", help="a topic for records that fail; else they stop the worker")
     options = parser.parse_args()
     app = ps.App(
         options.app_id,
         brokers=options.brokers,
         state_dir=options.state_dir,
-        settings=settings(leave=options.leave == "yes", session_ms=options.session_ms),
+        settings=settings(
+            leave=options.leave == "yes",
+            session_ms=options.session_ms,
+            publish=options.publish == "yes",
+        ),
         on_error=ps.dead_letter(options.dead, max_ratio=0.1) if options.dead else "fail",
     )
     DECLARE[options.workload](app, options.source, options.sink)

@@ -77,6 +77,16 @@ GATES = (
     Gate("rebalance", "restarts_s", "restarts, s without output", 2, False, 1 / 2),
     Gate("rebalance", "crashes_s", "is killed and restarts, s without output", 2, False, 1 / 2),
     Gate("rebalance", "dies_s", "is killed, s without output", 2, False),
+    Gate("recovery", "first_s", "first kill, s to the lag before it", 2, False, 1 / 2),
+    Gate("recovery", "fifth_s", "fifth kill, s to the lag before it", 2, False, 1 / 2),
+    Gate("recovery", "restored_share", "part of the state that is restored", 3, False, 0.1, True),
+    Gate("overhead", "rate_ratio", "looked at, to alone, records/s", 3, True, 0.98, True),
+    Gate("overhead", "cpu_ratio", "looked at, to alone, CPU per record", 3, False, alone=True),
+    Gate("http", "answers_per_s", "answers/s at half load", 0, True, 2_000, True),
+    Gate("http", "p99_ms", "p99 of an answer, ms", 1, False, 20, True),
+    Gate("http", "busy", "half load, % of a core", 0, False, alone=True),
+    Gate("idle", "busy", "idle, % of a core", 2, False, 1, True),
+    Gate("idle", "peak_mb", "idle, MB", 0, False, 120, True),
 )
 
 

@@ -11,7 +11,7 @@ import statistics
 import sys
 import time
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,11 +73,13 @@ class Application:
         leave: bool = False,
         session_ms: int | None = None,
         dead: str | None = None,
+        publish: bool = True,
+        environment: Mapping[str, str] | None = None,
     ) -> Iterator[Worker]:
         """A worker with its state at a place that lasts as long as the application, or a fresh one.
 
         `leave` says whether it leaves the group when it is stopped, `dead` where records that
-        fail go.
+        fail go, `publish` whether progress goes to a topic.
         """
         folder = self.bench.folder / self.id
         run = secrets.token_hex(4)
@@ -96,9 +98,12 @@ class Application:
             arguments["--session-ms"] = str(session_ms)
         if dead is not None:
             arguments["--dead"] = dead
+        if not publish:
+            arguments["--publish"] = "no"
         flat = [part for pair in arguments.items() for part in pair]
         log = folder / f"{run}.log"
-        with Worker([*self.engine.command, self.workload, *flat], log) as worker:
+        command = [*self.engine.command, self.workload, *flat]
+        with Worker(command, log, environment) as worker:
             yield worker
 
     def wait(self, worker: Worker, done: Callable[[], bool], what: str, pause: float = 0) -> None:
@@ -131,11 +136,19 @@ class Standstill:
         return now == before
 
 
-def throughput(bench: Bench, engine: Engine, workload: str, source: Input) -> Figures:
+def throughput(
+    bench: Bench,
+    engine: Engine,
+    workload: str,
+    source: Input,
+    *,
+    publish: bool = True,
+    environment: Mapping[str, str] | None = None,
+) -> Figures:
     with application(bench, engine, workload, source.topic) as app:
         since = observe.end_offsets(bench.brokers, observe.OFFSETS_TOPIC)
         admin = bench.topics.admin
-        with app.worker() as worker:
+        with app.worker(publish=publish, environment=environment) as worker:
             app.wait(
                 worker,
                 lambda: observe.committed_records(admin, app.id, source.topic) >= source.records,

@@ -16,6 +16,7 @@ import pytest
 from tests.chaos.load import end, load, map_and_count
 from tests.chaos.proxy import PRODUCE, Proxy
 from tests.chaos.test_sigkill import folder, lost_its_tasks
+from tests.kafka.checking import open_transactions
 from tests.kafka.conftest import applications
 
 pytestmark = [pytest.mark.kafka, pytest.mark.chaos]
@@ -72,4 +73,7 @@ def take_over(proxy: Proxy, root: Path, **options: Any) -> None:
             old.wait_until(lambda: lost_its_tasks(old), "it has lost its tasks")
             old.kill()
             new.wait_for_progress()
+        # The old one has an identity of its own: what it has left open ends by its timeout.
+        written = [*new.outputs, new.changelog("counts")]
+        new.wait_until(lambda: not open_transactions(new.servers, written), "nothing is open")
         end(new)
