@@ -184,7 +184,7 @@ def test_the_command_stops_cleanly(stop: signal.Signals, tmp_path: Path) -> None
         broker.send_signal(stop)
         _, errors = broker.communicate(timeout=60)
     assert (broker.returncode, errors) == (0, b"")
-    assert not processes_that_name(str(tmp_path))
+    assert eventually(lambda: not processes_that_name(str(tmp_path)))  # its watcher was let go
 
 
 def clients(kafka: KafkaServer) -> dict[str, object]:

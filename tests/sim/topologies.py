@@ -24,7 +24,7 @@ MOST_ENDS = 6
 OUTPUTS = tuple(f"out-{number}" for number in range(MOST_ENDS))
 STRANGE_MS = (NEVER_MS, 1, YEAR_9999_MS)  # a record of 0 ms is written again as one of now
 DISORDERS_MS = (1, 500, 3_000)
-FOREVER = "36500d"
+FOREVER = "3000000d"  # from 1970 to behind the year 9999
 
 Text: TypeAlias = ps.Stream[str, str]
 
