@@ -238,7 +238,7 @@ def test_watch_goes_on_where_kafka_was_away(tmp_path: Path) -> None:
                 worker.kill()
             before = len(said.read_text())
             shop.start()
-            back = f"{shop.id} runs: 1 worker, 8 partitions. Input"
+            back = f"{shop.id} runs: 1 worker, 8 partitions."
             wait_for(lambda: back in said.read_text()[before:], "it shows the worker again")
             assert "has not answered" not in said.read_text().splitlines()[-1]
             shop.close()
