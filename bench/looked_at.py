@@ -28,6 +28,7 @@ from bench.workloads import Bench, Figures, application, paced, throughput
 PAIRS = 5
 SCRAPE_SECONDS = 1.0
 HALF_LOAD = 60_000  # records/s; `busy` says what it is of a core
+LINGER_MS = 20
 WARM_UP_SECONDS = 8.0
 QUESTIONS, ASKING_SECONDS = 2_200, 10.0
 IDLE_SECONDS = 30.0
@@ -67,7 +68,7 @@ def http(bench: Bench, engine: Engine) -> Figures:
         with (
             application(bench, engine, "count", source) as app,
             app.worker(environment=serving(port)) as worker,
-            paced(bench, source, HALF_LOAD, seconds),
+            paced(bench, source, HALF_LOAD, seconds, linger_ms=LINGER_MS),
         ):
             app.wait(
                 worker,

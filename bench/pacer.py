@@ -26,9 +26,9 @@ def number(key: bytes, count: int) -> int:
     return int(key[1:]) + KEYS * (count - 1)
 
 
-def run(brokers: str, topic: str, *, rate: int, seconds: float) -> "array[float]":
+def run(brokers: str, topic: str, *, rate: int, seconds: float, linger_ms: int) -> "array[float]":
     producer = Producer(
-        {"bootstrap.servers": brokers, "partitioner": "murmur2_random", "linger.ms": 0}
+        {"bootstrap.servers": brokers, "partitioner": "murmur2_random", "linger.ms": linger_ms}
     )
     producer.list_topics(topic, timeout=10)
     sent = array("d")
@@ -50,9 +50,16 @@ def main() -> None:
     parser.add_argument("--topic", required=True)
     parser.add_argument("--rate", type=int, required=True)
     parser.add_argument("--seconds", type=float, required=True)
+    parser.add_argument("--linger-ms", type=int, default=0)
     parser.add_argument("--times", type=Path)
     options = parser.parse_args()
-    sent = run(options.brokers, options.topic, rate=options.rate, seconds=options.seconds)
+    sent = run(
+        options.brokers,
+        options.topic,
+        rate=options.rate,
+        seconds=options.seconds,
+        linger_ms=options.linger_ms,
+    )
     if options.times:
         options.times.write_bytes(sent.tobytes())
 

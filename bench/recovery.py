@@ -53,15 +53,17 @@ def fail(app: Application, outputs: Outputs, session_ms: int | None) -> Figures:
     """Let a worker be well, kill it, and wait until its successor is, as often as it takes."""
     took: list[float] = []
     restored: list[int] = []
-    last, baseline = 0.0, 0
+    last, baseline, done = 0.0, RATE, 0
     for failures in range(FAILURES + 1):
         with app.worker("a", session_ms=session_ms) as worker:
-            wait_for_lag(app, worker, baseline or RATE)
+            app.wait(worker, lambda n=done: committed(app) > n, "a commit", LOOK_SECONDS)
+            wait_for_lag(app, worker, baseline)
             if failures:
                 took.append(time.monotonic() - last)
                 restored.append(restored_records(worker.log()))
             baseline = calm(app, worker)
             worker.kill()
+            done = committed(app)
             last = max(times[-1] for times in outputs.times if times)
     return {
         "first_s": took[0],
@@ -89,11 +91,15 @@ def wait_for_lag(app: Application, worker: Worker, most: int) -> None:
 
 def lag(app: Application) -> int:
     """How many records of the input are not committed yet, while nothing is lost."""
-    done = observe.committed_records(app.bench.topics.admin, app.id, app.source)
+    done = committed(app)
     sent = sum(observe.end_offsets(app.bench.brokers, app.source).values())
     if done > sent:
         raise RunFailedError(f"{done} records are committed, of {sent}")
     return sent - done
+
+
+def committed(app: Application) -> int:
+    return observe.committed_records(app.bench.topics.admin, app.id, app.source)
 
 
 def restored_records(log: str) -> int:

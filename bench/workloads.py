@@ -225,11 +225,20 @@ def partitions(bench: Bench, engine: Engine, few: Input, many: Input) -> Figures
 
 @contextmanager
 def paced(
-    bench: Bench, topic: str, rate: int, seconds: float, times: Path | None = None
+    bench: Bench,
+    topic: str,
+    rate: int,
+    seconds: float,
+    times: Path | None = None,
+    *,
+    linger_ms: int = 0,
 ) -> Iterator[Worker]:
-    """A producer of its own process; when it sends is written to `times` at its end."""
+    """A producer of its own process; when it sends is written to `times` at its end.
+
+    At high rates it has to linger: else each record is a request, and the broker does nothing else.
+    """
     command = [sys.executable, "-m", "bench.pacer", "--brokers", bench.brokers, "--topic", topic]
-    command += ["--rate", str(rate), "--seconds", str(seconds)]
+    command += ["--rate", str(rate), "--seconds", str(seconds), "--linger-ms", str(linger_ms)]
     command += [] if times is None else ["--times", str(times)]
     with Worker(command, bench.folder / f"{topic}.log") as sender:
         yield sender

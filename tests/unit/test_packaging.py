@@ -77,7 +77,7 @@ def test_every_exported_name_is_there(name: str) -> None:
 
 
 CLIENTS = frozenset({"confluent_kafka", "rocksdict"})
-SERVERS = frozenset({"h11", "prometheus_client", "starlette", "uvicorn"})
+SERVERS = frozenset({"h11", "httptools", "prometheus_client", "starlette", "uvicorn"})
 
 
 @pytest.mark.parametrize(

@@ -61,7 +61,7 @@ def check_refused(found: Answer, status: int) -> None:
 
 
 @pytest.mark.parametrize("path", [*ENDPOINTS, "/no-such-path"])
-@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "BREW"])
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE"])
 def test_nothing_can_be_changed(path: str, method: str, web: Web) -> None:
     found = web.get(path, method)
     check_refused(found, 405)
@@ -202,7 +202,10 @@ def test_names_of_the_run_arrive_as_data_and_nothing_else() -> None:
         b"GET /" + b"x" * 20_000,
         b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"y" * 20_000,
         b"GET / HTTP/1.1\r\n\r\n",
+        b"BREW / HTTP/1.1\r\nHost: localhost\r\n\r\n",
         b"GET / HTTP/1.1\r\nHost: localhost\r\nHost: evil\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"y" * 20_000 + b"\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: localhost\r\n" + b"X: y\r\n" * 5_000 + b"\r\n",
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03 TLS",
         b"<script>alert(1)</script>\r\n\r\n",
         b"GET / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
@@ -269,6 +272,21 @@ def test_a_head_that_never_ends_is_cut_off(begun: bytes, monkeypatch: pytest.Mon
         began = time.monotonic()
         with suppress(ConnectionError):
             assert raw(serving.port, begun) == b""
+        assert time.monotonic() - began < 5
+
+
+def test_a_body_that_nobody_wants_is_not_read_for_ever(web: Web) -> None:
+    head = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000000\r\n\r\n"
+    assert raw(web.port, head + b"x" * 1_000).startswith(b"HTTP/1.1 200")
+
+
+def test_a_second_head_is_cut_off_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server_module, "HEAD_S", 0.3)
+    monkeypatch.setattr(server_module, "KEEP_ALIVE_S", 60)
+    whole = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    with Shown().serving() as serving:
+        began = time.monotonic()
+        assert raw(serving.port, whole + whole[:20]).count(b"HTTP/1.1 200") == 1
         assert time.monotonic() - began < 5
 
 

@@ -17,7 +17,7 @@ from http.cookies import SimpleCookie
 from typing import Final
 from urllib.parse import parse_qs
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -38,6 +38,10 @@ SECURITY: Final = {
         " frame-ancestors 'none'"
     ),
 }
+_EVERYWHERE: Final = [
+    (name.encode(), value.encode())
+    for name, value in {"cache-control": "no-store", **SECURITY}.items()
+]
 
 
 class Access:
@@ -66,10 +70,9 @@ class Access:
             nonlocal begun
             if message["type"] == "http.response.start":
                 begun = True
-                headers = MutableHeaders(scope=message)
-                headers.setdefault("cache-control", "no-store")
-                for name, value in SECURITY.items():
-                    headers.setdefault(name, value)
+                headers = message["headers"]
+                there = {name for name, _ in headers}
+                message["headers"] = [*headers, *(of for of in _EVERYWHERE if of[0] not in there)]
             await send(message)
 
         answering = self._refused(scope) or self._app
