@@ -60,16 +60,18 @@ class Lead:
 def count_partitions(topology: Topology, existing: Mapping[str, int]) -> dict[str, int]:
     """Return how many partitions each repartition topic needs.
 
-    As many as it says, else as many as the inputs of the sub-topology that writes it have. What
-    is read together with state has to have equal counts, so there it follows the other inputs
-    (Kafka Streams: CopartitionedTopicsEnforcer). One may depend on another: until all stand.
+    As many as it says or, where it is there, has: an input in front of it may have grown since.
+    Else as many as the inputs of the sub-topology that writes it have. What is read together with
+    state has to have equal counts, so there it follows the other inputs (Kafka Streams:
+    CopartitionedTopicsEnforcer). One may depend on another: until all stand.
     """
     sinks = {topic: node.sink for topic, node in topology.repartitions.items() if node.sink}
-    free = {topic for topic, sink in sinks.items() if sink.partitions is None}
+    said = {topic: sink.partitions or existing.get(topic) for topic, sink in sinks.items()}
+    free = {topic for topic, number in said.items() if number is None}
     writers = {
         node.detail: part for part in topology.sub_topologies for node in part.nodes if node.sink
     }
-    counts = {topic: sink.partitions or 1 for topic, sink in sinks.items()}
+    counts = {topic: number or 1 for topic, number in said.items()}
     before: dict[str, int] = {}
     while counts != before:
         before = dict(counts)

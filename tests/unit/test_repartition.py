@@ -138,6 +138,14 @@ def test_partitions_follow_the_inputs():
     assert counts == {"app-u-repartition": 5, "app-p-repartition": 5}
 
 
+def test_one_that_is_there_stays_as_it_is():
+    """An input in front of it may grow: the state behind it is bound to what it has."""
+    app = ps.App("app")
+    views(app).rekey("user", name="u").to_table(name="t").to("o")
+    existing = {"views": 6, "app-u-repartition": 4, "o": 1}
+    assert count_partitions(app.topology(), existing) == {"app-u-repartition": 4}
+
+
 def test_what_is_read_together_has_equal_counts():
     """Beside a topic of the user's it takes that one's count, beside another one the larger."""
     app = ps.App("app")
