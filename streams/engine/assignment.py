@@ -36,6 +36,17 @@ class Lead:
         return tuple(sorted(topic for topic in self.partitions if topic != self.topic))
 
     @property
+    def written(self) -> tuple[str, ...]:
+        """The repartition topics that its tasks write, by name."""
+        sinks = [node.sink for node in self.part.nodes if node.sink]
+        return tuple(sorted({str(sink.topic) for sink in sinks if sink.internal}))
+
+    @property
+    def known(self) -> tuple[str, ...]:
+        """The topics that a commit of its tasks names: none may begin anew unnoticed."""
+        return (*self.siblings, *self.written)
+
+    @property
     def tasks(self) -> int:
         """How many tasks the sub-topology has."""
         return self.partitions[self.topic]

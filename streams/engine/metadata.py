@@ -49,7 +49,7 @@ class Metadata:
 
     Attributes:
         batch: the batch that committed it; None where Kafka Streams did.
-        siblings: hashes of the lead's sibling topics.
+        siblings: hashes of the lead's sibling topics, and of the repartition topics it writes.
         stores: definitions of the stores by hash of their name.
         clocks: stream times in milliseconds by hash of the store's name.
         partition_time: Kafka Streams' clock for all of them, -1 for none.

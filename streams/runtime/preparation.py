@@ -85,10 +85,10 @@ def prepare(
     leads = LeadMap(topology, counts, frozenset(topic for topic, _ in led))
     for lead in leads.leads.values():
         stores = {store.name: store.describe() for store in lead.part.stores}
-        metadata.check_size(lead.siblings, stores)
+        metadata.check_size(lead.known, stores)
     needed = [*_repartitions(topology, counts), *_changelogs(topology, leads)]
     _check_stateful_inputs(leads)
-    _check_changelogs(topology.application, leads, existing, remembered, admin.topics)
+    check_internal(topology.application, leads, existing, remembered, admin.topics)
     admin.ensure(needed, existing)
     internal = [topic.name for topic in needed]
     configs = admin.configs({*internal, *_named_sinks(topology)})
@@ -225,28 +225,45 @@ def _changelogs(topology: Topology, leads: LeadMap) -> list[InternalTopic]:
     ]
 
 
-def _check_changelogs(
+def check_internal(
     application: str,
     leads: LeadMap,
     existing: Mapping[str, int],
     remembered: Callable[[Sequence[Partition]], Memories],
     topics: Callable[[], Mapping[str, int]],
 ) -> None:
-    """Refuse to go on without the state that was committed: it would begin empty, unnoticed.
+    """Refuse to go on without what was committed: it would be lost, unnoticed.
 
-    Topics are looked at once more before that: another worker may have made them and committed
-    meanwhile.
+    With an empty changelog state would begin empty; what was on its way through a repartition
+    topic would never be counted. Topics are looked at once more before that: another worker may
+    have made them and committed meanwhile.
+
+    Args:
+        application: the application id.
+        leads: which partitions belong together.
+        existing: the topics that were there, with their partition counts.
+        remembered: returns what stands beside the committed offsets of inputs, if anything.
+        topics: looks again which topics there are.
+
+    Raises:
+        BrokerError: naming what is gone, and who has committed it.
     """
     for lead in leads.leads.values():
-        missing = [s for s in lead.part.stores if s.changelog(application) not in existing]
-        inputs = [(lead.topic, number) for number in range(lead.tasks)] if missing else []
+        stores = [s for s in lead.part.stores if s.changelog(application) not in existing]
+        cut = [topic for topic in lead.written if topic not in existing]
+        inputs = [(lead.topic, number) for number in range(lead.tasks)] if stores or cut else []
         for (topic, partition), text in remembered(inputs).items():
-            found = metadata.decode(text, f"{topic}/{partition}")
-            for store in missing:
-                if not found or metadata.short_hash(store.name) not in found.stores:
-                    continue
-                if store.changelog(application) not in topics():
-                    raise _forgotten(store, application, f"{topic}/{partition}")
+            where = f"{topic}/{partition}"
+            found = metadata.decode(text, where)
+            if not found:
+                continue
+            for store in stores:
+                known = metadata.short_hash(store.name) in found.stores
+                if known and store.changelog(application) not in topics():
+                    raise _forgotten(store, application, where)
+            for written in cut:
+                if metadata.short_hash(written) in found.siblings and written not in topics():
+                    raise _cut(written, application, where)
 
 
 def _forgotten(store: StoreDefinition, application: str, where: str) -> BrokerError:
@@ -256,6 +273,15 @@ def _forgotten(store: StoreDefinition, application: str, where: str) -> BrokerEr
         f" would be wrong from now on. Start over: penstock reset {application} --to earliest"
         " --state; or take a new application id.",
         store=store.name,
+    )
+
+
+def _cut(topic: str, application: str, where: str) -> BrokerError:
+    return BrokerError(
+        f"The topic {topic} is gone, and with it what was on its way through it: it was deleted."
+        f" {where} has committed that as done, so it would never be processed. Start over: penstock"
+        f" reset {application} --to earliest --state; or take a new application id.",
+        topic=topic,
     )
 
 

@@ -400,7 +400,7 @@ class Worker:
         clocks = owned.task.clocks if owned.task else {}
         return Metadata(
             self._batch.id,
-            frozenset(map(short_hash, owned.lead.siblings)),
+            frozenset(map(short_hash, owned.lead.known)),
             {short_hash(store.name): store.describe() for store in owned.lead.part.stores},
             {short_hash(name): clock for name, clock in clocks.items()},
         )
