@@ -14,19 +14,27 @@ class Advance:
         restorer: reads what their stores lack.
         slice_ms: how long restoring may keep the others waiting at a time.
         now: monotonic seconds.
+        admit: called once, before the first tasks take anything; raises where they may not.
 
     Attributes:
         all_run: whether there is nothing to do; set to False where tasks are new, or closed.
     """
 
     def __init__(
-        self, starter: TaskStarter, restorer: Restorer, slice_ms: int, now: Callable[[], float]
+        self,
+        starter: TaskStarter,
+        restorer: Restorer,
+        slice_ms: int,
+        now: Callable[[], float],
+        admit: Callable[[], None],
     ) -> None:
         self.all_run = True
         self._starter = starter
         self._restorer = restorer
         self._slice_ms = slice_ms
         self._now = now
+        self._admit = admit
+        self._admitted = False
         self._reads = False
         self._next = 0.0
 
@@ -43,6 +51,9 @@ class Advance:
         """
         if self.all_run:
             return
+        if tasks and not self._admitted:
+            self._admit()
+            self._admitted = True
         if self._restorer.busy:
             self._restore(tasks)
         starting = [owned for owned in tasks if owned.phase is not Phase.RUNNING]

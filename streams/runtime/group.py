@@ -1,9 +1,12 @@
-"""Who else is in the group, asked before joining it.
+"""Who else is in the group, asked before joining it, and again before anything is taken.
 
 Ownership of sibling inputs is not fenced by the broker: two versions of an application that
 read other topics together would both take some (reproduced). So the layout of the inputs is
 part of each member's client id, and a newcomer with another one does not join. Those who are
 there are not disturbed.
+
+Two that start at once see nobody before they join. So each looks once more as a member, before
+its first task begins: whoever joins later sees it, and whoever joined earlier it sees itself.
 """
 
 import logging

@@ -281,7 +281,20 @@ class Running:
         def fenced() -> bool:
             return slot.note_fenced(self._clients.now_ms())
 
-        self._worker = self._make_worker(prepared, admin, slot.identity, disk, consumer, fenced)
+        def admit() -> None:
+            wait_for_group(
+                admin,
+                self._app.id,
+                client_id=f"{self._app.id}-{prepared.leads.fingerprint}",
+                slot=slot.identity,
+                wait_ms=self._settings.kafka.session_timeout_ms,
+                stopped=lambda: self._stopped,
+                sleep=self._sleep,
+            )
+
+        self._worker = self._make_worker(
+            prepared, admin, slot.identity, disk, consumer, fenced, admit
+        )
         self._outside.begun(prepared, admin, self._worker)
         if self._stopped:
             consumer.close()
@@ -290,15 +303,7 @@ class Running:
         headroom = HeadroomWatch(admin, self._worker.readings, clients.now, clients.now_ms)
         self._reporter.headroom = headroom.of
         telemetry.watch(headroom)
-        wait_for_group(
-            admin,
-            self._app.id,
-            client_id=f"{self._app.id}-{prepared.leads.fingerprint}",
-            slot=slot.identity,
-            wait_ms=self._settings.kafka.session_timeout_ms,
-            stopped=lambda: self._stopped,
-            sleep=self._sleep,
-        )
+        admit()
         if self._stopped:
             self._worker.stop()
         try:
@@ -335,6 +340,7 @@ class Running:
         disk: Disk,
         consumer: InputConsumer,
         fenced: Callable[[], bool],
+        admit: Callable[[], None] = lambda: None,
     ) -> Worker:
         app, settings, clients = self._app, self._settings, self._clients
         with _refused_settings(settings.kafka):
@@ -392,6 +398,7 @@ class Running:
             now_ms=clients.now_ms,
             now=clients.now,
             alive=self._alive,
+            admit=admit,
         )
 
     def _orphan_watch(

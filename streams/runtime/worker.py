@@ -65,6 +65,7 @@ class Worker:
         now_ms: the wall clock.
         alive: called at each step, and while one waits for the cluster within its limits.
         now: monotonic seconds.
+        admit: called once, as a member of the group, before anything is taken.
 
     Attributes:
         steps: how many the loop has made; what a step commits is handed over before its end.
@@ -88,6 +89,7 @@ class Worker:
         now_ms: Callable[[], int],
         alive: Callable[[], None],
         now: Callable[[], float],
+        admit: Callable[[], None] = lambda: None,
     ) -> None:
         self._prepared = prepared
         self._settings = settings
@@ -111,7 +113,7 @@ class Worker:
             commit.max_batch_bytes,
         )
         self._tasks: dict[tuple[str, int], OwnedTask] = {}
-        self._advance = Advance(starter, restorer, settings.state.restore_slice_ms, now)
+        self._advance = Advance(starter, restorer, settings.state.restore_slice_ms, now, admit)
         self._intake = Intake(consumer)
         self._batches = 0
         self._batch = self._new_batch()

@@ -566,9 +566,12 @@ def sabotage(names: str) -> None:
         if name in SABOTAGE:
             SABOTAGE[name]()
             continue
-        from tests.kafka import sabotage_commits
+        from tests.kafka import sabotage_commits, sabotage_groups
 
-        sabotage_commits.break_rule(name)
+        if name in sabotage_groups.RULES:
+            sabotage_groups.RULES[name]()
+        else:
+            sabotage_commits.break_rule(name)
 
 
 if __name__ == "__main__":
