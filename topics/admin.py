@@ -6,7 +6,7 @@ Every call is bounded in time, and every failure is a BrokerError that says what
 import logging
 import re
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -41,6 +41,7 @@ _WHERE_TO_LOOK = (
     " KafkaSettings.connect_timeout_ms is how long to wait."
 )
 LEADER_PAUSE_S = 0.01
+REPLICAS_TIMEOUT_S = 1.0
 _STATE = re.compile(r" \(after \d+ms in state \w+\)")  # the client's, in its own terms
 _NO_GROUP = (
     KafkaError.GROUP_ID_NOT_FOUND,
@@ -96,6 +97,21 @@ class Owners:
 
     stable: bool
     members: Mapping[str, frozenset[tuple[str, int]]]
+
+
+@dataclass(frozen=True)
+class Replicas:
+    """Where a partition is.
+
+    Attributes:
+        leader: the broker that leads it, -1 for none.
+        in_sync: the brokers that have all of it.
+        all: the brokers that should.
+    """
+
+    leader: int
+    in_sync: Set[int]
+    all: Set[int]
 
 
 class Pending(Generic[T]):
@@ -195,6 +211,17 @@ class Admin:
         """Return the partition count of every topic."""
         found = self._call("listing topics", self._client.list_topics, timeout=self._timeout_s)
         return {name: len(topic.partitions) for name, topic in found.topics.items()}
+
+    def replicas(self, topics: Collection[str]) -> dict[tuple[str, int], Replicas]:
+        """Return where the partitions of topics are; topics that do not exist are left out."""
+        timeout_s = min(REPLICAS_TIMEOUT_S, self._timeout_s)
+        found = self._call("listing topics", self._client.list_topics, timeout=timeout_s).topics
+        return {
+            (topic, number): Replicas(of.leader, frozenset(of.isrs), frozenset(of.replicas))
+            for topic in topics
+            if topic in found
+            for number, of in sorted(found[topic].partitions.items())
+        }
 
     def broker_settings(self) -> dict[str, str]:
         """Return the settings of one of the brokers; none where this user may not read them."""

@@ -7,7 +7,7 @@ import difflib
 import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from penstock.engine import metadata
@@ -33,6 +33,8 @@ Memories: TypeAlias = Mapping[Partition, str]
 OLDEST = [2, 5]
 RECOMMIT_MS = 3_600_000
 DEFAULT_RETENTION_MINUTES = 10_080
+IN_SYNC = "min.insync.replicas"
+TRANSACTIONS = "__transaction_state"  # it is written to before each record
 LIKENESS = 0.8  # a letter or two
 
 
@@ -49,6 +51,8 @@ class Prepared:
         max_bytes: the largest record that each topic takes whose name is known.
         batch_bytes: the largest batch of records that every topic takes whose name is known:
             the broker holds max.message.bytes against batches, and the client does not split.
+        in_sync: how many replicas in sync each topic demands that is written to, as far as its
+            name is known.
     """
 
     topology: Topology
@@ -58,6 +62,7 @@ class Prepared:
     recommit_ms: int
     max_bytes: Mapping[str, int]
     batch_bytes: int
+    in_sync: Mapping[str, int] = field(default_factory=dict[str, int])
 
 
 def prepare(
@@ -102,7 +107,13 @@ def prepare(
     }
     counts |= {topic.name: topic.partitions for topic in needed}
     ids = admin.topic_ids(sorted(named))
-    return Prepared(topology, leads, counts, ids, recommit_ms(settings), limits, batch_bytes)
+    in_sync = {
+        **{name: int(config.get(IN_SYNC, 1)) for name, config in configs.items()},
+        TRANSACTIONS: int(settings.get("transaction.state.log.min.isr", 1)),
+    }
+    return Prepared(
+        topology, leads, counts, ids, recommit_ms(settings), limits, batch_bytes, in_sync
+    )
 
 
 def prepare_serdes(topology: Topology) -> None:
@@ -300,7 +311,7 @@ def _warn_of_risks(configs: Mapping[str, Mapping[str, str]]) -> None:
             "unclean.leader.election.enable=true: a failover may lose committed state. Set it to"
             " false. So it is for %s.", unclean,
         )  # fmt: skip
-    alone = _with(configs, "min.insync.replicas", "1")
+    alone = _with(configs, IN_SYNC, "1")
     if alone:
         log.info(
             "min.insync.replicas=1: what one broker has acknowledged can be lost with it. Set it"

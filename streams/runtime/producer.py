@@ -25,6 +25,7 @@ FULL_QUEUE_WAIT_S = 0.05
 RETRY_PAUSE_S = 0.2
 INIT_SLICE_S = 2.0  # a stop waits for two of them at most
 FLUSH_SLICE_S = 0.5
+SLOW_S = 3.0  # what takes longer to be acknowledged is told
 OVERRUN_S = 1.0
 _FENCED = (KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH)
 # The client calls these final where it asks for metadata; brokers come back.
@@ -68,6 +69,8 @@ class TransactionalProducer:
         alive: called before each wait for the cluster; each of them is bounded.
         fenced: called when another producer has taken its identity; returns whether to leave
             it to that one.
+        slow: called once in a flush that takes long: with how many records wait, and for how
+            many seconds they have.
 
     Attributes:
         delivered: per (changelog topic, partition), the offset behind the last record that
@@ -83,6 +86,7 @@ class TransactionalProducer:
         clients: Clients,
         alive: Callable[[], None] = _nothing,
         fenced: Callable[[], bool] = lambda: False,
+        slow: Callable[[int, float], None] = lambda *_: None,
     ) -> None:
         self._config = dict(config)
         self._connections = Connections(config.get("logger"))
@@ -93,6 +97,8 @@ class TransactionalProducer:
         self._timeout_s = request_timeout_ms / 1000
         self._alive = alive
         self._fenced = fenced
+        self._slow = slow
+        self._slow_s = min(SLOW_S, self._transaction_timeout_s / 2)
         self._began = 0.0
         self.delivered: dict[tuple[str, int], int] = {}
         self._producer: Producer = self._clients.producer(revealed(self._config))
@@ -191,13 +197,17 @@ class TransactionalProducer:
             Unknown: if the producer is unusable.
         """
         self._alive()
-        deadline = self._clients.now() + self._transaction_timeout_s
+        began, told = self._clients.now(), False
+        deadline = began + self._transaction_timeout_s
         while True:
             with self._sorted_out():
                 left = self._producer.flush(FLUSH_SLICE_S)
                 if not left:
                     return
                 self._raise_failure()
+            if not told and self._clients.now() > began + self._slow_s:
+                told = True
+                self._slow(left, self._slow_s)
             if self._clients.now() > deadline:
                 raise Abortable(
                     f"{left} records were not acknowledged within"

@@ -40,6 +40,7 @@ from penstock.runtime.producer import IdempotentProducer, TransactionalProducer
 from penstock.runtime.reporting import Reporter
 from penstock.runtime.restorer import Restorer
 from penstock.runtime.settings import KafkaSettings
+from penstock.runtime.shortage import Shortage
 from penstock.runtime.silence import SilenceWatch
 from penstock.runtime.tasks import TaskStarter
 from penstock.runtime.telemetry import Telemetry
@@ -344,7 +345,8 @@ class Running:
     ) -> Worker:
         app, settings, clients = self._app, self._settings, self._clients
         with _refused_settings(settings.kafka):
-            producer = self._producer(identity, prepared.batch_bytes, fenced)
+            slow = Shortage(admin, prepared.in_sync).tell
+            producer = self._producer(identity, prepared.batch_bytes, fenced, slow)
         producer.init(settings.kafka.connect_timeout_ms, lambda: self._stopped)
         restorer = Restorer(self._configs.restore(), clients, self._reporter.restored)
         memory_bytes = settings.state.memory_bytes
@@ -440,7 +442,11 @@ class Running:
         self._clients.sleep(seconds)
 
     def _producer(
-        self, identity: str, batch_bytes: int, fenced: Callable[[], bool]
+        self,
+        identity: str,
+        batch_bytes: int,
+        fenced: Callable[[], bool],
+        slow: Callable[[int, float], None],
     ) -> TransactionalProducer:
         kafka = self._settings.kafka
         transactional = self._app.guarantee == "exactly_once"
@@ -451,6 +457,7 @@ class Running:
             clients=self._clients,
             alive=self._alive,
             fenced=fenced,
+            slow=slow,
         )
 
 

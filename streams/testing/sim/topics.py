@@ -22,6 +22,8 @@ class PartitionInfo:
 
     id: int
     leader: int = 1
+    replicas: tuple[int, ...] = (1,)
+    isrs: tuple[int, ...] = (1,)
 
 
 @dataclass(frozen=True)
