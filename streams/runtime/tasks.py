@@ -83,7 +83,8 @@ class OwnedTask:
         offsets: where each input is committed, or starts.
         metadata: what the last commit has left; None where there was none.
         settled: whether every input has a committed offset.
-        committed_ms: when its offsets were last committed by us, wall clock.
+        committed_ms: when its offsets were last committed by us, wall clock; 0 before that: nobody
+            knows how old they are, and workers that come and go must not let them expire.
         task: its steps at work, once it is running.
         order: in which order its inputs are read, where that matters.
         stores: by name.
@@ -463,7 +464,6 @@ class TaskStarter:
         owned.task.clocks = owned.clocks
         owned.order = self._order(owned, owned.task)
         owned.phase = Phase.RUNNING
-        owned.committed_ms = self._now_ms()
         for name, overlay in overlays.items():
             self._holdings.open((name, owned.partition), overlay)
         self._consumer.begin(owned.offsets)

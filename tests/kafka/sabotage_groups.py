@@ -9,7 +9,7 @@ from typing import Any
 
 from penstock.runtime import preparation, run
 from penstock.runtime.consumer import InputConsumer
-from penstock.runtime.tasks import OwnedTask, TaskStarter
+from penstock.runtime.tasks import TaskStarter
 from penstock.runtime.watch import TopicWatch
 from penstock.runtime.worker import Worker
 from penstock.state.directories import Slot
@@ -83,17 +83,6 @@ def commit_rarely() -> None:
     preparation.recommit_ms = lambda _: preparation.RECOMMIT_MS
 
 
-def take_over_as_fresh() -> None:
-    """What another one has committed is taken for committed just now."""
-    begin = TaskStarter._run
-
-    def fresh(self: TaskStarter, owned: OwnedTask) -> None:
-        begin(self, owned)
-        owned.committed_ms = self._now_ms()
-
-    TaskStarter._run = fresh  # type: ignore[method-assign]
-
-
 def wait_for_nobody() -> None:
     """A task that begins anew does so at once, whatever others may find."""
     TaskStarter._waits = lambda *_: False  # type: ignore[method-assign]
@@ -114,6 +103,5 @@ RULES: dict[str, Callable[[], None]] = {
     "make-anew": make_anew,
     "meet": meet,
     "never-give-way": never_give_way,
-    "take-over-as-fresh": take_over_as_fresh,
     "wait-for-nobody": wait_for_nobody,
 }

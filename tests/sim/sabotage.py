@@ -337,6 +337,17 @@ def only_the_first_task_is_begun(patch: Any) -> None:
     patch.setattr(consumer.InputConsumer, "begin", once)
 
 
+def found_offsets_are_taken_for_fresh(patch: Any) -> None:
+    """What others have committed is taken for committed just now: it is not renewed in time."""
+    begin = tasks.TaskStarter._run
+
+    def fresh(self: Any, owned: Any) -> None:
+        begin(self, owned)
+        owned.committed_ms = self._now_ms()
+
+    patch.setattr(tasks.TaskStarter, "_run", fresh)
+
+
 SABOTAGES: list[Patch] = [
     applied_before_the_commit,
     unknown_is_taken_for_committed,

@@ -419,3 +419,29 @@ def overtaken_while_fetching(told_at: str) -> Told:
 @pytest.mark.parametrize("told_at", ["consume", "subscribe"])
 def test_what_others_have_gone_on_with_may_be_gone(told_at: str) -> None:
     judge(overtaken_while_fetching(told_at))
+
+
+def commits_of_a_successor(protocol: GroupProtocol) -> int:
+    """A worker leaves, another one takes over what nobody writes to; return how often it commits.
+
+    Nobody knows how old the offsets are that it finds: where workers come and go, they would expire.
+    """
+    world = Told(protocol)
+    first, second = world.slots
+    world.work(first)
+    world.leave(first)
+    world.broker.advance(SESSION_S)
+    before = len(world.history.commits)
+    assert before > 0
+    world.work(second, steps=100)
+    return len(world.history.commits) - before
+
+
+@both_protocols
+def test_who_takes_over_commits_offsets_again(protocol: GroupProtocol) -> None:
+    assert commits_of_a_successor(protocol) > 0
+
+
+def test_to_take_those_for_fresh_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    sabotage.found_offsets_are_taken_for_fresh(monkeypatch)
+    assert commits_of_a_successor("classic") == 0
