@@ -82,9 +82,16 @@ def refuse_link(path: Path) -> None:
     """Hold that something in the state folder is what it seems to be.
 
     Raises:
-        StateError: if it is a symbolic link.
+        StateError: if it is a symbolic link, or this user may not look.
     """
-    if path.is_symlink():
+    try:
+        is_link = path.is_symlink()
+    except OSError as error:
+        raise StateError(
+            f"{path} cannot be looked at: {error.strerror}. Give this user the state folder, or"
+            " choose another one: App(..., state_dir=...)."
+        ) from error
+    if is_link:
         raise StateError(
             f"{path} is a symbolic link, which could lead anywhere. Remove it: what is missing is"
             " made anew, and state is restored from its changelog. To keep state on another disk,"
@@ -118,7 +125,7 @@ def make_folder(path: Path, root: Path | None = None) -> Path:
 
 
 @contextmanager
-def _refused(folder: Path) -> Generator[None]:
+def refused(folder: Path) -> Generator[None]:
     """Turn what the system says of a folder into an error that says what to do."""
     try:
         yield
@@ -205,7 +212,7 @@ class Slot:
             TopologyError: if the worker's id cannot be part of a file's name.
         """
         slots = make_folder(root / check_name(application, "an application") / ".slots", root)
-        with _refused(slots):
+        with refused(slots):
             if worker_id is not None:
                 return cls._named(slots, check_name(worker_id, "a worker"))
             return cls._first_free(slots)

@@ -13,6 +13,7 @@ from penstock.state.directories import (
     lock_store,
     private_folder,
     refuse_link,
+    refused,
     set_aside,
     store_folder,
 )
@@ -68,7 +69,11 @@ class Place(Protocol):
         ...
 
     def set_aside(self, stamp_ms: int) -> str:
-        """Keep what is there under another name, which is returned."""
+        """Keep what is there under another name, which is returned.
+
+        Raises:
+            StateError: if the disk refuses.
+        """
         ...
 
     def private(self, slot: str) -> "Place":
@@ -130,7 +135,8 @@ class RocksPlace:
 
     def set_aside(self, stamp_ms: int) -> str:
         """Rename the folder."""
-        return set_aside(self._folder, stamp_ms).name
+        with refused(self._folder.parent):
+            return set_aside(self._folder, stamp_ms).name
 
     def private(self, slot: str) -> "RocksPlace":
         """Return a folder beside this one."""

@@ -5,6 +5,9 @@ and changelog position stand in one column family and one WriteBatch, whatever b
 choose as keys. The write-ahead log is off: the changelog is the log, and a crash loses what
 was not flushed together with the position that said it was there.
 
+How the data is laid out has a number, which stands in the first byte of the position. A store of
+another number is restored, never read.
+
 rocksdict traps: raw mode must be set on the database and on every batch (the default mode
 unpickles what it reads), iteration ends silently at a damaged block unless `status()` is
 asked, an iterator over a snapshot shows what is written after it, too (only one that was made
@@ -38,6 +41,8 @@ _DATA, _POSITION, _ROWS = b"\x01", b"\x00position", b"\x00rows"
 _FIXED = struct.Struct(">QQ")
 _COUNTED = struct.Struct(">QQ")  # the offset at which the rows were counted, and how many
 _END = b"\x02"
+FORMAT = 0  # of what is written here; another one is for whoever changes the layout
+_OFFSET_BITS = 56  # what is above them is the format: no changelog gets that long
 DELETIONS = (10_000, 5_000, 0.5)  # in so many entries, how many, or as a share of a file
 BLOOM_BITS = 10
 BLOCK_BYTES = 16 * 1024
@@ -82,7 +87,19 @@ class RocksMemory:
 
 
 class DamagedStore(StateError):
-    """The files cannot be read: set the folder aside and restore the store."""
+    """The files cannot be read: set the folder aside and restore the store.
+
+    Attributes:
+        reason: why not, in a few words.
+    """
+
+    reason = "its files are damaged"
+
+
+class OtherFormat(DamagedStore):
+    """The files are of another version of Penstock, or of RocksDB."""
+
+    reason = "another version of Penstock has written it, in a format of its own"
 
 
 class RocksStore:
@@ -93,12 +110,15 @@ class RocksStore:
 
     Raises:
         DamagedStore: if the files are damaged.
+        OtherFormat: if they are of another format.
         StateError: if the folder is locked, or cannot be written.
     """
 
     def __init__(self, path: Path, memory: RocksMemory) -> None:
         self._path = path
-        if (path / _NOTE).exists():
+        with _as_state_error(path):
+            is_damaged = (path / _NOTE).exists()
+        if is_damaged:
             raise DamagedStore(f"The store in {path} was found to be damaged by an earlier run.")
         self._memory = memory
         self._db = self._open()
@@ -114,7 +134,7 @@ class RocksStore:
         self._db = self._open()
 
     def _open(self, *, loading: bool = False) -> Rdict:
-        with _as_state_error(self._path):
+        with _as_state_error(self._path, opening=True):
             options = self._memory.options(loading=loading)
             # Without column_families an existing database keeps the options that it had.
             db = Rdict(str(self._path), options, column_families={"default": options})
@@ -183,6 +203,11 @@ class RocksStore:
         """Return the position of the last write, None for a store that was never written."""
         with _as_state_error(self._path):
             data, rows = self._db.get(_POSITION), self._db.get(_ROWS)
+        if data and data[0] != FORMAT:
+            raise OtherFormat(
+                f"The store in {self._path} is of format {data[0]}; this version of Penstock reads"
+                f" and writes format {FORMAT}."
+            )
         try:
             return None if data is None else _decode(data, rows)
         except (struct.error, UnicodeDecodeError) as error:
@@ -271,11 +296,13 @@ def is_our_file(name: str) -> bool:
 
 
 def _encode(position: Position) -> bytes:
-    return _FIXED.pack(position.offset, position.written_ms) + position.topic_id.encode()
+    offset = FORMAT << _OFFSET_BITS | position.offset
+    return _FIXED.pack(offset, position.written_ms) + position.topic_id.encode()
 
 
 def _decode(data: bytes, counted: bytes | None) -> Position:
     offset, written_ms = _FIXED.unpack_from(data)
+    offset &= (1 << _OFFSET_BITS) - 1
     counted_at, rows = _COUNTED.unpack(counted) if counted else (-1, 0)
     # A count that an earlier version has left behind is of another offset.
     known = rows if counted_at == offset else None
@@ -287,8 +314,9 @@ _USAGE = (
     "rocksdb.cur-size-all-mem-tables",
     "rocksdb.total-sst-files-size",
 )
-# RocksDB's words for files that are damaged, or gone.
+# RocksDB's words for files that are damaged, or gone, and for what it does not know.
 _DAMAGE = ("Corruption", "No such file or directory")
+_UNKNOWN = ("Invalid argument", "Not implemented")
 _NOTE = "DAMAGED"
 _FILES = re.compile(
     rf"{_NOTE}|CURRENT|IDENTITY|LOCK|LOG(\.old\.\d+)?|(MANIFEST|OPTIONS)-\d+|"
@@ -298,8 +326,14 @@ _FULL = (
     "the disk is full, or a limit of it is reached (a quota, ulimit -f); free space and start"
     " again, nothing committed is lost"
 )
+_REFUSED = (
+    "this user may not write there; give this user the folder, or choose another one:"
+    " App(..., state_dir=...)"
+)
 _ADVICE = (
     *((sign, "the files are damaged; they are set aside and restored") for sign in _DAMAGE),
+    *((sign, _REFUSED) for sign in ("Permission denied", "not permitted", "Read-only file system")),
+    ("File exists", "something else is in its place; move it away, and start again"),
     ("LOCK", "another process has it open; stop that process"),
     *((sign, _FULL) for sign in ("No space left", "File too large", "quota exceeded")),
     ("IO error", "the disk refuses; check it and start again, nothing committed is lost"),
@@ -307,17 +341,23 @@ _ADVICE = (
 
 
 @contextmanager
-def _as_state_error(path: Path) -> Generator[None]:
+def _as_state_error(path: Path, *, opening: bool = False) -> Generator[None]:
     try:
         yield
     except GeneratorExit:
         raise
     except Exception as error:
         text = str(error)
-        advice = next((f" {advice}." for sign, advice in _ADVICE if sign in text), "")
-        kind: type[StateError] = StateError
-        if any(sign in text for sign in _DAMAGE):
+        said = text.replace(str(path), "")  # names of folders are no signs
+        advice = next((f" {advice}." for sign, advice in _ADVICE if sign in said), "")
+        kind = _kind(said, opening=opening)
+        if kind is DamagedStore:
             with suppress(OSError):  # the folder itself may be gone, or the disk full
                 (path / _NOTE).touch()
-            kind = DamagedStore
         raise kind(f"The store in {path} failed:{advice} RocksDB says: {text}.") from error
+
+
+def _kind(said: str, *, opening: bool) -> type[StateError]:
+    if any(sign in said for sign in _DAMAGE):
+        return DamagedStore
+    return OtherFormat if opening and any(sign in said for sign in _UNKNOWN) else StateError

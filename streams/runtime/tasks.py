@@ -378,8 +378,8 @@ class TaskStarter:
             store = place.open()
             position = store.position()
             problem = self._distrust(position, topic, topic_id, log_range)
-        except DamagedStore:
-            position, problem = None, "its files are damaged"
+        except DamagedStore as error:
+            position, problem = None, error.reason
         if store and problem is None:
             return store, position
         if store:
@@ -387,10 +387,18 @@ class TaskStarter:
                 store.close()
         aside = place.set_aside(self._now_ms())
         log.warning(
-            "The state in %s is not used: %s. It is kept as %s and restored from %s.",
-            place, problem, aside, topic,
+            "The state in %s is not used: %s. It is kept as %s and restored from %s.%s",
+            place, problem, aside, topic, "" if log_range[1] else self._emptied(),
         )  # fmt: skip
         return place.open(), None
+
+    def _emptied(self) -> str:
+        """Say what it means that nothing was ever written to a changelog whose state is here."""
+        return (
+            " Nothing was ever written there: unless the application was reset since, its state is"
+            " lost with the topic that was deleted. Stop it then, and start over: penstock reset"
+            f" {self._prepared.topology.application} --to earliest --state."
+        )
 
     def _distrust(
         self, position: Position | None, topic: str, topic_id: str, log_range: tuple[int, int]
@@ -400,7 +408,10 @@ class TaskStarter:
             return None
         start, end = log_range
         if position.topic_id != topic_id:
-            return f"it belongs to another topic of the name {topic}, which was made anew since"
+            return (
+                f"it is not of the topic {topic} that is there now: that was made anew since, or"
+                " the files are another application's"
+            )
         if position.offset > end:
             return f"it reflects offset {position.offset}, the changelog ends at {end}"
         if position.offset < start:
