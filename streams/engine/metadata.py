@@ -101,6 +101,8 @@ def decode(text: str | None, where: str) -> Metadata | None:
         data = base64.b64decode(text, validate=True)
         if data[0] == _KAFKA_STREAMS:
             return Metadata(None, partition_time=_PARTITION_TIME.unpack_from(data)[1])
+        if data[0] == _MAGIC and data[1] > _VERSION:
+            raise _newer(data[1], where)
         return _decode(data)
     except (binascii.Error, struct.error, IndexError, UnicodeDecodeError, ValueError) as error:
         raise BrokerError(
@@ -120,6 +122,14 @@ def _decode(data: bytes) -> Metadata:
     (count,) = _COUNT.unpack_from(data, at)
     pairs = [_CLOCK.unpack_from(data, at + 2 + i * _CLOCK.size) for i in range(count)]
     return Metadata(BatchId(run, number), frozenset(siblings), stores, dict(pairs))
+
+
+def _newer(version: int, where: str) -> BrokerError:
+    return BrokerError(
+        f"The offset committed for {where} carries metadata of version {version}, and this version"
+        f" of Penstock reads those up to {_VERSION}: a newer one has run the application. Run that"
+        " one again. Nothing was read."
+    )
 
 
 def _read_hashes(data: bytes, at: int) -> tuple[list[int], int]:
