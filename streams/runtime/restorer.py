@@ -43,6 +43,8 @@ class Restoring:
         store: where the records go.
         topic_id: identity of its changelog.
         waiting: what was read and is not written yet, by key.
+        dated_ms: since when deletions may be missing in what is restored so far: that of what was
+            there before, or of the beginning.
         loading: whether the store is open for writing only.
         rows: how many keys it has; None where nobody counts: a store that is open for writing
             only cannot be asked.
@@ -52,6 +54,7 @@ class Restoring:
     store: LocalStore
     topic_id: str
     waiting: dict[bytes, bytes | None] = field(default_factory=dict[bytes, bytes | None])
+    dated_ms: int = 0
     loading: bool = False
     rows: int | None = None
 
@@ -98,6 +101,7 @@ class Restorer:
         self._together[state.topic, state.partition] = state
         position = restoring.store.position()
         restoring.rows = position.rows if position else 0
+        restoring.dated_ms = position.written_ms if position else self._clients.now_ms()
         restoring.loading = state.remaining > LOAD_RECORDS
         if restoring.loading:
             restoring.rows = None
@@ -192,12 +196,10 @@ class Restorer:
     def _write(self, restoring: Restoring) -> None:
         if restoring.rows is not None:
             restoring.rows = rows_after(restoring.store, restoring.waiting, restoring.rows)
-        position = Position(
-            restoring.state.next_offset,
-            restoring.topic_id,
-            self._clients.now_ms(),
-            restoring.rows,
-        )
+        state = restoring.state
+        # Killed before its end and again, a restore would else grow no older than its last part.
+        dated_ms = self._clients.now_ms() if state.done else restoring.dated_ms
+        position = Position(state.next_offset, restoring.topic_id, dated_ms, restoring.rows)
         restoring.store.write(restoring.waiting.items(), position)
         restoring.waiting = {}
 

@@ -7,6 +7,7 @@ import pytest
 from penstock.engine.restore import Restore
 from penstock.runtime import restorer
 from penstock.runtime.restorer import Restorer, Restoring
+from penstock.state.store import Position
 from penstock.testing.sim import Fate, SimBroker, SimDisk
 from penstock.testing.sim.producer import SimProducer
 
@@ -39,12 +40,18 @@ class Cluster:
             self.producer.produce(TOPIC, b"v", b"%d" % (number % 10), partition)
         self.producer.flush()
 
-    def add(self, partition, end):
-        """Begin to restore a partition."""
-        store = self.disk.place("app", "counts", partition).open()
+    def add(self, partition, end, position=None):
+        """Begin to restore a partition, from a position if there is one."""
+        store = self.open(partition)
+        if position:
+            store.write([], position)
         state = Restore("counts", TOPIC, partition, 0, end)
         self.restorer.add(Restoring(state, store, "id"))
         return state
+
+    def open(self, partition):
+        """Open a partition of the store."""
+        return self.disk.place("app", "counts", partition).open()
 
     def restore(self):
         """Work in slices until all is restored."""
@@ -132,3 +139,21 @@ def test_time_left_of_an_open_transaction_is_that_of_its_offsets(said):
     other.abort_transaction()
     cluster.restore()
     assert said()[-1].startswith(f"Restored counts/0: {RECORDS} records in ")
+
+
+@pytest.mark.parametrize("before", [None, Position(0, "id", 5)])
+def test_a_part_is_as_old_as_what_it_began_with(before, monkeypatch):
+    """Else it would be believed for ever where each restore is killed: only the end is of now."""
+    monkeypatch.setattr(restorer, "RECORDS_PER_READ", PER_READ)
+    monkeypatch.setattr(restorer, "KEYS_PER_WRITE", 1)
+    cluster = Cluster(1.0)
+    cluster.write(0, RECORDS)
+    began_ms = cluster.broker.clock.now_ms()
+    cluster.add(0, RECORDS, before)
+    cluster.restorer.work(50)
+    part = cluster.open(0).position()
+    assert (part.offset, part.written_ms) == (PER_READ, before.written_ms if before else began_ms)
+    cluster.restore()
+    whole = cluster.open(0).position()
+    assert whole.offset == RECORDS
+    assert whole.written_ms > began_ms + 5_000
