@@ -27,7 +27,7 @@ import penstock as ps
 from penstock.runtime.consumer import InputConsumer
 from penstock.serde.avro_guard import Guard
 from penstock.topology.timing import Timing
-from tests.kafka import failpoints
+from tests.kafka import changing, failpoints
 
 ODD = "odd"  # `picky-deep` has no bytes for values that begin so
 BAD = "bad"  # `failing` and the picky ones raise at values that begin so
@@ -407,6 +407,14 @@ def processors_regrouped(
     words.rekey(ending, key=str, name="by-ending").process(Visits, name="visits").to(out[0])
 
 
+def table(app: ps.App, inputs: Inputs, out: list[str], args: argparse.Namespace) -> None:
+    app.table(inputs[0], key=str, value=str, name="names").to(out[0])
+
+
+def changing_(app: ps.App, inputs: Inputs, out: list[str], args: argparse.Namespace) -> None:
+    changing.declare(app.stream(inputs, key=str, value=str, on_error=dead_letter(out[3])), out)
+
+
 def echo(app: ps.App, inputs: Inputs, out: list[str], args: argparse.Namespace) -> None:
     app.stream(inputs, key=str, value=str).process(Echo, name="echo").to(out[0])
 
@@ -449,6 +457,8 @@ APPS: dict[str, Build] = {
     "processors": processors,
     "processors-regrouped": processors_regrouped,
     "echo": echo,
+    "table": table,
+    "changing": changing_,
     "windows-late": windows_late,
     "windows-idle": windows_idle,
     "windows-idle-regrouped": windows_idle_regrouped,

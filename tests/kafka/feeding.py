@@ -1,8 +1,8 @@
 """What tests write into topics: plain records, transactions of all fates, and load.
 
-    python feeding.py SERVERS TOPIC KEY=VALUE ...
+    python feeding.py SERVERS TIMEOUT_MS TOPIC KEY=VALUE ...
 
-as a program writes records in a transaction of four seconds and dies in the middle of it.
+as a program writes records in a transaction and dies in the middle of it.
 """
 
 import itertools
@@ -92,10 +92,12 @@ def open_transaction(
             producer.abort_transaction(TIMEOUT_S)
 
 
-def abandon_transaction(servers: str, topic: str, rows: Iterable[Row]) -> None:
-    """Let a process write rows in a transaction of four seconds and die before its end."""
+def abandon_transaction(
+    servers: str, topic: str, rows: Iterable[Row], timeout_ms: int = 4_000
+) -> None:
+    """Let a process write rows in a transaction and die before its end."""
     pairs = [f"{row.key}={row.value}" for row in rows]
-    command = [sys.executable, __file__, servers, topic, *pairs]
+    command = [sys.executable, __file__, servers, str(timeout_ms), topic, *pairs]
     dead = subprocess.run(command, check=False, timeout=TIMEOUT_S, capture_output=True)
     assert dead.returncode == ABANDONED, dead.stderr.decode()
 
@@ -188,8 +190,8 @@ def _flush(producer: Producer) -> None:
     assert left == 0, f"{left} records are not acknowledged"
 
 
-def _abandon(servers: str, topic: str, pairs: Iterable[str]) -> None:
-    producer = _transactional(servers, **{"transaction.timeout.ms": 4_000})
+def _abandon(servers: str, timeout_ms: int, topic: str, pairs: Iterable[str]) -> None:
+    producer = _transactional(servers, **{"transaction.timeout.ms": timeout_ms})
     producer.begin_transaction()
     _produce(producer, topic, [Row(*pair.split("=", 1)) for pair in pairs])
     _flush(producer)
@@ -197,4 +199,4 @@ def _abandon(servers: str, topic: str, pairs: Iterable[str]) -> None:
 
 
 if __name__ == "__main__":
-    _abandon(sys.argv[1], sys.argv[2], sys.argv[3:])
+    _abandon(sys.argv[1], int(sys.argv[2]), sys.argv[3], sys.argv[4:])

@@ -1,22 +1,22 @@
 """Workers that break a rule of their commits: checkers, and kills at failpoints, have to notice."""
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from confluent_kafka import Consumer
 
-from penstock.engine.restore import Restore
 from penstock.engine.transaction import Command, Event
 from penstock.runtime import tasks
 from penstock.runtime.cost import RecordCost
-from penstock.runtime.faults import Unknown
+from penstock.runtime.faults import Abortable, Unknown
 from penstock.runtime.producer import Connections, Offsets, TransactionalProducer
-from penstock.runtime.restorer import Restorer
 from penstock.runtime.worker import Worker
 from penstock.state.disk import Held, Place
 from penstock.state.store import Position
-from tests.sim import sabotage
+from tests.kafka import sabotage_restores
+from tests.sim import sabotage, sabotage_topologies
 
 TRIES = 10
 
@@ -40,29 +40,9 @@ def apply_early() -> None:
     Worker._COMMANDS[Command.FLUSH] = hasty
 
 
-def believe_the_disk() -> None:
-    """What a changelog has behind a store on disk is not replayed."""
-
-    def of(store: str, topic: str, partition: int, start: int, end: int) -> Restore:
-        return Restore(store, topic, partition, start, start)
-
-    tasks.Restore = of  # type: ignore[assignment,misc]
-
-
 def be_deaf() -> None:
     """A connection that breaks at a commit is not noticed where the client mends it."""
     Connections.log = lambda *_: None  # type: ignore[method-assign]
-
-
-def stop_at_the_end() -> None:
-    """A restore takes nothing behind the end that it was given, though it may come along."""
-    apply = Restorer._apply
-
-    def exactly(self: Restorer, restoring: Any, messages: list[Any]) -> None:
-        end = restoring.state.end
-        apply(self, restoring, [m for m in messages if m.error() or m.offset() < end])
-
-    Restorer._apply = exactly  # type: ignore[method-assign]
 
 
 def keep_the_producer() -> None:
@@ -121,22 +101,35 @@ def unfence() -> None:
     TransactionalProducer.send_offsets = send  # type: ignore[method-assign]
 
 
+def fail_some_commits() -> None:
+    """Every third commit is refused in a way that lets its batch be aborted and run again."""
+    commit, called = TransactionalProducer.commit, itertools.count(1)
+
+    def sometimes(self: TransactionalProducer) -> None:
+        if next(called) % 3 == 0:
+            raise Abortable("one of three is refused")
+        commit(self)
+
+    TransactionalProducer.commit = sometimes  # type: ignore[method-assign]
+
+
 RULES: dict[str, Callable[[], None]] = {
     "apply-early": apply_early,
     "be-deaf": be_deaf,
-    "believe-the-disk": believe_the_disk,
+    "fail-some-commits": fail_some_commits,
     "forget-time": forget_time,
     "guess-aborted": lambda: guess(Event.FOUND_ABORTED),
     "guess-committed": lambda: guess(Event.FOUND_COMMITTED),
     "keep-the-producer": keep_the_producer,
     "one-place": have_one_place,
-    "stop-at-the-end": stop_at_the_end,
+    "share-everything": lambda: sabotage_topologies.nothing_is_copied(pytest.MonkeyPatch()),
     "unfence": unfence,
+    **sabotage_restores.RULES,
 }
 
 
 def break_rule(name: str) -> None:
-    """Break a rule of this file or, under the name of its function, one of `tests.sim.sabotage`."""
+    """Break a rule by its name, or one of `tests.sim.sabotage` by that of its function."""
     if name in RULES:
         RULES[name]()
     else:
