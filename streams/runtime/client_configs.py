@@ -6,7 +6,9 @@ both. (Of those the user's are refused, see `settings.OWNED`.)
 
 import logging
 import os
-from collections.abc import Mapping
+import re
+import time
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from penstock.engine.assignment import LeadMap
@@ -19,7 +21,11 @@ _kafka_log = logging.getLogger("penstock.kafka")
 
 DEFAULT_BROKERS = "localhost:9092"
 ROUTINE = "GETPID "  # a producer that waits for its coordinator, as at each first start
+REPEAT_S = 60.0  # what a client repeats is told as often
+MOST_LINES = 100  # that are remembered
 HEARTBEAT_MS = 300  # so long may pass until the others hear that a worker has left
+
+_VARYING = re.compile(r" \(after \d+ms in state [^)]*\)")
 
 
 class ClientConfigs:
@@ -161,17 +167,32 @@ class _ClientLog:
     """The log of the Kafka clients: without secrets, and as information at most.
 
     The client reports every connection that it will try again as an error. What stops the
-    application is an error of ours.
+    application is an error of ours. While a broker is away it does so twenty times a second: what
+    it repeats is told once a minute, and in between to those who debug.
 
     Args:
         settings: those of all clients.
+        now: monotonic seconds.
     """
 
-    def __init__(self, *settings: Mapping[str, Any]) -> None:
+    def __init__(
+        self, *settings: Mapping[str, Any], now: Callable[[], float] = time.monotonic
+    ) -> None:
         self._settings = settings
+        self._now = now
+        self._told: dict[str, float] = {}
 
     def log(self, level: int, message: str, *args: object) -> None:
         """Take a line of the client, which calls nothing else."""
         line = without_secrets(message % args, *self._settings)
-        most = logging.DEBUG if line.startswith(ROUTINE) else logging.INFO
-        _kafka_log.log(min(level, most), "%s", line)
+        quiet = line.startswith(ROUTINE) or self._is_repeated(line)
+        _kafka_log.log(min(level, logging.DEBUG if quiet else logging.INFO), "%s", line)
+
+    def _is_repeated(self, line: str) -> bool:
+        what, now = _VARYING.sub("", line), self._now()
+        if now - self._told.get(what, -REPEAT_S) < REPEAT_S:
+            return True
+        if len(self._told) >= MOST_LINES:
+            self._told.clear()
+        self._told[what] = now
+        return False

@@ -61,6 +61,11 @@ class Maintenance:
         self._flushed = self._purged = now()
         self._grown: dict[str, int] = {}
 
+    @property
+    def is_cluster_away(self) -> bool:
+        """Whether the cluster does not answer; may be read by any thread."""
+        return self._watch.is_away
+
     def joined(self) -> None:
         """Note that the group has answered, be it with nothing."""
         self._idle.joined()

@@ -6,7 +6,7 @@ Nothing here waits for the loop: it reads what the loop writes, one step old at 
 from collections.abc import Mapping, Sequence
 
 from penstock.query.monitor import StoreView, TaskView
-from penstock.query.status import Status
+from penstock.query.status import AWAY, Status
 from penstock.runtime.tasks import OwnedTask, Phase
 
 
@@ -43,7 +43,14 @@ def task_views(
     )
 
 
-def status_of(tasks: Sequence[OwnedTask], *, is_open: bool, is_stopping: bool, lag: int) -> Status:
+def status_of(
+    tasks: Sequence[OwnedTask],
+    *,
+    is_open: bool,
+    is_stopping: bool,
+    lag: int,
+    is_cluster_away: bool = False,
+) -> Status:
     """Return what the tasks of a worker amount to, in words.
 
     Args:
@@ -51,9 +58,11 @@ def status_of(tasks: Sequence[OwnedTask], *, is_open: bool, is_stopping: bool, l
         is_open: whether a batch is open.
         is_stopping: whether it was asked to end.
         lag: records that wait in its inputs.
+        is_cluster_away: whether the cluster does not answer.
     """
+    message = _message(tasks, is_open=is_open, is_stopping=is_stopping)
     return Status(
-        message=_message(tasks, is_open=is_open, is_stopping=is_stopping),
+        message=AWAY if is_cluster_away and not is_stopping else message,
         is_data_available=lag > 0,
         is_trigger_active=is_open,
     )

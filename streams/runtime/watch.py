@@ -2,9 +2,11 @@
 
 Kafka tells nobody that a topic has more partitions or was made anew. Keys would then go to
 partitions whose state knows nothing of them, and offsets would mean other records. So the
-topics are described again every ten seconds, without the loop waiting for the answer.
+topics are described again every ten seconds, without the loop waiting for the answer. Where that
+does not come, the cluster is away: nothing else says so in words, as the clients try on in silence.
 """
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -15,6 +17,10 @@ from penstock.topics.admin import Admin, Description, Pending
 from penstock.topology.event_time import late_topics
 from penstock.topology.graph import Topology
 
+log = logging.getLogger("penstock")
+
+PATIENCE_MS = 5_000.0  # a cluster that has not answered for so long is away
+
 
 @dataclass
 class TopicWatch:
@@ -24,6 +30,9 @@ class TopicWatch:
         admin: asks the cluster.
         prepared: what the topics were.
         interval_ms: how often to look.
+
+    Attributes:
+        is_away: whether the cluster does not answer; may be read by any thread.
     """
 
     admin: Admin
@@ -31,6 +40,8 @@ class TopicWatch:
     interval_ms: int
     looked_ms: float = 0.0
     pending: Pending[dict[str, Description | None]] | None = None
+    asked_ms: float | None = None  # when what is not answered yet was asked first
+    is_away: bool = False
 
     def check(self, now_ms: float) -> Mapping[str, int]:
         """Return the partition counts of topics that have more of them than before.
@@ -45,16 +56,39 @@ class TopicWatch:
         if self.pending is None:
             if now_ms - self.looked_ms >= self.interval_ms:
                 self.looked_ms = now_ms
+                self.asked_ms = now_ms if self.asked_ms is None else self.asked_ms
                 self.pending = self.admin.describe(sorted(self.prepared.ids))
             return {}
-        if not self.pending.done():
+        found = None
+        if self.pending.done():
+            found, self.pending = self.pending.result(), None
+        if found is None:
+            self._miss(now_ms)
             return {}
-        found, self.pending = self.pending.result(), None
-        grown = changes(self.prepared, found) if found is not None else {}
+        self._hear(now_ms)
+        grown = changes(self.prepared, found)
         if grown:
             counts = {**self.prepared.partitions, **grown}
             self.prepared = replace(self.prepared, partitions=counts)
         return grown
+
+    def _miss(self, now_ms: float) -> None:
+        if self.is_away or self.asked_ms is None or now_ms - self.asked_ms < PATIENCE_MS:
+            return
+        self.is_away = True
+        log.warning(
+            "Kafka at %s has not answered for %.0f s. Nothing is lost: the worker tries on, and"
+            " goes on by itself once it answers. Check that its brokers run, and can be reached"
+            " from this host.",
+            self.admin.servers,
+            (now_ms - self.asked_ms) / 1000,
+        )
+
+    def _hear(self, now_ms: float) -> None:
+        if self.is_away and self.asked_ms is not None:
+            away_s = (now_ms - self.asked_ms) / 1000
+            log.warning("Kafka at %s answers again, after %.0f s.", self.admin.servers, away_s)
+        self.asked_ms, self.is_away = None, False
 
 
 def changes(prepared: Prepared, found: Mapping[str, Description | None]) -> dict[str, int]:

@@ -188,6 +188,7 @@ class Worker:
             is_open=self._transaction.state is not State.IDLE,
             is_stopping=self._stopping,
             lag=sum(lags.values()),
+            is_cluster_away=self._maintenance.is_cluster_away,
         )
         return View(status=status, tasks=task_views(tasks, lags))
 

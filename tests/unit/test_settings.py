@@ -8,7 +8,7 @@ import pytest
 import penstock as ps
 from penstock.engine.assignment import LeadMap
 from penstock.errors import TopologyError
-from penstock.runtime.client_configs import ClientConfigs
+from penstock.runtime.client_configs import MOST_LINES, ClientConfigs, _ClientLog
 from penstock.runtime.settings import (
     OWNED,
     CommitSettings,
@@ -156,3 +156,21 @@ def test_what_the_kafka_client_logs_is_information_at_most(caplog):
     caplog.set_level(logging.DEBUG)
     logger.log(logging.WARNING, line, "GETPID", "rdkafka#producer-1", "Not coordinator: retrying")
     assert caplog.records[-1].levelname == "DEBUG"
+
+
+def test_what_the_kafka_client_repeats_is_told_once_a_minute(caplog):
+    """A broker that is away would fill the log by twenty lines a second, for each client."""
+    clock = [0.0]
+    logger = _ClientLog({}, now=lambda: clock[0])
+    caplog.set_level(logging.INFO)
+    for number in range(1_300):
+        clock[0] = number / 20
+        after = f"(after {number % 3}ms in state CONNECT)"
+        logger.log(logging.ERROR, "FAIL [%s] localhost:1: Connection refused %s", "c-1", after)
+    assert len(caplog.records) == 2
+    logger.log(logging.ERROR, "FAIL [%s] localhost:1: Connection refused", "c-2")
+    assert len(caplog.records) == 3, "another client's are its own"
+    for number in range(MOST_LINES + 1):
+        logger.log(logging.ERROR, "%s", f"line {number}")
+    assert len(caplog.records) == 3 + MOST_LINES + 1
+    assert len(logger._told) <= MOST_LINES

@@ -78,6 +78,8 @@ def test_a_sink_may_grow():
 class Cluster:
     """An admin client whose answers come when the test says so."""
 
+    servers = "kafka:9092"
+
     def __init__(self) -> None:
         self.asked = 0
         self.ready = False
@@ -109,3 +111,31 @@ def test_it_looks_from_time_to_time_and_waits_for_nothing():
     assert watch.check(601) == {}
     assert watch.check(602) == {}
     assert cluster.asked == 2
+
+
+def test_a_cluster_that_is_away_is_told_once_and_so_is_its_return(caplog):
+    """In words, with how long it was; an answer that is only slow is no news."""
+    cluster = Cluster()
+    cluster.answer = {}
+    watch = TopicWatch(cluster, replace(prepared()), 10_000)  # type: ignore[arg-type]
+    assert watch.check(10_000) == watch.check(14_999) == {}
+    cluster.ready = True
+    assert watch.check(14_999) == {}
+    assert not caplog.records
+    cluster.ready = False
+    for now_ms in (20_000, 25_000, 26_000):
+        assert watch.check(now_ms) == {}
+        assert watch.is_away is (now_ms >= 25_000)
+    assert [record.getMessage().partition(".")[0] for record in caplog.records] == [
+        "Kafka at kafka:9092 has not answered for 5 s"
+    ]
+    cluster.ready, cluster.answer = True, None  # the question has timed out: it is asked again
+    for now_ms in (50_000, 50_001, 50_002):
+        watch.check(now_ms)
+    assert watch.is_away
+    cluster.answer = {}
+    for now_ms in (65_000, 65_001):
+        watch.check(now_ms)
+    assert not watch.is_away
+    assert [record.levelname for record in caplog.records] == ["WARNING", "WARNING"]
+    assert caplog.records[-1].getMessage() == "Kafka at kafka:9092 answers again, after 45 s."

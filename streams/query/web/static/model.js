@@ -2,6 +2,7 @@
 
 import { duration, exact, instant, ranges } from "./format.js";
 
+export const AWAY = "Kafka does not answer"; // as the worker's status says it
 const KEPT_MS = 600_000;
 const KEPT = 1200;
 const KEPT_EVENTS = 50;
@@ -54,6 +55,9 @@ export class Model {
     const status = { ...told, tasks: own?.tasks ?? told.tasks };
     this.status = status;
     if (this.ended?.runId !== status.runId) this.ended = null; // a run ends once
+    const away = status.status.message === AWAY;
+    if (away && before?.status.message !== AWAY) this.note(this.now(), "bad", `${AWAY}.`);
+    if (!away && before?.status.message === AWAY) this.note(this.now(), "run", "Kafka answers again.");
     if (before && before.runId !== status.runId) {
       this.note(this.now(), "run", `A new run has begun: ${shortId(status.runId)}.`);
       this.restoring.clear();

@@ -5,7 +5,7 @@ import { cut, element, entitle, find, mark, write, writeCut } from "./dom.js";
 import { Refused, listen, read } from "./feed.js";
 import { figures } from "./figures.js";
 import { clock, duration, exact, instant, moment, rate, short } from "./format.js";
-import { Model, isBehind, shortId } from "./model.js";
+import { AWAY, Model, isBehind, shortId } from "./model.js";
 import { Log, Observed, Partitions, Restoring, Stores, Workers } from "./tables.js";
 import { TopologyView } from "./topology.js";
 
@@ -167,7 +167,7 @@ function showHead() {
 }
 
 const kind = (message) =>
-  message.startsWith("Processing") ? "busy" : message.startsWith("Restoring") ? "restoring" : "calm";
+  message === AWAY ? "away" : message.startsWith("Processing") ? "busy" : message.startsWith("Restoring") ? "restoring" : "calm";
 
 function showBanner() {
   const [type, text] = banner();
@@ -190,6 +190,9 @@ function banner() {
     return ["lost", `${why}, since ${clock(model.since)}. Trying again.${last}`];
   }
   if (!status || model.link !== "live") return [];
+  if (status.status.message === AWAY) {
+    return ["lost", `${AWAY}. Nothing is lost: the worker goes on by itself once it answers. Check the brokers.`];
+  }
   if (!status.tasks.length) return ["calm", `${status.status.message}. Nothing is read until then.`];
   if (model.fresh && isBehind(model.last)) {
     const since = duration(model.last.fallingBehindMs);
@@ -214,7 +217,8 @@ function showTiles() {
   const { last, fresh } = model;
   const now = fresh ? last : null;
   const nothing = model.link === "live" && last ? 0 : null;
-  const over = model.covered ? `in ${duration(Math.round(model.covered / 1000) * 1000)}` : "";
+  const seconds = Math.round(model.covered / 1000);
+  const over = seconds ? `in ${duration(seconds * 1000)}` : "";
   const rows = model.sum("numInputRows");
   const longest = now ? `longest ${duration(now.maxBatchDuration)}` : "";
   const mean = now ? now.batchDuration / Math.max(1, now.batches) : null;
