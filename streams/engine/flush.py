@@ -7,6 +7,7 @@ Rule 2: a step closes what time has come for once its changes have been flushed.
 """
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 
 from penstock.engine.steps import Steps
 from penstock.operators.deliver import Deliver
@@ -16,6 +17,30 @@ from penstock.state.definition import StoreDefinition
 from penstock.state.overlay import Changes, Overlay
 from penstock.topology.graph import SubTopology
 from penstock.topology.node import Node
+
+
+@dataclass
+class Spent:
+    """Where the time of flushes went.
+
+    Attributes:
+        changes_s: handing on what has changed in the stores, in seconds.
+        changed: how many changes were handed on.
+        closing_s: closing what time has come for, and handing on its results.
+        closed: how many those were, about.
+    """
+
+    changes_s: float = 0.0
+    changed: int = 0
+    closing_s: float = 0.0
+    closed: int = 0
+
+    def add(self, other: "Spent") -> None:
+        """Add what another task has spent."""
+        self.changes_s += other.changes_s
+        self.changed += other.changed
+        self.closing_s += other.closing_s
+        self.closed += other.closed
 
 
 class Flush:
@@ -49,6 +74,7 @@ class Flush:
         self._steps = steps
         self._now = now
         self._wholes = [node for node in part.nodes if _is_whole(node)]
+        self._spent = Spent()
 
     def hand_on_changes(self) -> None:
         """Hand on what has changed in the stores."""
@@ -73,14 +99,21 @@ class Flush:
             clock = steps.time.flush(node)
             steps.at = node
             began = self._now()
-            found, _ = closer.close(clock, now_ms, most)
+            found, done = closer.close(clock, now_ms, most)
             self._write(node, [overlay.flush_again(of) for overlay, of in changed])
             steps.counting.batch.removed_for(node.clock, self._now() - began)
             steps.gathered += [(of, []) for of in self._wholes if of.from_store[0] is node]
             if found is not None:
                 found.partition = self._partition
                 steps.push(node, found, final=True)
+            self._spent.closed += (0 if done else most) if found is None else len(found)
+            self._spent.closing_s += self._now() - began
         steps.time.end_flush()
+
+    def take_spent(self) -> Spent:
+        """Return where the time has gone, and begin anew."""
+        spent, self._spent = self._spent, Spent()
+        return spent
 
     def _hand_on(self, node: Node) -> list[tuple[Overlay, Changes]]:
         """Take a step's changes, hand them on where it coalesces, and return them."""
@@ -97,6 +130,8 @@ class Flush:
                     chunk = operator.updates(changes)
                     chunk.partition = self._partition
                     self._steps.push(node, chunk)
+                    self._spent.changed += len(changes.keys)
+            self._spent.changes_s += self._now() - began
         return changed
 
     def _write(self, node: Node, changed: Iterable[Changes]) -> None:

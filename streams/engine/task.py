@@ -19,7 +19,7 @@ from types import MappingProxyType
 
 from penstock.engine.blame import Blame
 from penstock.engine.failures import Failure, Guard, cause, dead_letters
-from penstock.engine.flush import Flush
+from penstock.engine.flush import Flush, Spent
 from penstock.engine.late_letters import LateRecords
 from penstock.engine.steps import Steps
 from penstock.engine.tally import Tally
@@ -129,7 +129,7 @@ class Task:
         source = self._steps.sources[fetched.topic][0].source
         return source.event_times(fetched) if source else fetched.timestamps
 
-    def flush(self, now_ms: int = 0, tasks: int = 1) -> None:
+    def flush(self, now_ms: int = 0, tasks: int = 1, most: int | None = None) -> None:
         """Hand on what changed in the stores; all that is to be produced is in `outputs`.
 
         What time has come for is among it, in slices: the rest waits for the next flush, for
@@ -139,13 +139,15 @@ class Task:
         Args:
             now_ms: the wall clock.
             tasks: how many are flushed together, and share the time that slices may take.
+            most: how many results the slices of all of them may have; None for what is usual.
 
         Raises:
             FlushFailed: if a step behind a store raises; the batch has to be aborted and run
                 again carefully, which names the record.
         """
         try:
-            self._flush.hand_on_in_time(now_ms, -(-CLOSED_AT_ONCE // tasks))
+            most = CLOSED_AT_ONCE if most is None else min(most, CLOSED_AT_ONCE)
+            self._flush.hand_on_in_time(now_ms, -(-most // tasks))
         except NOT_DATA:
             raise
         except Exception as error:
@@ -187,6 +189,10 @@ class Task:
             chunk = step.operator.process(chunk)
         deliver: Deliver = last.operator
         return deliver.rows(chunk)[:most]
+
+    def take_spent(self) -> Spent:
+        """Return where the time of flushes has gone, and begin anew."""
+        return self._flush.take_spent()
 
     def take_tally(self) -> Tally:
         """Return what the batch has counted beside its results, and begin anew."""

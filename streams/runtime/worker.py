@@ -16,6 +16,7 @@ from typing import TypeVar
 
 from penstock.engine.batch import Batch, Pace
 from penstock.engine.delivery import deliver
+from penstock.engine.flush import Spent
 from penstock.engine.metadata import BatchId, Metadata, short_hash
 from penstock.engine.narrowing import Narrowing
 from penstock.engine.task import FlushFailed
@@ -132,7 +133,7 @@ class Worker:
         self._failure_log = FailureLog(prepared.topology)
         self._touched: dict[int, OwnedTask] = {}
         self._careful: dict[tuple[str, int], int] = {}
-        self._cost = RecordCost(settings)
+        self._cost = RecordCost(settings, prepared.topology)
         self._commit_began = 0.0
         self._polled = now()
         self._failures = 0
@@ -253,7 +254,9 @@ class Worker:
             return
         if self._transaction.state is State.IDLE:
             self._open_batch()
-        limit = self._narrowing.room(self._batch, self._cost.records_of(fetched))
+        limit = self._cost.room(
+            self._batch, self._narrowing.room(self._batch, self._cost.records_of(fetched))
+        )
         if len(fetched.offsets) > limit:
             self._intake.put_back(fetched.part(limit, len(fetched.offsets)))
             fetched = fetched.part(0, limit)
@@ -323,7 +326,7 @@ class Worker:
 
     def _due(self, *, drained: bool) -> bool:
         due = self._pace.due(self._batch, self._now() * 1000, drained=drained)
-        return due or self._narrowing.full(self._batch)
+        return due or self._narrowing.full(self._batch) or self._cost.fills(self._batch)
 
     def _open_batch(self) -> None:
         """Begin a batch; those who have something to commit without records are part of it.
@@ -371,14 +374,17 @@ class Worker:
     def _flush(self) -> Event:
         self._commit_began = self._now()
         self._reporter.phase("addBatch", self._now())
+        spent, most = Spent(), self._cost.closings()
         for owned in self._touched.values():
             if owned.task is None:
                 continue
             try:
-                owned.task.flush(self._now_ms(), len(self._touched))
+                owned.task.flush(self._now_ms(), len(self._touched), most)
             except FlushFailed as error:
                 return self._flush_failed(error)
+            spent.add(owned.task.take_spent())
             self._produce(owned)
+        self._cost.flushed(self._batch, spent)
         self._producer.flush()
         self._reporter.phase("walCommit", self._now())
         return Event.FLUSHED

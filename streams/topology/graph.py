@@ -10,7 +10,10 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from penstock.errors import TopologyError
+from penstock.operators.deliver import Deliver
 from penstock.operators.on_error import DeadLetter, OnError
+from penstock.operators.sink import Sink
+from penstock.operators.to_stream import ToStream
 from penstock.state.definition import StoreDefinition
 from penstock.topology.checks import check_dead_letters, check_names, check_sources
 from penstock.topology.event_time import check_late_topics
@@ -168,6 +171,19 @@ class Topology:
                 writer = next(of for of in self.sub_topologies if sink in of.nodes)
                 found.append((writer, self.timing.delay_ms(sink)))
         return found
+
+    @cached_property
+    def works_behind_stores(self) -> bool:
+        """Whether functions run when stores are flushed: behind them, or as timers fire."""
+        ahead = [node for node in self.nodes if node.stores]
+        if any(getattr(node.operator, "has_timers", False) for node in ahead):
+            return True
+        while ahead:
+            behind = self.children[ahead.pop()]
+            if not all(isinstance(of.operator, Deliver | Sink | ToStream) for of in behind):
+                return True
+            ahead += behind
+        return False
 
     def shares_values(self, node: Node) -> bool:
         """Whether steps that run after a step see the very objects that it was given."""
