@@ -10,9 +10,9 @@ Rule 1: a change is in three places: what is asked for next sees it (`_entries`)
 Rule 2: no mutable object is shared. A value that can be changed in place is copied through
         its serde when it is asked for, unless this chunk has made it, and it leaves the cache
         with the commit.
-Rule 3: what is committed may wait in memory, up to `write_behind` keys, and is then written at
-        once with the last position: a crash loses no more than the changelog's tail brings
-        back, and a key that changes in every batch is written once.
+Rule 3: what is committed may wait in memory, up to `write_behind` keys or `value_bytes`, and is
+        then written at once with the last position: a crash loses no more than the changelog's
+        tail brings back, and a key that changes in every batch is written once.
 Rule 4: savepoint, then touch and put, then `rollback` or the next savepoint. `discard`
         forgets the batch, `commit` makes it the clean cache.
 Rule 5: other threads read what is committed, and nothing else: `committed` one key, `view` all as
@@ -20,6 +20,9 @@ Rule 5: other threads read what is committed, and nothing else: `committed` one 
         seen by half; what moves it to the store is kept apart from a view by the lock, 0.05 us.
 Rule 6: what is flushed after a savepoint can still be rolled back, if everything before it was
         flushed too: so a record is undone whose changes break a step behind the store.
+Rule 7: the clean cache has at most `cache_entries`, and those whose values are large take at most
+        `value_bytes`, as bytes in the store. It is cut between batches only, also where a batch
+        has read and changed nothing.
 """
 
 import dataclasses
@@ -29,6 +32,7 @@ from itertools import compress, islice, repeat
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from penstock.serde.columns import check_column, decode_column, encode_column
+from penstock.serde.primitives import FLOAT, INT
 from penstock.serde.types import is_immutable
 from penstock.state.changelog import stored, timestamp_of, value_of
 from penstock.state.definition import StoreDefinition
@@ -36,12 +40,14 @@ from penstock.state.rows import Rows
 from penstock.state.store import Position, Store
 from penstock.state.unwritten import Unwritten
 from penstock.state.view import CommittedView
+from penstock.state.weights import Weights, total_weight
 
 Entry: TypeAlias = tuple[Any, int]
 T = TypeVar("T")
 
 DEFAULT_CACHE_ENTRIES = 200_000
 BYTES_PER_ENTRY = 350  # measured: a key of 16 bytes with a count and a timestamp in a dict
+DEFAULT_VALUE_BYTES = 16 * 1024 * 1024
 
 
 class Changes(NamedTuple):
@@ -91,6 +97,8 @@ class Overlay:
         store: what is written when it is committed.
         cache_entries: how many entries the clean cache keeps.
         write_behind: how many committed keys may wait to be written.
+        value_bytes: how many bytes of large values the clean cache keeps, and how many bytes of
+            committed values may wait to be written.
         lock: keeps other threads that take a view apart; where there are none, nothing need.
 
     Attributes:
@@ -104,6 +112,7 @@ class Overlay:
         *,
         cache_entries: int = DEFAULT_CACHE_ENTRIES,
         write_behind: int = 0,
+        value_bytes: int = DEFAULT_VALUE_BYTES,
         lock: AbstractContextManager[Any] | None = None,
     ) -> None:
         self.definition = definition
@@ -111,6 +120,10 @@ class Overlay:
         self.rows = Rows(store)
         self._cache_entries = cache_entries
         self._write_behind = write_behind
+        self._value_bytes = value_bytes
+        self._all_small = definition.value is INT or definition.value is FLOAT
+        self._weights = Weights()  # of entries in memory
+        self._waiting_bytes = 0  # at most: replaced values count until they are counted again
         self._lock = lock or nullcontext()
         self._mutable = not is_immutable(definition.value)
         # Whoever makes the keys has looked at what they are made of.
@@ -254,12 +267,19 @@ class Overlay:
         self.rows.commit(self._flushed, self._entries.keys())
         if self._mutable:
             self._forget(self._flushed)
+        if not self._all_small:
+            self._waiting_bytes += total_weight(self._flushed)
+            self._weights.weigh(self._flushed, self._entries)
         self._flushed = {}
-        if len(self._unwritten) > self._write_behind:
+        if len(self._unwritten) > self._write_behind or self._waits_with_much():
             self.write()
-        excess = len(self._entries) - self._cache_entries
-        if excess > 0:
-            self._forget(list(islice(self._entries, excess)))
+        self._cut()
+
+    def trim(self) -> None:
+        """Let go of what a committed batch has read too much, and has not changed."""
+        if not self.changed:
+            self.rows.forget(self._entries.keys())
+            self._cut()
 
     def write(self) -> None:
         """Write all that is committed to the store, with the position that it reflects."""
@@ -273,7 +293,7 @@ class Overlay:
             with self._lock:
                 self.store.write(self._unwritten.items(), position)
                 self._unwritten = Unwritten()
-            self._position = None
+            self._position, self._waiting_bytes = None, 0
 
     def committed(self, key: bytes) -> bytes | None:
         """Return what the store keeps of a committed entry; safe to call from another thread.
@@ -316,11 +336,27 @@ class Overlay:
     def _forget(self, keys: Collection[bytes]) -> None:
         for key in keys:
             self._entries.pop(key, None)
+        self._weights.forget(keys)
+
+    def _cut(self) -> None:
+        """Cut the clean cache, those first that came first."""
+        excess = len(self._entries) - self._cache_entries
+        if excess > 0:
+            self._forget(list(islice(self._entries, excess)))
+        while self._weights.total > self._value_bytes:
+            self._forget([self._weights.first()])
+
+    def _waits_with_much(self) -> bool:
+        """Whether the values that wait to be written have too many bytes, or nearly."""
+        if self._waiting_bytes <= self._value_bytes:
+            return False
+        self._waiting_bytes = total_weight(self._unwritten)
+        return self._waiting_bytes > self._value_bytes // 2
 
     @property
     def memory_bytes(self) -> int:
-        """What the entries in memory take, about: as if each were a count under a short key."""
-        return len(self._entries) * BYTES_PER_ENTRY
+        """What the entries in memory take, about: short keys, and what is large in the store."""
+        return len(self._entries) * BYTES_PER_ENTRY + self._weights.total + self._waiting_bytes
 
     def _committed(self, keys: list[bytes]) -> list[tuple[bytes, bytes | None]]:
         """Return what the last commit has of keys."""
@@ -348,6 +384,8 @@ class Overlay:
         values = decode_column(self.definition.value, list(map(value_of, found)))
         for key, data, value in zip(keys, found, values, strict=True):
             self._entries[key] = None if data is None else (value, timestamp_of(data))
+        if not self._all_small:
+            self._weights.weigh(dict(zip(keys, found, strict=True)), self._entries)
 
     def _last_stored(self) -> bytes:
         """Return a key that no key in the store is behind: keys of new windows are."""

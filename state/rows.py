@@ -89,6 +89,15 @@ class Rows:
         if len(absent) > len(cached) + SLACK:
             absent.intersection_update(cached)
 
+    def forget(self, cached: Collection[bytes]) -> None:
+        """Forget what is known of keys that a batch has read without changing anything.
+
+        Args:
+            cached: the keys whose entries stay in memory.
+        """
+        if len(self._missed) > SLACK:
+            self.commit({}, cached)
+
     def discard(self) -> None:
         """Forget what a batch has put: it was aborted."""
         self._unread.clear()

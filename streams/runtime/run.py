@@ -52,7 +52,6 @@ from penstock.runtime.worker import Worker
 from penstock.secret import without_secrets
 from penstock.state.directories import Slot, default_state_dir, make_folder
 from penstock.state.disk import Disk, RocksDisk
-from penstock.state.overlay import BYTES_PER_ENTRY
 from penstock.state.rocksdb import RocksMemory
 from penstock.topics.admin import Admin
 from penstock.topics.internal import progress_topic
@@ -367,7 +366,7 @@ class Running:
             disk=disk,
             holdings=self._holdings,
             slot=identity,
-            cache_entries=max(1_000, memory_bytes // 2 // BYTES_PER_ENTRY // stores),
+            store_bytes=memory_bytes // 2 // stores,
             lock_timeout_ms=settings.state.lock_timeout_ms,
             cleanup_delay_ms=settings.state.cleanup_delay_ms,
             max_idle_ms=settings.commit.max_idle_ms,

@@ -36,7 +36,7 @@ from penstock.runtime.preparation import Prepared
 from penstock.runtime.restorer import Restorer, Restoring
 from penstock.state.definition import StoreDefinition
 from penstock.state.disk import Disk, Held, LocalStore, Place
-from penstock.state.overlay import Overlay
+from penstock.state.overlay import BYTES_PER_ENTRY, Overlay
 from penstock.state.rocksdb import DamagedStore
 from penstock.state.store import Position
 from penstock.topics.admin import Admin
@@ -47,6 +47,7 @@ COMMITTED_TIMEOUT_S = 0.5
 DEFAULT_DELETE_RETENTION_MS = 86_400_000
 LOCK_PAUSE_S = 0.1
 WRITE_BEHIND_KEYS = 50_000
+LEAST_ENTRIES = 1_000
 REDATE_MS = 3_600_000
 CLEANUP_S = 60.0  # by the first time, a worker holds what is its own
 
@@ -128,7 +129,7 @@ class TaskStarter:
         disk: where stores are kept.
         holdings: whom to tell which stores can be read.
         slot: identity of this worker's slot.
-        cache_entries: how many entries the clean cache of one store keeps.
+        store_bytes: what the entries of one store may take in memory, beside RocksDB.
         lock_timeout_ms: how long to wait for a store that another process holds.
         cleanup_delay_ms: for how long state has to be unused before it is deleted.
         max_idle_ms: how long an input without records may hold back those it is ordered with.
@@ -150,7 +151,7 @@ class TaskStarter:
         disk: Disk,
         holdings: Holdings,
         slot: str,
-        cache_entries: int,
+        store_bytes: int,
         lock_timeout_ms: int,
         cleanup_delay_ms: int,
         max_idle_ms: int,
@@ -176,7 +177,7 @@ class TaskStarter:
             }
         )
         self._slot = slot
-        self._cache_entries = cache_entries
+        self._store_bytes = store_bytes
         self._lock_timeout_ms = lock_timeout_ms
         self._cleanup_delay_ms = cleanup_delay_ms
         self._cleaned_ms = now_ms()
@@ -457,8 +458,9 @@ class TaskStarter:
             name: Overlay(
                 opened.definition,
                 opened.store,
-                cache_entries=self._cache_entries,
-                write_behind=WRITE_BEHIND_KEYS,
+                cache_entries=max(LEAST_ENTRIES, self._store_bytes // BYTES_PER_ENTRY),
+                write_behind=min(WRITE_BEHIND_KEYS, self._store_bytes // BYTES_PER_ENTRY // 2),
+                value_bytes=self._store_bytes // 2,
                 lock=threading.Lock(),
             )
             for name, opened in owned.stores.items()

@@ -448,7 +448,10 @@ class Worker:
     def _apply_stores(self, owned: OwnedTask, now_ms: int) -> None:
         for name, opened in owned.stores.items():
             overlay = owned.task.overlays[name] if owned.task else None
-            if overlay is None or not overlay.changed:
+            if overlay is None:
+                continue
+            if not overlay.changed:
+                overlay.trim()
                 continue
             offset = self._producer.delivered.get((opened.restore.topic, owned.partition))
             if offset is None:
