@@ -18,6 +18,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import Enum
+from itertools import accumulate
 
 from penstock.engine import metadata
 from penstock.engine.assignment import Lead
@@ -48,6 +49,7 @@ DEFAULT_DELETE_RETENTION_MS = 86_400_000
 LOCK_PAUSE_S = 0.1
 WRITE_BEHIND_KEYS = 50_000
 LEAST_ENTRIES = 1_000
+OPENED_AT_ONCE = 40  # stores; each takes 10 ms and more, and nobody polls meanwhile
 REDATE_MS = 3_600_000
 CLEANUP_S = 60.0  # by the first time, a worker holds what is its own
 
@@ -188,6 +190,7 @@ class TaskStarter:
         self._wrote = wrote
         self._sleep = sleep
         self._retention: dict[str, int] = {}
+        self._wait: Callable[[], bool] | None = None
 
     def advance(self, tasks: Sequence[OwnedTask]) -> None:
         """Take tasks that do not run yet a step further, where they can be.
@@ -195,12 +198,15 @@ class TaskStarter:
         Raises:
             PenstockError: if the committed offsets, the stores or the topology do not fit.
         """
-        waiting = [owned for owned in tasks if owned.phase is Phase.WAITING]
+        found = [owned for owned in tasks if owned.phase is Phase.WAITING]
+        waiting = _some(found)
         self._holdings.restore(at for owned in waiting for at in _places(owned))
         if waiting and self._find_offsets(waiting):
             self._open_stores(waiting)
             for owned in waiting:
                 owned.phase = Phase.RESTORING
+        if len(waiting) == len(found):
+            self._wait = None
         for owned in tasks:
             restored = all(opened.restore.done for opened in owned.stores.values())
             if owned.phase is Phase.RESTORING and restored:
@@ -334,7 +340,7 @@ class TaskStarter:
         ]
         ends = self._admin.ends(at for _, _, at in wanted)
         starts = self._admin.starts(at for _, _, at in wanted)
-        wait = self._waiter()
+        wait = self._wait = self._wait or self._waiter()
         for owned, store, at in wanted:
             opened = self._open_store(store, at, (starts[at], ends[at]), wait)
             owned.stores[store.name] = opened
@@ -439,7 +445,7 @@ class TaskStarter:
         return self._retention[topic]
 
     def _waiter(self) -> Callable[[], bool]:
-        """Return what waits for locks, for all that are opened together no longer than for one."""
+        """Return what waits for locks, for all that are taken over no longer than for one."""
         tries = iter(range(int(self._lock_timeout_ms / 1000 / LOCK_PAUSE_S)))
 
         def wait() -> bool:
@@ -515,6 +521,16 @@ class TaskStarter:
             log.warning("%s It is restored from its changelog at the next start.", error)
         finally:
             opened.lock.release()
+
+
+def _some(tasks: Sequence[OwnedTask]) -> list[OwnedTask]:
+    """Return the first of tasks, as many as can be opened in one step."""
+    stores = accumulate(len(owned.lead.part.stores) for owned in tasks)
+    return [
+        owned
+        for owned, so_far in zip(tasks, stores, strict=True)
+        if so_far <= max(OPENED_AT_ONCE, len(tasks[0].lead.part.stores))
+    ]
 
 
 def _places(owned: OwnedTask) -> list[tuple[str, int]]:
