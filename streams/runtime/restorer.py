@@ -16,6 +16,7 @@ from confluent_kafka import Consumer, KafkaError, TopicPartition
 
 from penstock.engine.restore import Restore, RestoreProgress
 from penstock.errors import BrokerError
+from penstock.operators.source import total_bytes
 from penstock.runtime.clients import Clients
 from penstock.runtime.consumer import runs
 from penstock.runtime.message import Message
@@ -28,7 +29,11 @@ from penstock.state.store import Position
 log = logging.getLogger("penstock")
 
 RECORDS_PER_READ = 20_000
+BYTES_PER_READ = 16 * 1024 * 1024
 KEYS_PER_WRITE = 20_000
+MOST_WAITING_BYTES = 32 * 1024 * 1024  # of all stores together
+BYTES_PER_KEY = 150  # beside the value
+FIRST_BYTES = 16 * 1024  # a record may have, until some have come
 LOAD_RECORDS = 100_000  # from here on it pays to open a store for writing only
 WAIT_S = 0.02
 TELL_S = 3.0  # what is restored sooner is told once, at its end
@@ -80,6 +85,8 @@ class Restorer:
         self._client: Consumer | None = None
         self._at: dict[tuple[str, int], Restoring] = {}
         self._together: dict[tuple[str, int], Restore] = {}  # since it was last idle
+        self._waiting_bytes = 0  # at most: what was replaced counts until it is written
+        self._bytes_each = FIRST_BYTES
         self._began = self._told = 0.0
 
     @property
@@ -137,7 +144,7 @@ class Restorer:
         came = False
         until = self._clients.now() + slice_ms / 1000
         while self._at and self._client and self._clients.now() < until:
-            messages = cast("list[Message]", self._client.consume(RECORDS_PER_READ, wait_s))
+            messages = cast("list[Message]", self._client.consume(self._at_once(), wait_s))
             if not messages:
                 break
             came = True
@@ -160,19 +167,25 @@ class Restorer:
         events = [message for message in messages if message.error()]
         records = [m for m in messages if not m.error()] if events else messages
         if records:
+            values = [message.value() for message in records]
             restoring.waiting.update(
                 stored(
                     [message.key() for message in records],  # type: ignore[misc]  # none is null
-                    [message.value() for message in records],
+                    values,
                     [message.timestamp()[1] for message in records],
                 )
             )
+            weight = total_bytes(values)
+            self._bytes_each = weight // len(records)
+            self._waiting_bytes += weight + BYTES_PER_KEY * len(records)
             state.applied(len(records), records[-1].offset() + 1)
         for event in events:
             problem = event.error()
             if problem and problem.code() != KafkaError._PARTITION_EOF:
                 raise _unreadable(state, problem)
             state.reached(event.offset())
+        if self._waiting_bytes >= MOST_WAITING_BYTES:
+            self._write_all()
         if state.done or len(restoring.waiting) >= KEYS_PER_WRITE:
             self._write(restoring)
         if state.done and restoring.loading:
@@ -192,6 +205,17 @@ class Restorer:
 
     def _progress(self, now: float) -> RestoreProgress:
         return RestoreProgress.of(self._together.values(), now - self._began)
+
+    def _at_once(self) -> int:
+        """How many records to read: fewer where those before were large."""
+        large = BYTES_PER_READ // max(1, self._bytes_each)
+        return max(1, min(RECORDS_PER_READ, large))
+
+    def _write_all(self) -> None:
+        for restoring in self._at.values():
+            if restoring.waiting:
+                self._write(restoring)
+        self._waiting_bytes = 0
 
     def _write(self, restoring: Restoring) -> None:
         if restoring.rows is not None:

@@ -157,3 +157,25 @@ def test_a_part_is_as_old_as_what_it_began_with(before, monkeypatch):
     whole = cluster.open(0).position()
     assert whole.offset == RECORDS
     assert whole.written_ms > began_ms + 5_000
+
+
+@pytest.mark.parametrize(("most", "least"), [(1, 2 * RECORDS // PER_READ), (10**9, 2)])
+def test_what_waits_to_be_written_is_bounded_in_bytes(most, least, monkeypatch):
+    """Of all stores together; each write costs, so there is none before it has to be."""
+    monkeypatch.setattr(restorer, "RECORDS_PER_READ", PER_READ)
+    monkeypatch.setattr(restorer, "MOST_WAITING_BYTES", most)
+    written = []
+    write = Restorer._write
+    monkeypatch.setattr(
+        Restorer, "_write", lambda self, of: written.append(len(of.waiting)) or write(self, of)
+    )
+    cluster = Cluster(0.1)
+    states = []
+    for partition in (0, 1):
+        cluster.write(partition, RECORDS)
+        states.append(cluster.add(partition, RECORDS))
+    cluster.restore()
+    assert least <= len([keys for keys in written if keys]) <= least + 1
+    assert all(state.done for state in states)
+    for partition in (0, 1):
+        assert len(list(cluster.disk.place("app", "counts", partition).open().scan())) == 10
