@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeAlias
 
-from penstock.operators.source import Fetched
+from penstock.operators.source import Fetched, total_bytes
 
 Input: TypeAlias = tuple[str, int]
 
@@ -40,6 +40,7 @@ class InputOrder:
         self._waiting: dict[Input, deque[tuple[Fetched, Sequence[int]]]] = {
             at: deque() for at in inputs
         }
+        self._bytes = dict.fromkeys(inputs, 0)
         self._rank = {at: number for number, at in enumerate(inputs)}
         self._next_offsets: dict[Input, int] = {}
         self._ended: set[Input] = set()
@@ -57,6 +58,7 @@ class InputOrder:
         else:
             self._ended.add(at)
         self._waiting[at].append((fetched, self._times(fetched)))
+        self._bytes[at] += total_bytes(fetched.values)
 
     def next(self, now_ms: float) -> Fetched | None:
         """Return what is to be processed next, None where nothing is or something is missing.
@@ -82,6 +84,10 @@ class InputOrder:
         """How many records of an input wait."""
         return sum(len(fetched.offsets) for fetched, _ in self._waiting[at])
 
+    def queued_bytes(self, at: Input) -> int:
+        """How many bytes the values of an input take that wait."""
+        return self._bytes[at]
+
     @property
     def holds(self) -> bool:
         """Whether records wait for an input that has none."""
@@ -91,6 +97,7 @@ class InputOrder:
         """Forget everything: the inputs are read again from their committed offsets."""
         for runs in self._waiting.values():
             runs.clear()
+        self._bytes = dict.fromkeys(self._bytes, 0)
         self._next_offsets.clear()
         self._ended.clear()
         self._held_since = None
@@ -106,7 +113,9 @@ class InputOrder:
                 stop = next(i for i, time in enumerate(times) if time > limit)
         if stop < len(times):
             runs.appendleft((fetched.part(stop, len(times)), times[stop:]))
-        return fetched.part(0, stop)
+        taken = fetched.part(0, stop)
+        self._bytes[at] -= total_bytes(taken.values)
+        return taken
 
     def _held(self, now_ms: float) -> bool:
         missing = [at for at, runs in self._waiting.items() if not runs and at not in self._ended]

@@ -5,16 +5,18 @@ Rule 1: dropping an input drops what is queued of it, and what the fetch that it
 Rule 2: a rewound input is sought at the next fetch, because inside a callback that would fail;
         where it was given up in between, nothing is sought.
 Rule 3: a task that orders its inputs queues them itself. Of an input that has to wait for
-        another one only so much is fetched.
+        another one only so much is fetched, in records and in bytes.
 """
 
 from collections import deque
 
+from penstock.engine.order import InputOrder
 from penstock.operators.source import Fetched
 from penstock.runtime.consumer import InputConsumer
 from penstock.runtime.tasks import OwnedTask
 
 MOST_HELD_RECORDS = 20_000
+MOST_HELD_BYTES = 128 * 1024 * 1024  # of all inputs together
 
 
 class Intake:
@@ -110,11 +112,18 @@ class Intake:
             self._queue.append(fetched)
             return
         owned.order.add(fetched)
-        if owned.order.queued(at) > MOST_HELD_RECORDS and at not in self._full:
+        if at not in self._full and self._held_share(owned.order, at) > 1:
             self._full.add(at)
             self._consumer.pause([at])
 
     def _make_room(self, owned: OwnedTask, at: tuple[str, int]) -> None:
-        if at in self._full and owned.order and owned.order.queued(at) < MOST_HELD_RECORDS // 2:
+        if at in self._full and owned.order and self._held_share(owned.order, at) < 1 / 2:
             self._full.discard(at)
             self._consumer.resume([at])
+
+    def _held_share(self, order: InputOrder, at: tuple[str, int]) -> float:
+        """How much an input holds of what it may."""
+        inputs = sum(len(owned.inputs) for owned in self._ordered)
+        return max(
+            order.queued(at) / MOST_HELD_RECORDS, order.queued_bytes(at) * inputs / MOST_HELD_BYTES
+        )

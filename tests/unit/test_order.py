@@ -25,10 +25,10 @@ class Inputs:
     def latest(self, inputs: Iterable[Input]) -> Mapping[Input, int]:
         return {at: self.ends[at] for at in inputs}
 
-    def add(self, at: Input, *timestamps: int) -> None:
+    def add(self, at: Input, *timestamps: int, size: int = 1) -> None:
         start = self.offsets[at]
         self.offsets[at] = end = start + len(timestamps)
-        column: Sequence[bytes] = [b"x"] * len(timestamps)
+        column: Sequence[bytes] = [b"x" * size] * len(timestamps)
         offsets = list(range(start, end))
         self.order.add(Fetched(*at, column, column, timestamps, offsets, None, end))
 
@@ -159,3 +159,17 @@ def test_it_is_the_merge_record_by_record(a, b):
         topic = min((of for of in heads if heads[of]), key=lambda of: (heads[of][0], of))
         expected.append((topic, heads[topic].pop(0)))
     assert taken == expected
+
+
+@given(st.lists(st.tuples(st.sampled_from([A, B]), st.integers(0, 9), st.integers(0, 5))))
+def test_what_waits_is_weighed(runs: list[tuple[Input, int, int]]) -> None:
+    """In bytes of values, whatever was taken of it."""
+    inputs, left = Inputs(), {A: 0, B: 0}
+    for at, first, count in runs:
+        inputs.add(at, *range(first, first + count), size=count)
+        left[at] += count * count
+        while (run := inputs.order.next(0)) is not None:
+            left[run.topic, run.partition] -= sum(len(value or b"") for value in run.values)
+        assert {of: inputs.order.queued_bytes(of) for of in (A, B)} == left
+    inputs.order.clear()
+    assert inputs.order.queued_bytes(A) == inputs.order.queued_bytes(B) == 0
