@@ -12,6 +12,7 @@ What stands in the folder is not trusted: no symbolic link below it is followed,
 from it is checked before it names anything.
 """
 
+import errno
 import fcntl
 import logging
 import os
@@ -56,9 +57,14 @@ class Lock:
         try:
             file = _open(path, "a+")
         except OSError as error:
+            advice = (
+                "Raise this process's limit of open files (ulimit -n, LimitNOFILE= of systemd)."
+                if error.errno in (errno.EMFILE, errno.ENFILE)
+                else "Give this user the state folder, or choose another one: App(...,"
+                " state_dir=...)."
+            )
             raise StateError(
-                f"The lock {path} cannot be opened: {error.strerror}. Give this user the state"
-                " folder, or choose another one: App(..., state_dir=...)."
+                f"The lock {path} cannot be opened: {error.strerror}. {advice}"
             ) from error
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -46,6 +46,7 @@ _OFFSET_BITS = 56  # what is above them is the format: no changelog gets that lo
 DELETIONS = (10_000, 5_000, 0.5)  # in so many entries, how many, or as a share of a file
 BLOOM_BITS = 10
 BLOCK_BYTES = 16 * 1024
+ARENA_BYTES = 64 * 1024
 
 
 class RocksMemory:
@@ -74,6 +75,9 @@ class RocksMemory:
         options.set_block_based_table_factory(table)
         options.set_write_buffer_manager(self.buffers)
         options.set_write_buffer_size(self.memtable_bytes)
+        # A memtable takes a whole one with its first key, 1 MB by default: of hundreds of stores
+        # these would be all that there is, and each write would flush some other store.
+        options.set_arena_block_size(ARENA_BYTES)
         options.set_keep_log_file_num(1)
         options.set_max_background_jobs(2)
         # Windows that have closed leave the disk soon, not when a level happens to be full.
@@ -330,7 +334,12 @@ _REFUSED = (
     "this user may not write there; give this user the folder, or choose another one:"
     " App(..., state_dir=...)"
 )
+TOO_MANY_FILES = (
+    "this process may open no more files; raise its limit (ulimit -n, LimitNOFILE= of systemd) to"
+    " 20 for each partition of a store that it may have, and start again, nothing committed is lost"
+)
 _ADVICE = (
+    ("Too many open files", TOO_MANY_FILES),
     *((sign, "the files are damaged; they are set aside and restored") for sign in _DAMAGE),
     *((sign, _REFUSED) for sign in ("Permission denied", "not permitted", "Read-only file system")),
     ("File exists", "something else is in its place; move it away, and start again"),

@@ -26,6 +26,7 @@ from penstock.runtime.collector import quiet_collector
 from penstock.runtime.consumer import InputConsumer
 from penstock.runtime.destinations import ClusterDestinations
 from penstock.runtime.ending import Ending, exit_now, stopped_by_signals
+from penstock.runtime.file_limit import raise_file_limit
 from penstock.runtime.following import Follower
 from penstock.runtime.group import wait_for_group
 from penstock.runtime.headroom import HeadroomWatch
@@ -276,6 +277,7 @@ class Running:
         self, prepared: Prepared, admin: Admin, slot: Slot, root: Path, telemetry: Telemetry
     ) -> None:
         consumer = self._consumer(prepared, slot.identity)
+        raise_file_limit()
         disk = RocksDisk(root, RocksMemory(self._settings.state.memory_bytes // 2))
 
         def fenced() -> bool:
