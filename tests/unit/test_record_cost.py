@@ -2,6 +2,7 @@
 
 import logging
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -28,6 +29,17 @@ SETTINGS = Settings(
 )
 CHUNK_S = SETTINGS.commit.chunk_ms / 1000
 SLOW_S = 0.1
+
+
+class Timed(ps.Processor[str, str, str]):
+    """Says a word again, later."""
+
+    def process(self, ctx: ps.Context[str], value: str) -> list[str]:
+        ctx.set_timer("later", at=ctx.timestamp + 1)
+        return []
+
+    def on_timer(self, ctx: ps.Context[str], timer: ps.Timer) -> list[str]:
+        return [timer.name]
 
 
 def mapped() -> RecordCost:
@@ -79,6 +91,35 @@ class Loop:
     def drain(self, topic: str, count: int) -> None:
         while count:
             count -= self.step(topic, count)
+
+
+@pytest.mark.parametrize(
+    ("declare", "works"),
+    [
+        (lambda words: words.map(str, value=str).to("out"), False),
+        (lambda words: words.group_by_key().count(name="n").to("out"), False),
+        (lambda words: words.group_by_key().count(name="n").to_stream().to("out"), False),
+        (lambda words: words.group_by_key().count(name="n").to_memory(), False),
+        (
+            lambda words: words.group_by_key().count(name="n").to_stream().filter(bool).to("out"),
+            True,
+        ),
+        (lambda words: words.process(Timed, name="timed").to("out"), True),
+        (
+            lambda words: (
+                words.group_by_key()
+                .window(ps.tumbling("1s"))
+                .count(name="n")
+                .to("out", output_mode="append")
+            ),
+            False,
+        ),
+    ],
+)
+def test_functions_run_behind_stores_or_not(declare: Any, works: bool) -> None:
+    app = ps.App("app")
+    declare(app.stream("in", key=str, value=str))
+    assert app.topology().works_behind_stores == works
 
 
 @pytest.mark.parametrize("takes_s", [1e-6, 1e-3, SLOW_S, 0.7, 3.0])
