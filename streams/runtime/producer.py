@@ -32,6 +32,10 @@ _FENCED = (KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PR
 _AWAY = (KafkaError._TRANSPORT, KafkaError._TIMED_OUT, KafkaError._ALL_BROKERS_DOWN)
 
 
+def _nobody(_records: int, _seconds: float) -> None:
+    """Tell nobody that records wait for long."""
+
+
 def _nothing() -> None:
     """Be called where nobody listens."""
 
@@ -86,7 +90,7 @@ class TransactionalProducer:
         clients: Clients,
         alive: Callable[[], None] = _nothing,
         fenced: Callable[[], bool] = lambda: False,
-        slow: Callable[[int, float], None] = lambda *_: None,
+        slow: Callable[[int, float], None] = _nobody,
     ) -> None:
         self._config = dict(config)
         self._connections = Connections(config.get("logger"))

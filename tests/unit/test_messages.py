@@ -17,11 +17,12 @@ KINDS = {"BrokerError", "DataError", "StateError", "TopologyError"}
 ASKS = re.compile(
     r"\b(add|annotate|call|change|check|choose|convert|correct|create|declare|delete|give|leave|"
     r"make|move|name|name one|pass|pip install|point|put|raise|read it once|rename|replace|report|"
-    r"restart|restore|run it|run \w+ again|send|set|shorten|split|start|stop|take|use|write)\b",
+    r"restart|restore|run it|run [\w ]+ again|send|set|shorten|split|start|stop|take|use|write)\b",
     re.IGNORECASE,
 )
 # Where what to do stands in a part that is put in, and which.
 PUT_IN = {
+    "state/directories.py: The lock {} cannot be opened: {}. {}": "the last part is the advice",
     "streams/aggregations.py: The columns of agg {} are wrong: it {}": "what it says ends with it",
     "streams/engine/failures.py: {}. {}": "every caller says what now",
     "streams/observing.py: observe {} {}": "every caller says what to do",
