@@ -35,6 +35,7 @@ from penstock.runtime.definitions import Definitions
 from penstock.runtime.destinations import ClusterDestinations
 from penstock.runtime.preparation import Prepared
 from penstock.runtime.restorer import Restorer, Restoring
+from penstock.runtime.watch import too_many
 from penstock.state.definition import StoreDefinition
 from penstock.state.disk import Disk, Held, LocalStore, Place
 from penstock.state.overlay import BYTES_PER_ENTRY, Overlay
@@ -332,6 +333,7 @@ class TaskStarter:
         return found if found >= 0 else self._admin.ends([at])[at]
 
     def _open_stores(self, tasks: Sequence[OwnedTask]) -> None:
+        self._check_partitions(tasks)
         application = self._prepared.topology.application
         wanted = [
             (owned, store, (store.changelog(application), owned.partition))
@@ -346,6 +348,13 @@ class TaskStarter:
             owned.stores[store.name] = opened
             if not opened.restore.done:
                 self._restorer.add(Restoring(opened.restore, opened.store, opened.topic_id))
+
+    def _check_partitions(self, tasks: Sequence[OwnedTask]) -> None:
+        """Hold that no input has grown: the group may give new partitions before we look again."""
+        for owned in tasks:
+            lead = owned.lead
+            if lead.part.stores and owned.partition >= lead.tasks:
+                raise too_many(lead, lead.topic, lead.tasks, self._admin.topics()[lead.topic])
 
     def _open_store(
         self,

@@ -107,9 +107,27 @@ def changes(prepared: Prepared, found: Mapping[str, Description | None]) -> dict
         if now.partitions == before:
             continue
         if topic in leads and (leads[topic].siblings or leads[topic].part.stores):
-            raise _grown(leads[topic], topic, before, now.partitions)
+            raise too_many(leads[topic], topic, before, now.partitions)
         grown[topic] = now.partitions
     return grown
+
+
+def too_many(lead: Lead, topic: str, before: int, now: int) -> TopologyError:
+    """Return what is to be said of an input that has grown, and may not."""
+    if lead.part.stores:
+        stores = ", ".join(store.name for store in lead.part.stores)
+        return TopologyError(
+            f"The topic {topic} has {now} partitions now, and had {before}: its keys are spread"
+            f" anew, and the state of {stores} is not. Start over under a new application id;"
+            " state cannot follow.",
+            topic=topic,
+        )
+    return TopologyError(
+        f"The topic {topic} has {now} partitions now, and had {before}. It is read together"
+        f" with {', '.join(sorted(set(lead.partitions) - {topic}))}: stop all workers and start"
+        " them again, so that they share the partitions out anew.",
+        topic=topic,
+    )
 
 
 def _gone(topology: Topology, topic: str, now: Description | None) -> BrokerError:
@@ -129,21 +147,4 @@ def _gone(topology: Topology, topic: str, now: Description | None) -> BrokerErro
         )
     return BrokerError(
         f"The topic {topic} {what} while the application was running. {advice}", topic=topic
-    )
-
-
-def _grown(lead: Lead, topic: str, before: int, now: int) -> TopologyError:
-    if lead.part.stores:
-        stores = ", ".join(store.name for store in lead.part.stores)
-        return TopologyError(
-            f"The topic {topic} has {now} partitions now, and had {before}: its keys are spread"
-            f" anew, and the state of {stores} is not. Start over under a new application id;"
-            " state cannot follow.",
-            topic=topic,
-        )
-    return TopologyError(
-        f"The topic {topic} has {now} partitions now, and had {before}. It is read together"
-        f" with {', '.join(sorted(set(lead.partitions) - {topic}))}: stop all workers and start"
-        " them again, so that they share the partitions out anew.",
-        topic=topic,
     )

@@ -171,6 +171,19 @@ class Team:
                 worker.stop()
         self.check()
 
+    def check_so_far(self, without: str = "") -> None:
+        """Check what stopped workers have committed, on both sides of the repartition topic.
+
+        Args:
+            without: an output that is not there any more.
+        """
+        app = self.first
+        done = app.committed()
+        inputs = [r for r in app.read_inputs() if r.offset < done.get((r.topic, r.partition), 0)]
+        if without != app.outputs[0]:
+            checking.check_mapped(inputs, app.read_output(0), bytes.upper)
+        checking.check_begun(checking.counted(checking.by_ending(inputs)), app.read_output(1))
+
     def check(self) -> None:
         app = self.first
         inputs = app.read_inputs()

@@ -325,6 +325,18 @@ def long(number: int) -> bytes:
 
 def check_updates(expected: Mapping[bytes, Sequence[bytes]], outputs: Iterable[Record]) -> None:
     """Each key's outputs go through the expected states, forwards only, up to the last."""
+    for key, at in check_begun(expected, outputs).items():
+        states = expected[key]
+        last = states[at - 1] if at else None
+        assert last == states[-1], (
+            f"{key!r} ended with {_shown(last)}, not with {_shown(states[-1])}"
+        )
+
+
+def check_begun(
+    expected: Mapping[bytes, Sequence[bytes]], outputs: Iterable[Record]
+) -> dict[bytes, int]:
+    """Each key's outputs go through the expected states, forwards only; return how far."""
     reached = dict.fromkeys(expected, 0)
     for record in outputs:
         assert record.key in expected, f"{record.at}: nobody sent the key {record.key!r}"
@@ -335,12 +347,7 @@ def check_updates(expected: Mapping[bytes, Sequence[bytes]], outputs: Iterable[R
             f" the last is to be {_shown(states[-1])}"
         )
         reached[record.key] = states.index(record.value, start) + 1
-    for key, at in reached.items():
-        states = expected[key]
-        last = states[at - 1] if at else None
-        assert last == states[-1], (
-            f"{key!r} ended with {_shown(last)}, not with {_shown(states[-1])}"
-        )
+    return reached
 
 
 def check_every_update(

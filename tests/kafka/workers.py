@@ -134,6 +134,14 @@ class Application:
         assert self.status > 0, f"it ended with {self.status}: {self.text()}"
         return self.text()
 
+    def fails_with(self, timeout_s: float = WAIT_S) -> str:
+        """Wait until the worker has failed, and return its last line: what a supervisor tells."""
+        self.fails(timeout_s)
+        return self.last_line()
+
+    def last_line(self) -> str:
+        return self.text().rstrip().splitlines()[-1]
+
     def wait_ended(self, timeout_s: float) -> None:
         """Wait until the worker has ended without an error."""
         assert self._running().wait(timeout_s) == 0, self.text()
