@@ -3,6 +3,7 @@
 Every call is bounded in time, and every failure is a BrokerError that says what was tried.
 """
 
+import concurrent.futures
 import logging
 import re
 import time
@@ -131,6 +132,10 @@ class Pending(Generic[T]):
     def done(self) -> bool:
         """Whether the answer is there."""
         return all(future.done() for future in self._futures.values())
+
+    def wait(self, timeout_s: float) -> bool:
+        """Wait for the answer for so long, and return whether it is there."""
+        return not concurrent.futures.wait(self._futures.values(), timeout_s).not_done
 
     def result(self) -> T | None:
         """Return the answer; None if the cluster is away."""

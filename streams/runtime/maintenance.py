@@ -15,7 +15,7 @@ from penstock.runtime.settings import Settings
 from penstock.runtime.silence import SilenceWatch
 from penstock.runtime.tasks import OwnedTask, TaskStarter
 from penstock.runtime.upstream import Upstream
-from penstock.runtime.watch import TopicWatch
+from penstock.runtime.watch import TopicWatch, explain
 
 log = logging.getLogger("penstock")
 
@@ -101,6 +101,14 @@ class Maintenance:
             self._purged = now
             self._each(self._starter.purge, tasks)
         self._starter.clean(tasks)
+
+    def explain(self) -> None:
+        """Say what has become of a topic, where that is why the cluster has refused.
+
+        Raises:
+            PenstockError: if one is not what it was.
+        """
+        explain(self._watch)
 
     def close(self) -> None:
         """Let go of what it looks through."""

@@ -148,3 +148,22 @@ def _gone(topology: Topology, topic: str, now: Description | None) -> BrokerErro
     return BrokerError(
         f"The topic {topic} {what} while the application was running. {advice}", topic=topic
     )
+
+
+def explain(watch: TopicWatch, within_s: float = 2.0) -> None:
+    """Look once more where something has failed, for a moment: it may be because of a topic.
+
+    The client notices first that one is gone, and does not say so in as many words.
+
+    Args:
+        watch: what looks at the topics.
+        within_s: how long to wait for the answer.
+
+    Raises:
+        BrokerError: if a topic is gone, or was made anew.
+        TopologyError: if an input has more partitions, and that changes who reads what.
+    """
+    pending = watch.admin.describe(sorted(watch.prepared.ids))
+    found = pending.result() if pending.wait(within_s) else None
+    if found is not None:
+        changes(watch.prepared, found)

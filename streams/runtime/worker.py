@@ -174,8 +174,10 @@ class Worker:
         try:
             yield
             self._end_batch()
-        except BaseException:
+        except BaseException as error:
             self._discard()
+            if isinstance(error, BrokerError):
+                self._maintenance.explain()
             raise
         finally:
             self._close()

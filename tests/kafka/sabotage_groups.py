@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from penstock.runtime import preparation, run
+from penstock.runtime import maintenance, preparation, run
 from penstock.runtime.consumer import InputConsumer
 from penstock.runtime.tasks import TaskStarter
 from penstock.runtime.watch import TopicWatch
@@ -48,7 +48,7 @@ def be_blind() -> None:
 
 def leave_unexplained() -> None:
     """What the client says of a topic that is gone is all that is said."""
-    TopicWatch.explain = lambda _: None  # type: ignore[method-assign]
+    maintenance.explain = lambda _: None  # type: ignore[attr-defined]
 
 
 def know_no_more() -> None:

@@ -8,7 +8,7 @@ import penstock as ps
 from penstock.engine.assignment import LeadMap
 from penstock.errors import BrokerError, TopologyError
 from penstock.runtime.preparation import Prepared
-from penstock.runtime.watch import TopicWatch, changes
+from penstock.runtime.watch import TopicWatch, changes, explain
 from penstock.topics.admin import Description
 
 COUNTS = {"words": 4, "a": 2, "b": 2, "single": 3, "out": 1}
@@ -70,6 +70,21 @@ def test_a_single_input_without_state_may_grow():
     assert changes(prepared(), found(single=Description("id-single", 9))) == {"single": 9}
 
 
+def test_what_has_failed_is_explained_by_a_topic_that_is_gone():
+    """Where the cluster says so in time; nothing is said of topics that are there."""
+    cluster = Cluster()
+    watch = TopicWatch(cluster, replace(prepared()), 100)  # type: ignore[arg-type]
+    explain(watch)
+    cluster.ready = True
+    explain(watch)
+    cluster.answer = None
+    explain(watch)
+    cluster.answer = found(out=None)
+    with pytest.raises(BrokerError, match="The topic out was deleted"):
+        explain(watch)
+    assert cluster.asked == 4
+
+
 def test_a_sink_may_grow():
     """Its new count is told."""
     assert changes(prepared(), found(out=Description("id-out", 9))) == {"out": 9}
@@ -91,6 +106,10 @@ class Cluster:
         return self
 
     def done(self) -> bool:
+        return self.ready
+
+    def wait(self, timeout_s: float) -> bool:
+        assert timeout_s > 0
         return self.ready
 
     def result(self) -> dict[str, Description | None] | None:
