@@ -209,9 +209,19 @@ class TaskStarter:
         if len(waiting) == len(found):
             self._wait = None
         for owned in tasks:
-            restored = all(opened.restore.done for opened in owned.stores.values())
-            if owned.phase is Phase.RESTORING and restored:
+            ready = owned.phase is Phase.RESTORING and _is_restored(owned)
+            if ready and not self._waits(owned, tasks):
                 self._run(owned)
+
+    def _waits(self, owned: OwnedTask, tasks: Sequence[OwnedTask]) -> bool:
+        """Whether a task begins anew beside another one that does, and may still find state.
+
+        Then the offsets of both have expired. Without state of its own it cannot tell.
+        """
+        return owned.metadata is None and any(
+            other.metadata is None and (other.phase is Phase.WAITING or not _is_restored(other))
+            for other in tasks
+        )
 
     def flush(self, owned: OwnedTask) -> None:
         """Make all that a running task has committed durable on this disk.
@@ -561,6 +571,10 @@ def _memory(
         if memory is not None:
             return topic, memory
     return owned.lead.topic, None
+
+
+def _is_restored(owned: OwnedTask) -> bool:
+    return all(opened.restore.done for opened in owned.stores.values())
 
 
 def _with_state(owned: OwnedTask) -> list[str]:
