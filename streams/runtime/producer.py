@@ -5,6 +5,7 @@ partitions and without callbacks of their own, except the last one of each chang
 partition, whose offset the store has to know: a commit fails if any record of it failed.
 """
 
+import logging
 from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager, suppress
 from itertools import islice, repeat
@@ -19,13 +20,15 @@ from penstock.runtime.faults import ABOUT_DATA, Abortable, Unknown, sorted_out
 from penstock.runtime.message import Message
 from penstock.secret import revealed
 
+log = logging.getLogger("penstock")
+
 Offsets = Mapping[tuple[str, int], tuple[int, str]]
 
 FULL_QUEUE_WAIT_S = 0.05
 RETRY_PAUSE_S = 0.2
 INIT_SLICE_S = 2.0  # a stop waits for two of them at most
 FLUSH_SLICE_S = 0.5
-SLOW_S = 3.0  # what takes longer to be acknowledged is told
+SLOW_S = 3.0  # a start, or an acknowledgement, that takes longer is told
 OVERRUN_S = 1.0
 _FENCED = (KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH)
 # The client calls these final where it asks for metadata; brokers come back.
@@ -113,7 +116,8 @@ class TransactionalProducer:
         Raises:
             BrokerError: if the cluster does not answer within wait_ms or refuses.
         """
-        deadline = self._clients.now() + wait_ms / 1000
+        began, told = self._clients.now(), False
+        deadline = began + wait_ms / 1000
         slice_s = min(INIT_SLICE_S, self._timeout_s)
         while not stopped():
             self._alive()
@@ -131,6 +135,15 @@ class TransactionalProducer:
                         f" start: {problem.str()}. Check that the cluster's transaction state"
                         " topic is healthy, and that this user may use the transactional id."
                     ) from error
+                if not told and self._clients.now() > began + SLOW_S:
+                    told = True
+                    log.warning(
+                        "The transactional producer %s cannot start yet: %s. Trying for up to"
+                        " %g s.",
+                        self._config["transactional.id"],
+                        problem.str(),
+                        wait_ms / 1000,
+                    )
             self._clients.sleep(RETRY_PAUSE_S)
 
     def renew(self, wait_ms: int) -> None:

@@ -138,8 +138,8 @@ def test_a_broker_that_is_still_starting_is_waited_for(tmp_path: Path) -> None:
         kafka.kill()
     with applications(servers, tmp_path) as make:
         app = make("map", "in", "out").start()
-        time.sleep(3)
-        assert app.alive(), app.text()
+        app.wait_for(f"No Kafka at {servers} yet: ")
+        assert "Trying for up to 30 s." in app.text()
         with KafkaServer(data=tmp_path / "data", port=port) as kafka:
             app.wait_drained()
             app.stop()

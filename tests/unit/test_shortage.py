@@ -57,15 +57,15 @@ def test_what_is_lacking_is_named(found: dict[tuple[str, int], Replicas], said: 
 class Lines:
     """What is told of flushes, and the end of each."""
 
-    def __init__(self, lost: int) -> None:
-        """Let a flush lose so many requests, one each half of a second."""
+    def __init__(self, lost: int, of: str = "flush") -> None:
+        """Let the calls of one kind lose so many requests: a flush takes half a second by each."""
         self.told: list[tuple[int, float]] = []
         broker = SimBroker()
         broker.create_topic("out", 1)
         left = iter(range(lost))
 
         def happens(_process: Process, call: str) -> Fate:
-            lost = call == "flush" and next(left, None) is not None
+            lost = call == of and next(left, None) is not None
             return Fate.LOST_REQUEST if lost else Fate.DONE
 
         process = broker.process("worker", happens)
@@ -79,6 +79,17 @@ class Lines:
         self.producer.init(10_000)
         self.producer.begin()
         self.producer._producer.produce("out", b"1")
+
+
+@pytest.mark.parametrize(("lost", "lines"), [(0, 0), (1, 0), (3, 1)])
+def test_a_producer_that_waits_for_its_start_says_so_once(
+    lost: int, lines: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A try takes two seconds."""
+    Lines(lost, "init_transactions")
+    told = [line for line in caplog.messages if "counts cannot start yet" in line]
+    assert len(told) == lines
+    assert all(line.endswith("Trying for up to 10 s.") for line in told)
 
 
 @pytest.mark.parametrize(("lost", "told"), [(0, []), (5, []), (8, [(1, SLOW_S)])])
