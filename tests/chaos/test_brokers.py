@@ -2,7 +2,8 @@
 
 Three nodes with replication 3 and two replicas in sync at least, the transaction log too; two
 workers share the work, through a repartition topic, and each of their counts is in the output.
-Nodes are killed or stopped in order, one after the other and all at once; leaders move.
+Nodes are killed or stopped in order, one after the other and all at once; leaders move; replicas
+in sync are too few; the cluster comes later than its workers.
 PENSTOCK_SEED repeats a run.
 """
 
@@ -18,12 +19,14 @@ from penstock.testing.kafka_server import KafkaServer
 from tests.chaos.nodes import ALL, Nodes
 from tests.chaos.sampling import sample
 from tests.chaos.test_failpoints import Doomed
+from tests.kafka import checking
 from tests.kafka.conftest import BROKER, ApplicationFactory, applications
 from tests.kafka.feeding import Load, endless_words
 
 pytestmark = [pytest.mark.kafka, pytest.mark.chaos]
 
 PER_SECOND = 1_000
+SHORTAGE_S = 30.0
 
 
 class Workers(Doomed):
@@ -130,6 +133,62 @@ def test_nodes_that_go_and_come_back_leave_everything_exact(
         workers.wait_for_progress()
         pids = workers.pids()
         way(nodes, workers, draw)
+        workers.wait_for_progress()
+    assert workers.pids() == pids, "a worker has ended, and was started again"
+    workers.end()
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("away", [(3,), (2, 3)])
+def test_too_few_replicas_in_sync_are_named_and_survived(
+    away: tuple[int, ...], nodes: Nodes, make: ApplicationFactory
+) -> None:
+    """For 30 s; of three nodes that all have to have the outputs, one is too many."""
+    workers = team(make)
+    lack_replicas(nodes, workers, away)
+    workers.end()
+
+
+def lack_replicas(nodes: Nodes, workers: Workers, away: tuple[int, ...]) -> None:
+    app = workers.first
+    if len(away) == 1:
+        for output in app.outputs:
+            checking.configure(app.servers, output, {"min.insync.replicas": "3"})
+    with workers.load():
+        workers.start()
+        workers.wait_for_progress()
+        began = time.monotonic()
+        for node in away:  # one after the other: who stays learns that they are gone
+            nodes.stop(node)
+        missing = ", ".join(map(str, away))
+        workers.wait_until(
+            lambda: workers.said(f"Start the missing brokers: {missing}.") > 0,
+            "what is wrong is said",
+        )
+        assert workers.said("replicas in sync, and min.insync.replicas is") > 0
+        time.sleep(max(0.0, began + SHORTAGE_S - time.monotonic()))
+        nodes.heal()
+        workers.wait_for_progress()
+
+
+@pytest.mark.full
+def test_a_cluster_that_comes_later_is_waited_for(nodes: Nodes, make: ApplicationFactory) -> None:
+    workers = team(make)
+    with workers.load():
+        workers.start()
+        workers.wait_for_progress()
+        for worker in workers.workers:
+            worker.stop()
+    nodes.stop(*ALL)
+    for worker in workers.workers:
+        worker.start()
+        worker.wait_for(f"No Kafka at {nodes.servers} yet: ")
+    nodes.start(1, 2)  # enough of them
+    pids = workers.pids()
+    workers.wait_until_all_run()
+    with workers.load(first=50_000_000):
+        workers.wait_for_progress()
+        nodes.heal()
         workers.wait_for_progress()
     assert workers.pids() == pids, "a worker has ended, and was started again"
     workers.end()
