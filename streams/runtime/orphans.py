@@ -11,6 +11,9 @@ Rule 1: only what is nobody's in two looks in a row, the group being stable in b
         a rebalance that begins sooner does no harm.
 Rule 2: the member with the smallest id begins a rebalance then. Where it cannot (its loop may be
         at a long record), the next one does so one look later, and so on.
+Rule 3: the admin client is asked for a group only while its coordinator answers. Where that one
+        is away, the client may end the process with an assertion once it comes back (librdkafka
+        #4605, in 2.16.0 too); the consumer's own requests do not.
 """
 
 import logging
@@ -18,12 +21,14 @@ from dataclasses import dataclass, field
 from math import inf
 
 from penstock.engine.assignment import LeadMap
+from penstock.errors import BrokerError
 from penstock.runtime.consumer import InputConsumer
 from penstock.topics.admin import Admin, Owners, Pending
 
 log = logging.getLogger("penstock")
 
 ENOUGH_LOOKS = 2
+ANSWER_TIMEOUT_S = 0.5
 
 
 @dataclass
@@ -65,10 +70,21 @@ class OrphanWatch:
         if self._pending is None:
             if now_ms >= self._next_ms:
                 self._next_ms = now_ms + self.interval_ms
-                self._pending = self.admin.owners(self.group)
+                if self._answers():
+                    self._pending = self.admin.owners(self.group)
+                else:
+                    self._looks = 0
         elif self._pending.done():
             found, self._pending = self._pending.result(), None
             self._consider(found)
+
+    def _answers(self) -> bool:
+        """Whether the coordinator does, asked for something that costs it nothing."""
+        try:
+            found = self.consumer.committed([min(self._every())], ANSWER_TIMEOUT_S)
+        except BrokerError:
+            return False  # what is wrong with the group, those say who need it
+        return found is not None
 
     def _consider(self, found: Owners | None) -> None:
         if found is None or not found.stable:

@@ -7,6 +7,7 @@ import pytest
 
 import penstock as ps
 from penstock.engine.assignment import LeadMap
+from penstock.errors import BrokerError
 from penstock.runtime.orphans import OrphanWatch
 from penstock.topics.admin import Owners
 
@@ -22,6 +23,7 @@ class Group:
         self.member_id: str | None = me
         self.asked = 0
         self.ready = True
+        self.answers: bool | None = True
         self.rejoins = 0
 
     def share(self, *members: set[tuple[str, int]], stable: bool = True) -> None:
@@ -32,6 +34,13 @@ class Group:
         assert group == "app"
         self.asked += 1
         return self
+
+    def committed(self, inputs: list[tuple[str, int]], timeout_s: float) -> object:
+        assert inputs == [("lines", 0)]
+        assert timeout_s < 1
+        if self.answers is None:
+            raise BrokerError("The group refuses.")
+        return {inputs[0]: (-1, None)} if self.answers else None
 
     def done(self) -> bool:
         return self.ready
@@ -89,6 +98,25 @@ def test_it_says_what_is_nobodys(caplog: pytest.LogCaptureFixture) -> None:
     orphans.rebalanced(0)
     look(orphans, 2)
     assert "Nobody has lines/0, words/1 of the group app" in caplog.text
+
+
+@pytest.mark.parametrize("answers", [False, None])
+def test_a_coordinator_that_does_not_answer_is_not_asked_for_the_group(
+    answers: bool | None,
+) -> None:
+    """The looks in front of that do not count any more."""
+    group = Group({("words", 0)}, {("words", 1)})
+    orphans = watch(group)
+    orphans.rebalanced(0)
+    look(orphans, 1)
+    group.answers = answers
+    look(orphans, 5, 200)
+    assert group.asked == 1
+    group.answers = True
+    look(orphans, 1, 700)
+    assert (group.asked, group.rejoins) == (2, 0)
+    look(orphans, 1, 800)
+    assert (group.asked, group.rejoins) == (3, 1)
 
 
 @pytest.mark.parametrize(("me", "looks"), [("m0", 2), ("m1", 3), ("m2", 4)])
