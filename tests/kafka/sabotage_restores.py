@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from penstock.engine.restore import Restore
-from penstock.errors import StateError
 from penstock.runtime import tasks
 from penstock.runtime.restorer import Restorer, Restoring
 from penstock.runtime.tasks import TaskStarter
@@ -96,26 +95,16 @@ def take_refusals_for_damage() -> None:
     rocksdb._kind = lambda *_, **__: rocksdb.DamagedStore
 
 
-def forget_refused_writes() -> None:
-    """A store goes on as if a full disk had taken what it was given."""
-    write, flush = RocksStore.write, RocksStore.flush
+def position_first() -> None:
+    """How far a store goes is on the disk before what it holds."""
+    write = RocksStore.write
 
-    def noted(self: RocksStore, items: Iterable[Any], position: Position) -> None:
-        vars(self)["last"] = position
-        _blind(self, lambda: write(self, items, position))
+    def hasty(self: RocksStore, items: Iterable[Any], position: Position) -> None:
+        write(self, [], position)
+        self.flush()
+        write(self, items, position)
 
-    def flushed(self: RocksStore) -> None:
-        _blind(self, lambda: flush(self))
-
-    def _blind(self: RocksStore, call: Callable[[], None]) -> None:
-        try:
-            call()
-        except StateError:
-            self._db.close()
-            self._db = self._open()
-            write(self, [], vars(self)["last"])
-
-    RocksStore.write, RocksStore.flush = noted, flushed  # type: ignore[method-assign]
+    RocksStore.write = hasty  # type: ignore[method-assign]
 
 
 def be_newer() -> None:
@@ -129,8 +118,8 @@ RULES: dict[str, Callable[[], None]] = {
     "believe-the-disk": believe_the_disk,
     "end-anywhere": end_anywhere,
     "end-too-early": end_too_early,
-    "forget-refused-writes": forget_refused_writes,
     "keep-what-is-damaged": keep_what_is_damaged,
+    "position-first": position_first,
     "stop-at-the-end": stop_at_the_end,
     "take-refusals-for-damage": take_refusals_for_damage,
     "trust-the-disk": trust_the_disk,

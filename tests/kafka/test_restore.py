@@ -30,6 +30,9 @@ pytestmark = pytest.mark.kafka
 
 RECORDS = 2_000
 PARTITIONS = 4
+EMPTIED = (
+    "Nothing was ever written there: unless the application was reset since, its state is lost"
+)
 NEVER_COMMITTED = struct.pack(">q", 1_000_000)
 
 
@@ -159,15 +162,21 @@ def test_state_of_a_recreated_changelog_is_set_aside(counted: Application) -> No
     """Somebody has made the topic anew, and copied its records back."""
     changelog = counted.changelog("counts")
     records = checking.read(counted.servers, changelog).records
-    checking.admin(counted.servers).delete_topics([changelog])[changelog].result()
-    counted.wait_gone(changelog)
+    make_anew(counted, changelog)
     plant(counted)
-    create_topic(counted.servers, changelog, PARTITIONS, cleanup_policy="compact")
     rows = [Row(r.key, r.value, r.timestamp, None, r.partition) for r in records]
     feed(counted.servers, changelog, rows)
     count_more(counted)
     assert_exact(counted)
     assert_set_aside(counted, "made anew")
+    assert EMPTIED not in counted.text()
+
+
+def make_anew(app: Application, topic: str) -> None:
+    """Delete a topic and create it again, empty."""
+    checking.admin(app.servers).delete_topics([topic])[topic].result()
+    app.wait_gone(topic)
+    create_topic(app.servers, topic, PARTITIONS, cleanup_policy="compact")
 
 
 def beyond_the_end(position: Position) -> Position:
