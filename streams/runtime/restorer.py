@@ -7,12 +7,13 @@ says how far they are, where it takes longer, and what it took.
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from itertools import groupby
 from typing import Any, cast
 
-from confluent_kafka import Consumer, KafkaError, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from penstock.engine.restore import Restore, RestoreProgress
 from penstock.errors import BrokerError
@@ -36,6 +37,7 @@ BYTES_PER_KEY = 150  # beside the value
 FIRST_BYTES = 16 * 1024  # a record may have, until some have come
 LOAD_RECORDS = 100_000  # from here on it pays to open a store for writing only
 WAIT_S = 0.02
+METADATA_S = 2.0
 TELL_S = 3.0  # what is restored sooner is told once, at its end
 
 
@@ -117,7 +119,8 @@ class Restorer:
         if client is None:
             made: Consumer = self._clients.consumer(revealed(self._config))
             self._client = client = made
-            client.list_topics(state.topic, 10)
+            with suppress(KafkaException):  # without it half of them wait 1.0 s for metadata
+                client.list_topics(state.topic, METADATA_S)
         self._at[state.topic, state.partition] = restoring
         client.incremental_assign([TopicPartition(state.topic, state.partition, state.start)])
 

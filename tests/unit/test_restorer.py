@@ -6,6 +6,7 @@ import pytest
 
 from penstock.engine.restore import Restore
 from penstock.runtime import restorer
+from penstock.runtime.clients import Clients
 from penstock.runtime.restorer import Restorer, Restoring
 from penstock.state.store import Position
 from penstock.testing.sim import Fate, SimBroker, SimDisk
@@ -179,3 +180,15 @@ def test_what_waits_to_be_written_is_bounded_in_bytes(most, least, monkeypatch):
     assert all(state.done for state in states)
     for partition in (0, 1):
         assert len(list(cluster.disk.place("app", "counts", partition).open().scan())) == 10
+
+
+def test_a_cluster_that_is_away_when_it_begins_is_waited_for(monkeypatch):
+    """The client finds it when it is back."""
+    monkeypatch.setattr(restorer, "METADATA_S", 0.1)
+    config = {"bootstrap.servers": "127.0.0.1:1", "group.id": "nobody", "log_level": 0}
+    store = SimDisk().mount(SimBroker().process()).place("app", "counts", 0).open()
+    alone = Restorer(config, Clients())
+    alone.add(Restoring(Restore("counts", TOPIC, 0, 0, 10), store, "id"))
+    alone.work(50)
+    assert alone.busy
+    alone.close()
