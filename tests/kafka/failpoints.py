@@ -16,9 +16,9 @@ from typing import Any
 
 from penstock.engine import task
 from penstock.engine.transaction import Command
-from penstock.runtime import tasks
+from penstock.runtime import restorer, tasks
 from penstock.runtime.producer import TransactionalProducer
-from penstock.runtime.restorer import Restorer
+from penstock.runtime.restorer import Restorer, Restoring
 from penstock.runtime.tasks import TaskStarter
 from penstock.runtime.worker import Worker
 from penstock.state.overlay import Overlay
@@ -26,7 +26,7 @@ from penstock.state.rocksdb import RocksStore
 
 Reach = Callable[[], None]
 Arm = Callable[[Reach], None]
-FEW = 4  # windows that are closed at once, where it is between the slices that it matters
+FEW = 4  # windows closed, or keys restored at once, where it is between them that it matters
 
 
 def in_front_of(owner: Any, name: str) -> Arm:
@@ -82,6 +82,30 @@ def between_slices(reach: Reach) -> None:
     Worker._COMMANDS[Command.APPLY] = applied
 
 
+def between_writes(reach: Reach) -> None:
+    """Reach the step when a part of a store is restored, and on the disk."""
+    restorer.RECORDS_PER_READ = restorer.KEYS_PER_WRITE = FEW
+    write = Restorer._write
+
+    def written(self: Restorer, restoring: Restoring) -> None:
+        write(self, restoring)
+        restoring.store.flush()
+        if not restoring.state.done:
+            reach()
+
+    Restorer._write = written  # type: ignore[method-assign]
+
+
+def load(arm: Arm) -> Arm:
+    """Open each store that is restored for writing only, as one with many records."""
+
+    def armed(reach: Reach) -> None:
+        restorer.LOAD_RECORDS = -1
+        arm(reach)
+
+    return armed
+
+
 def while_timers_fire(reach: Reach) -> None:
     _wrap(vars(sys.modules["__main__"])["Visits"], "on_timer", after=reach)
 
@@ -103,6 +127,12 @@ COMMITTING: dict[str, Arm] = {
 RESTORING: dict[str, Arm] = {
     "before a restore is written": in_front_of(Restorer, "_write"),
     "after a restore is written": behind(Restorer, "_write"),
+    "between writes of a restore": between_writes,
+}
+LOADING: dict[str, Arm] = {
+    "between writes of a load": load(between_writes),
+    "at the end of a load": load(in_front_of(RocksStore, "loaded")),
+    "behind a load": load(behind(RocksStore, "loaded")),
 }
 REVOKING: dict[str, Arm] = {
     "in the revoke callback": in_front_of(Worker, "_revoked"),
@@ -116,7 +146,7 @@ STOPPING: dict[str, Arm] = {
     "at the stop, with the stores open": in_front_of(Worker, "_close"),
     "at the stop, between stores": behind(TaskStarter, "close"),
 }
-STEPS = COMMITTING | RESTORING | REVOKING | CLOSING | FIRING | STOPPING
+STEPS = COMMITTING | RESTORING | LOADING | REVOKING | CLOSING | FIRING | STOPPING
 
 
 def arm(text: str) -> None:
