@@ -346,7 +346,8 @@ class InputConsumer:
             if problem.fatal() or problem.code() == KafkaError._FATAL:
                 self.put_out = True
                 raise BrokerError(
-                    f"The group has put this worker out: {problem.str()}. Either another worker"
+                    f"The group has put this worker out: {problem.str()}. Either the cluster"
+                    " was away for longer than a session (session_timeout_ms), or another worker"
                     " runs under its identity (a copy of its state folder, or the same"
                     " worker_id), or it was silent for longer than max_poll_interval_ms. Nothing"
                     " is lost; start it again."

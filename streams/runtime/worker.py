@@ -43,7 +43,7 @@ from penstock.runtime.silence import SilenceWatch
 from penstock.runtime.tasks import OwnedTask, TaskStarter, offsets_to_commit
 from penstock.runtime.upstream import Upstream
 from penstock.runtime.viewing import status_of, task_views
-from penstock.runtime.watch import TopicWatch
+from penstock.runtime.watch import PATIENCE_MS, TopicWatch
 from penstock.state.store import Position
 
 log = logging.getLogger("penstock")
@@ -54,6 +54,7 @@ HELD_WAIT_S = 0.005
 UNASSIGNED_WAIT_S = 0.01  # an assignment comes inside `fetch`, which then waits to the end
 SAME_FAILURES = 5
 KEEPALIVE_S = 1.0
+_ASKING = (Command.SEND_OFFSETS, Command.COMMIT, Command.ABORT, Command.RESOLVE)
 
 
 class Worker:
@@ -135,6 +136,7 @@ class Worker:
         self._careful: dict[tuple[str, int], int] = {}
         self._cost = RecordCost(settings, prepared.topology)
         self._commit_began = 0.0
+        self._asked: float | None = None  # since when the loop waits for the cluster
         self._polled = now()
         self._failures = 0
         self._stopping = False
@@ -191,9 +193,14 @@ class Worker:
             is_open=self._transaction.state is not State.IDLE,
             is_stopping=self._stopping,
             lag=sum(lags.values()),
-            is_cluster_away=self._maintenance.is_cluster_away,
+            is_cluster_away=self._maintenance.is_cluster_away or self._waits_for_cluster(),
         )
         return View(status=status, tasks=task_views(tasks, lags))
+
+    def _waits_for_cluster(self) -> bool:
+        """Whether the open batch has waited for the cluster for as long as one is waited for."""
+        asked = self._asked
+        return asked is not None and (self._now() - asked) * 1000 >= PATIENCE_MS
 
     def readings(self) -> dict[tuple[str, int], Reading]:
         """Return where the inputs stand; safe to call from another thread."""
@@ -361,6 +368,7 @@ class Worker:
             self._drive(Event.UNKNOWN)
 
     def _perform(self, command: Command) -> Event | None:
+        self._asked = self._now() if command in _ASKING else None
         try:
             return self._COMMANDS[command](self)
         except Abortable as fault:
@@ -369,6 +377,8 @@ class Worker:
         except Unknown as fault:
             self._failed(fault)
             return Event.UNKNOWN
+        finally:
+            self._asked = None
 
     def _begin(self) -> None:
         self._producer.begin()
@@ -387,6 +397,7 @@ class Worker:
             spent.add(owned.task.take_spent())
             self._produce(owned)
         self._cost.flushed(self._batch, spent)
+        self._asked = self._now()
         self._producer.flush()
         self._reporter.phase("walCommit", self._now())
         return Event.FLUSHED
