@@ -9,6 +9,7 @@ import msgspec
 
 from penstock.cli.terminal import duration
 from penstock.query.events import Terminated, Told
+from penstock.query.merging import milliseconds_of
 from penstock.query.progress import Progress, iso
 from penstock.query.summing import Application, WorkerProgress
 
@@ -36,15 +37,37 @@ class Heard:
     Attributes:
         summed: those who count.
         seen: those who are shown.
+        ended: the last words of those who have told that they end, and nothing since.
+        newest: what was told last.
     """
 
     summed: Application = field(default_factory=lambda: Application(silent_ms=SILENT_MS))
     seen: Application = field(default_factory=lambda: Application(silent_ms=SEEN_MS))
+    ended: dict[str, Terminated] = field(default_factory=dict[str, Terminated])
+    newest: Told | None = None
 
     def add(self, told: Told) -> None:
         """Take note of what a worker has told."""
         self.summed.add(told)
         self.seen.add(told)
+        if self.newest is None or _at_ms(told) >= _at_ms(self.newest):
+            self.newest = told
+        if not isinstance(told, Terminated):
+            self.ended.pop(told.instance_id, None)
+        elif all(of.instance_id != told.instance_id for of in self.seen.workers):
+            self.ended[told.instance_id] = told  # no later run of it has told anything
+
+    @property
+    def last_end(self) -> Terminated | None:
+        """What has ended the application, as far as its last words tell; None where others follow.
+
+        An error comes before those who were stopped because of it.
+        """
+        if not isinstance(self.newest, Terminated):
+            return None
+        since_ms = _at_ms(self.newest) - SEEN_MS
+        failed = [of for of in self.ended.values() if of.exception and _at_ms(of) >= since_ms]
+        return max(failed, key=_at_ms, default=self.newest)
 
     def leave_out(self, worker: WorkerProgress) -> None:
         """Sum a worker no more: the group knows that it has ended, though it did not say so."""
@@ -102,6 +125,7 @@ class Overview:
         workers: those who have told something lately.
         progress: the sum over them; None where they have told of no batch yet.
         lag: records that wait, or offsets where the broker alone tells; None where nobody does.
+        ended: the last words of what does not run any more, where there are any.
     """
 
     application: str
@@ -110,6 +134,7 @@ class Overview:
     workers: tuple[Worker, ...]
     progress: Progress | None
     lag: int | None
+    ended: Terminated | None = None
 
     @property
     def headline(self) -> str:
@@ -152,6 +177,7 @@ class Overview:
                 for worker in self.workers
             ],
             "progress": msgspec.to_builtins(self.progress),
+            "ended": msgspec.to_builtins(self.ended),
         }
 
 
@@ -175,6 +201,8 @@ def overview(
     """
     heard.reach(now_ms)
     seen = heard.seen.workers
+    if members is not None:  # until its session ends, the group keeps who has ended
+        members = [name for name in members if not name.startswith((*heard.ended,))]
     here = {of.instance_id: _members(of, members or ()) for of in seen}
     # Members that have names of another kind tell nothing of who is gone.
     telling = members is not None and (not members or any(here.values()))
@@ -192,14 +220,20 @@ def overview(
         for of in seen
     )
     progress = heard.summed.progress
+    state = _state(workers, progress, members)
     return Overview(
         application,
-        _state(workers, progress, members),
+        state,
         None if members is None else len(members),
         workers,
         progress,
         progress.lag if progress else sum(of.lag for of in workers) if workers else None,
+        heard.last_end if state is State.STOPPED else None,
     )
+
+
+def _at_ms(told: Told) -> int:
+    return milliseconds_of(told.timestamp)
 
 
 def _members(of: WorkerProgress, members: Collection[str]) -> list[str]:

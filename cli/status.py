@@ -11,10 +11,12 @@ from penstock.cli.terminal import duration, json_line, print_table, printable, w
 if TYPE_CHECKING:
     from penstock.cli.application import Application
     from penstock.cli.overview import Overview
+    from penstock.query.events import Terminated
     from penstock.query.progress import Progress
 
 STOPPED, BEHIND = 3, 4
 BACK_MS = 60_000
+LAST = 20  # records among which the end of an application is
 TITLES = ("Worker", "Host", "State", "Partitions", "Input/s", "Lag", "p99", "Told")
 
 
@@ -51,7 +53,7 @@ def status(
 def _look(known: "Application") -> "tuple[Overview, list[Progress]]":
     """Return the overview, and the records of progress of the last seconds."""
     from penstock.cli.cluster import connect
-    from penstock.cli.overview import Heard, overview
+    from penstock.cli.overview import Heard, State, overview
     from penstock.cli.positions import Position
     from penstock.cli.telling import check_known, told
     from penstock.query.progress import Progress
@@ -59,7 +61,7 @@ def _look(known: "Application") -> "tuple[Overview, list[Progress]]":
 
     admin, heard = connect(known.brokers), Heard()
     lately: list[Progress] = []
-    if check_known(known, admin):
+    if known_topic := check_known(known, admin):
         for several in told(known, Position("time", now_ms() - BACK_MS)):
             for each in several:
                 heard.add(each)
@@ -68,6 +70,11 @@ def _look(known: "Application") -> "tuple[Overview, list[Progress]]":
     members = [of.instance or of.client_id for of in group]
     hosts = dict(zip(members, (of.host.lstrip("/") for of in group), strict=True))
     found = overview(known.id, heard, now_ms(), members=members, hosts=hosts)
+    if found.state is State.STOPPED and heard.newest is None and known_topic:
+        for several in told(known, Position("last", LAST)):
+            for each in several:
+                heard.add(each)
+        found = overview(known.id, heard, now_ms(), members=members, hosts=hosts)
     if found.progress is None:
         found = replace(found, lag=_committed_lag(known))
     return found, lately
@@ -93,11 +100,18 @@ def _show(found: "Overview", lately: "list[Progress]") -> None:
         lines = [("Lag", f"{found.lag:,} offsets, as far as its commits say")]
     if wrong := troubles(lately):
         lines.append(("Let go", f"{wrong}, in the last minute"))
+    if found.ended:
+        lines.insert(0, ("Ended", _end(found.ended)))
     for name, text in lines:
         typer.echo(f"  {name:<12}{printable(text)}")
     if found.workers:
         typer.echo("")
         print_table(TITLES, [_row(found, number) for number in range(len(found.workers))])
+
+
+def _end(ended: "Terminated") -> str:
+    why = f"by {ended.error_class}: {ended.exception}" if ended.exception else "in order"
+    return f"{ended.timestamp}, {why}"
 
 
 def _row(found: "Overview", number: int) -> list[str | int | None]:

@@ -294,3 +294,39 @@ def test_an_overview_is_an_object():
             "silent_seconds": 0.5,
         }
     ]
+
+
+def failed(instance, at_ms, why="x cannot be decoded"):
+    return Terminated(**common(instance, at_ms), exception=why, error_class="DataError")
+
+
+def test_who_has_ended_does_not_run_though_the_group_still_knows_it():
+    """A static member stays until its session ends: nobody is to read that it runs."""
+    told = (a_progress("a", NOW - 2_000, {0: 1}), failed("a", NOW - 1_000))
+    found = look(*told, members=["a-17"])
+    assert (found.state, found.members) == (State.STOPPED, 0)
+    assert found.ended == told[-1]
+    again = look(*told, Started(**common("a", NOW, run=2)), members=["a-17"])
+    assert (again.state, again.members, again.ended) == (State.RUNNING, 1, None)
+    late = look(Started(**common("a", NOW - 5, run=2)), failed("a", NOW - 1), members=["a-17"])
+    assert late.state is State.RUNNING, "last words of a run that another one has followed"
+
+
+@pytest.mark.parametrize(
+    ("told", "by"),
+    [
+        ((failed("a", NOW - 90_000), Terminated(**common("b", NOW))), None),
+        ((failed("a", NOW - 900), Terminated(**common("b", NOW))), "a"),
+        ((failed("a", NOW - 900), failed("b", NOW)), "b"),
+        ((Terminated(**common("a", NOW)),), None),
+    ],
+)
+def test_an_error_is_what_has_ended_it_not_the_stops_that_it_caused(told, by):
+    found = look(*told, members=[])
+    assert found.ended is not None
+    assert (found.ended.instance_id if found.ended.exception else None) == by
+    assert found.as_object()["ended"]["timestamp"] == found.ended.timestamp
+
+
+def test_a_worker_that_was_killed_has_no_last_words():
+    assert look(failed("a", NOW - 900), Idle(**common("b", NOW)), members=[]).ended is None
