@@ -117,8 +117,8 @@ class _Group:
     """Ask the cluster now and then whether it is there, and then who runs; nothing waits for it.
 
     After a restart of the broker a client may never find the group's coordinator again, so a new
-    one asks. None is given up while it waits for an answer: that can end the process (librdkafka
-    2.16.0).
+    one asks. None is given up, as it may have a question on its way that was given up before: to
+    end it then ends the process (librdkafka 2.16.0).
 
     Attributes:
         members: names of those in the group; None where that is not known.
@@ -127,6 +127,7 @@ class _Group:
 
     def __init__(self, known: "Application", admin: "Admin") -> None:
         self._known, self._admin = known, admin
+        self._kept = [admin]
         self.members: list[str] | None = None
         self.answered = True
         self._begin()
@@ -158,6 +159,7 @@ class _Group:
 
         if failed:
             self._admin = make_admin(self._known.brokers)
+            self._kept.append(self._admin)
 
 
 @contextmanager

@@ -45,9 +45,12 @@ class Idle(_Event, frozen=True, kw_only=True, rename="camel", tag="idle"):
 
     Attributes:
         lag: records that wait all the same, in partitions that do not run yet.
+        assigned: all that the worker has, by topic; None where an earlier version tells it. Who
+            listens to a worker that idles would else not know.
     """
 
     lag: int = 0
+    assigned: Mapping[str, tuple[int, ...]] | None = None
 
 
 class Rebalance(_Event, frozen=True, kw_only=True, rename="camel", tag="rebalance"):

@@ -99,7 +99,7 @@ def _told(told: Told) -> dict[str, Any]:
     if isinstance(told, Progress):
         return {"progress": told, "assigned": _of_sources(told), "idle": None}
     if isinstance(told, Idle):
-        return {"idle": told}
+        return {"idle": told, **({} if told.assigned is None else {"assigned": told.assigned})}
     return {"assigned": told.assigned} if isinstance(told, Rebalance) else {}
 
 

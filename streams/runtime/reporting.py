@@ -199,7 +199,8 @@ class Reporter:
             self._lag = self.lag(tasks)
         if now - self._spoken >= IDLE_S:
             self._spoken = now
-            self.monitor.tell(Idle(**self._common(), lag=self._lag))
+            assigned = _by_topic([at for owned in tasks for at in owned.inputs])
+            self.monitor.tell(Idle(**self._common(), lag=self._lag, assigned=assigned))
 
     def ended(self, tasks: Collection[OwnedTask], now: float) -> None:
         """Tell the last progress, before the tasks are given up."""

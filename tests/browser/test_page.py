@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from penstock.query.status import AWAY
 from tests.browser.replay import Replay, iso_now
 from tests.browser.watched import Watched
 
@@ -123,6 +124,31 @@ def test_a_connection_on_which_nothing_comes_is_lost(watched: Watched, replay: R
     replay.silent = False
     page.wait_for("#link", "live")
     assert page.title("input") == read  # what is told again is not counted again
+
+
+def test_a_run_that_has_just_begun_has_no_duration(watched: Watched) -> None:
+    """Not "17.5k records in 0 ms", where all came in one record of progress."""
+    with Replay(count=1) as replay:
+        replay.facts["progress"]["recent"][0]["batchDuration"] = 40
+        page = watched.open(replay.address)
+        page.wait_for("#tile-input .more", "records")
+        assert " in " not in page.text("#tile-input .more")
+        assert "0 ms" not in page.text("#tile-trouble .more")
+
+
+def test_it_says_that_kafka_does_not_answer(watched: Watched) -> None:
+    """Not that nothing comes, nor that partitions are waited for: nobody would look at Kafka."""
+    with Replay(age_ms=60_000) as replay:
+        status = replay.facts["status"]["status"]
+        before, status["message"] = status["message"], AWAY
+        page = watched.open(replay.address)
+        page.wait_for("#banner", f"{AWAY}. Nothing is lost")
+        assert page.text("#status") == AWAY
+        assert f"{AWAY}." in page.log("events")
+        status["message"] = before
+        replay.tell("status", replay.facts["status"])
+        page.wait_until(lambda: "Kafka answers again." in page.log("events"), "its return")
+        assert "Nothing is lost" not in page.text("#banner")
 
 
 def test_it_says_that_nothing_comes(watched: Watched) -> None:

@@ -168,6 +168,7 @@ def test_idleness_is_no_progress(run: Run) -> None:
     run.now += IDLE_S
     run.reporter.tick([run.owned], run.now)
     assert [type(one) for one in run.told] == [Idle]
+    assert run.told[0].assigned == {"in": (0,)}
 
 
 def test_restores_are_told_once(run: Run) -> None:

@@ -399,3 +399,14 @@ def test_later_versions_can_be_read() -> None:
     assert isinstance(decode(broken(news=1)), Progress)
     assert isinstance(decode(broken(sources=[])), Progress)
     assert SourceProgress.__struct_fields__  # the fields above are its own
+
+
+def test_what_an_idle_worker_has_is_known_to_who_hears_of_it_only_now() -> None:
+    """The rebalance is long gone; an earlier version that does not say it changes nothing."""
+    of = Application()
+    of.add(Idle(**common("a", 1_000), assigned={"in": (0, 1)}))
+    assert of.workers[0].assigned == {"in": (0, 1)}
+    of.add(Idle(**common("a", 2_000)))
+    assert of.workers[0].assigned == {"in": (0, 1)}
+    of.add(Idle(**common("a", 3_000), assigned={}))
+    assert of.workers[0].assigned == {}
