@@ -107,7 +107,8 @@ def test_the_page_can_be_followed(kafka: KafkaServer, tmp_path: Path) -> None:
         if reader.worker is not None:
             reader.worker.terminate()
             assert reader.worker.wait(WAIT_S) == 0
-    assert len(reader.left_out) == 4
+    assert len(reader.left_out) == 5
+    assert reader.said["penstock status spending"].startswith("spending runs: 1 worker")
     consumed = next(said for line, said in reader.said.items() if "--key c7" in line)
     last = consumed.strip().splitlines()[-1]
     assert re.search(rf"\bc7\b.*\b{expected(kafka.bootstrap_servers)['c7']}$", last), last
