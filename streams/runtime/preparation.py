@@ -222,7 +222,7 @@ def _missing(needed: Mapping[str, str], existing: Mapping[str, int], servers: st
     what = f"The topic {shown} does" if len(needed) == 1 else f"The topics {shown} do"
     return TopologyError(
         f"{what} not exist at {servers}.{names} Correct the name, or create what is missing, here"
-        f" with 4 partitions: penstock topics {' '.join(needed)} --create 4 --brokers {servers}",
+        f" with 4 partitions: 'penstock topics {' '.join(needed)} --create 4 --brokers {servers}'.",
         topic=next(iter(needed)),
         operator=next(iter(needed.values())).partition(" ")[0],
     )

@@ -91,7 +91,7 @@ def test_all_missing_topics_are_named_at_once():
     """With who needs them, and the command that creates them."""
     text = missing(["orders", "sold", "bad"], [])
     assert "orders (stream-0 reads it), sold (to-1 writes it), bad (dead_letter writes it)" in text
-    assert text.endswith("penstock topics orders sold bad --create 4 --brokers localhost:9092")
+    assert text.endswith("'penstock topics orders sold bad --create 4 --brokers localhost:9092'.")
 
 
 def test_a_misspelled_topic_is_found_by_its_likeness():

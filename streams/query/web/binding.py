@@ -58,8 +58,9 @@ class Address:
             raise TopologyError(
                 f"The HTTP server is to listen on {self.host}, which others can reach, and has no"
                 " token: whoever can connect could read your data. Set the environment's"
-                " PENSTOCK_HTTP_TOKEN, or HttpSettings(token=...), or leave host= out to listen on"
-                " this host alone."
+                " PENSTOCK_HTTP_TOKEN (python -c 'import secrets; print(secrets.token_urlsafe(24))'"
+                " makes one), or HttpSettings(token=...); or listen on this host alone, on"
+                f" 127.0.0.1:{self.port}."
             )
         return self
 
@@ -93,7 +94,7 @@ class Address:
         if error.errno == errno.EADDRINUSE:
             return TopologyError(
                 f"Port {self.port} of {self.host} is taken. Choose another with HttpSettings("
-                "port=...) or PENSTOCK_HTTP=HOST:PORT, or let next_port=True find one."
+                "port=...), PENSTOCK_HTTP=HOST:PORT or --http, or let next_port=True find one."
             )
         return TopologyError(
             f"The HTTP server cannot listen on {self.host}:{self.port}: {error.strerror}. Correct"
