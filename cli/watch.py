@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 STEP_S = 0.25  # as soon is a key heard
 GROUP_S = 5.0  # between two looks at the group
+LOST_S = 20.0  # a question about the group is lost, where others are answered
 PATIENCE_S = 2.0  # a cluster that has not answered then is away
 LINE_S = 1.0
 MOST_KEYS = 100
@@ -117,8 +118,8 @@ class _Group:
     """Ask the cluster now and then whether it is there, and then who runs; nothing waits for it.
 
     After a restart of the broker a client may never find the group's coordinator again, so a new
-    one asks. None is given up, as it may have a question on its way that was given up before: to
-    end it then ends the process (librdkafka 2.16.0).
+    one asks. The one before is kept: to end it while it waits for an answer can end the process
+    (librdkafka 2.16.0).
 
     Attributes:
         members: names of those in the group; None where that is not known.
@@ -126,16 +127,16 @@ class _Group:
     """
 
     def __init__(self, known: "Application", admin: "Admin") -> None:
-        self._known, self._admin = known, admin
-        self._kept = [admin]
+        self._known, self._admins = known, [admin]
         self.members: list[str] | None = None
         self.answered = True
+        self._owners: Pending[Owners] | None = None
+        self._owners_s = -GROUP_S
         self._begin()
 
     def _begin(self) -> None:
         self._asked_s = time.monotonic()
-        self._topic = self._admin.describe([self._known.progress_topic])
-        self._owners: Pending[Owners] | None = None
+        self._topic = self._admins[-1].describe([self._known.progress_topic])
 
     def ask(self) -> None:
         """Take the answers that have come, and ask again when it is time."""
@@ -144,22 +145,31 @@ class _Group:
             self.answered = self.answered and since_s < PATIENCE_S
             return
         self.answered = self._topic.result() is not None
-        if self.answered and self._owners is None:
-            self._owners = self._admin.owners(self._known.id)
-        if self._owners is not None and not self._owners.done():
-            return
-        found = self._owners.result() if self._owners else None
-        self.members = self.members if found is None else [*found.members]
+        if self.answered:
+            self._ask_group()
         if since_s > GROUP_S:
-            self._renew(failed=self._owners is not None and found is None)
             self._begin()
 
-    def _renew(self, *, failed: bool) -> None:
+    def _ask_group(self) -> None:
+        since_s = time.monotonic() - self._owners_s
+        if self._owners is None:
+            if since_s >= GROUP_S:
+                self._owners_s = time.monotonic()
+                self._owners = self._admins[-1].owners(self._known.id)
+        elif self._owners.done():
+            found, self._owners = self._owners.result(), None
+            if found is None:
+                self._renew()
+            else:
+                self.members = [*found.members]
+        elif since_s > LOST_S:
+            self._renew()
+
+    def _renew(self) -> None:
         from penstock.cli.cluster import make_admin
 
-        if failed:
-            self._admin = make_admin(self._known.brokers)
-            self._kept.append(self._admin)
+        self._admins.append(make_admin(self._known.brokers))
+        self._owners = None
 
 
 @contextmanager

@@ -41,6 +41,7 @@ _WHERE_TO_LOOK = (
     " name security.protocol in KafkaSettings(client=...) if it expects TLS or a password;"
     " KafkaSettings.connect_timeout_ms is how long to wait."
 )
+NEVER_S = 3_600.0
 LEADER_PAUSE_S = 0.01
 REPLICAS_TIMEOUT_S = 1.0
 _STATE = re.compile(r" \(after \d+ms in state \w+\)")  # the client's, in its own terms
@@ -261,19 +262,24 @@ class Admin:
         return found
 
     def owners(self, group: str) -> Pending[Owners]:
-        """Ask who has which partitions of a group, without waiting for the answer."""
-        return Pending(self._describe_group(group), lambda futures: _owners(futures[group]))
+        """Ask who has which partitions of a group, without waiting for the answer.
 
-    def _describe_group(self, group: str) -> dict[str, Any]:
+        It is never given up: while the cluster is away, such a question that has timed out ends the
+        process on an assertion (librdkafka 2.16.0). Left alone, it is answered when the cluster is.
+        """
+        asked = self._describe_group(group, NEVER_S)
+        return Pending(asked, lambda futures: _owners(futures[group]))
+
+    def _describe_group(self, group: str, timeout_s: float) -> dict[str, Any]:
         found: dict[str, Any] = self._client.describe_consumer_groups(
-            [group], request_timeout=self._timeout_s
+            [group], request_timeout=timeout_s
         )
         return found
 
     def members(self, group: str) -> list[Member]:
         """Return the members of a group; none where there is no such group."""
         try:
-            found = self._describe_group(group)[group].result()
+            found = self._describe_group(group, self._timeout_s)[group].result()
         except KafkaException as error:
             if error.args[0].code() in _NO_GROUP:
                 return []
