@@ -110,13 +110,20 @@ def _cell(cell: str | int | None) -> str:
 
 
 def shown(data: bytes | None) -> str:
-    """Show bytes on one line: as text where they are UTF-8, else in hex with their length."""
+    r"""Show bytes on one line: as text where they are that, else in hex with their length.
+
+    What has a zero in it is no text, though it may be UTF-8: most numbers of eight bytes are both.
+
+    >>> shown(b"ann"), shown(b"\xff"), shown((8_292_154).to_bytes(8, "big"))
+    ('ann', '0xff (1 bytes)', '0x00000000007e873a (8 bytes)')
+    """
     if data is None:
         return "null"
     try:
-        return printable(data.decode())
+        text = data.decode()
     except UnicodeDecodeError:
-        return f"0x{data.hex()} ({len(data):,} bytes)"
+        text = "\0"
+    return f"0x{data.hex()} ({len(data):,} bytes)" if "\0" in text else printable(text)
 
 
 def printable(text: str) -> str:

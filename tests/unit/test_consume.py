@@ -74,6 +74,7 @@ def test_what_is_no_position_is_refused(text):
         (None, None, "null", {"value": None}),
         (None, b"a\x1bb", r"a\x1bb", {"value": "a\x1bb"}),
         (None, b"\xff", "0xff (1 bytes)", {"value_hex": "ff"}),
+        (None, struct.pack(">q", 7), "0x0000000000000007 (8 bytes)", {"value": "\0" * 7 + "\7"}),
         ("str", "ä".encode(), "ä", {"value": "ä"}),
         ("str", b"\xff", "0xff (1 bytes) (no str)", {"value_hex": "ff"}),
         ("int", struct.pack(">q", -5), "-5", {"value": -5}),
