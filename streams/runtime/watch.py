@@ -77,9 +77,10 @@ class TopicWatch:
             return
         self.is_away = True
         log.warning(
-            "Kafka at %s has not answered for %.0f s. Nothing is lost: the worker tries on, and"
-            " goes on by itself once it answers. Check that its brokers run, and can be reached"
-            " from this host.",
+            "Kafka at %s has not answered for %.0f s. Nothing is lost, and the worker tries on."
+            " Check that its brokers run, and can be reached from this host. An outage that is"
+            " longer than a session (session_timeout_ms) may end the worker: what has started it"
+            " starts it again, as penstock run --workers 1 does.",
             self.admin.servers,
             (now_ms - self.asked_ms) / 1000,
         )

@@ -191,7 +191,7 @@ function banner() {
   }
   if (!status || model.link !== "live") return [];
   if (status.status.message === AWAY) {
-    return ["lost", `${AWAY}. Nothing is lost: the worker goes on by itself once it answers. Check the brokers.`];
+    return ["lost", `${AWAY}. Nothing is lost, and the worker tries on. Check the brokers.`];
   }
   if (!status.tasks.length) return ["calm", `${status.status.message}. Nothing is read until then.`];
   if (model.fresh && isBehind(model.last)) {
