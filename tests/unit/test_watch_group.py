@@ -4,6 +4,7 @@ With librdkafka 2.16.0 a question about a group that has timed out while the clu
 the process on an assertion, and so may a client that is ended with one on its way.
 """
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> Any:
         def __init__(self) -> None:
             self.now = 100.0
             self.clients = [Asked()]
-            monkeypatch.setattr(watch.time, "monotonic", lambda: self.now)
+            monkeypatch.setattr(time, "monotonic", lambda: self.now)
             monkeypatch.setattr(cluster, "make_admin", self.make)
             known = Application("app", "kafka:9092", Path())
             self.group = watch._Group(known, self.clients[0])  # type: ignore[arg-type]
