@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 PRODUCE = 0
+OFFSET_FETCH = 9
 INIT_PRODUCER_ID = 22
 ADD_PARTITIONS_TO_TXN = 24
 ADD_OFFSETS_TO_TXN = 25
@@ -57,6 +58,21 @@ class Meeting:
 
 
 @dataclass
+class Watch:
+    """Requests that are counted as they pass.
+
+    Attributes:
+        kind: what kind they are.
+        about: what stands in them.
+        passed: how many have passed.
+    """
+
+    kind: int
+    about: bytes
+    passed: int = 0
+
+
+@dataclass
 class Link:
     """A connection of a client, and the one to the broker that goes with it."""
 
@@ -86,6 +102,7 @@ class Proxy:
         self._meetings: list[Meeting] = []
         self._waiting: list[tuple[Meeting, bytes]] = []
         self._held_back: Meeting | None = None
+        self._watches: list[Watch] = []
         self._tasks: set[asyncio.Future[None]] = set()
         self._loop = asyncio.new_event_loop()
         self._released = asyncio.Event()
@@ -124,6 +141,11 @@ class Proxy:
             cut_s: the connection on which it was sent is cut after so many seconds.
         """
         self._meetings.append(Meeting(fate, kind, about.encode(), until, cut_s))
+
+    def watch(self, kind: int, about: str) -> Watch:
+        """Count requests of a kind in which something stands, from now on."""
+        self._watches.append(Watch(kind, about.encode()))
+        return self._watches[-1]
 
     @contextmanager
     def holding(self, kind: int, about: str) -> Generator[None]:
@@ -171,6 +193,8 @@ class Proxy:
             self._tasks.discard(task)
 
     async def _request(self, body: bytes, link: Link) -> None:
+        for watch in self._watches:
+            watch.passed += _kind(body) == watch.kind and watch.about in body
         if self._held_back and self._held_back.is_with(body):
             self._in_background(self._hold(body, link.client))
             return

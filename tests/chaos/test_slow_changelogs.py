@@ -12,22 +12,25 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from confluent_kafka import Producer
 
 from tests.chaos.load import end, load, map_and_count
-from tests.chaos.proxy import PRODUCE, Proxy
-from tests.chaos.test_sigkill import folder, lost_its_tasks
-from tests.kafka.checking import open_transactions
+from tests.chaos.proxy import END_TXN, OFFSET_FETCH, PRODUCE, Proxy
+from tests.chaos.test_cuts import transactional_id
+from tests.chaos.test_sigkill import folder
+from tests.kafka.checking import partitions_of
 from tests.kafka.conftest import applications
+from tests.kafka.workers import WAIT_S, Application
 
 pytestmark = [pytest.mark.kafka, pytest.mark.chaos]
 
 SOON_OUT = {
     "session_timeout_ms": 1_000,
-    "request_timeout_ms": 6_000,
-    "transaction_timeout_ms": 10_000,
-    "max_poll_interval_ms": 12_000,
+    "request_timeout_ms": 15_000,  # what was on its way when it was stopped is not given up
+    "transaction_timeout_ms": 20_000,
+    "max_poll_interval_ms": 25_000,
 }
-SENT_S = 0.3  # whatever a worker sends beside the record is with the broker by then
+SENT_S = 1.0  # whatever a worker sends beside the record is with the broker by then
 LOOKED_S = 1.0
 OFFSETS_FIRST, ENDS_FIRST = "offsets_before_the_flush", "ends_before_the_offsets"
 EXACTLY = "stop-at-the-end"  # what is behind it may come along, which is luck
@@ -61,19 +64,35 @@ def take_over(proxy: Proxy, root: Path, **options: Any) -> None:
         new = make_new("map-and-count", *topics, kafka=SOON_OUT, id=old.id, **options)
         with load(old):
             old.start()
-            old.wait_for_progress()
+            old.wait_until(lambda: has_begun(old), "every task has committed something")
             with proxy.holding(PRODUCE, old.changelog("counts")):
                 old.wait_until(lambda: proxy.held > 0, "its changelog record is on its way")
                 time.sleep(SENT_S)
                 old.signal(signal.SIGSTOP)
+                asked = proxy.watch(OFFSET_FETCH, new.id)
                 new.start()
                 new.wait_for(f"{old.inputs[0]}/0")  # it is assigned
+                new.wait_until(lambda: asked.passed > 0, "it has asked for the offsets")
                 time.sleep(LOOKED_S)
+            ended = proxy.watch(END_TXN, transactional_id(old))
             old.signal(signal.SIGCONT)
-            old.wait_until(lambda: lost_its_tasks(old), "it has lost its tasks")
-            old.kill()
+            old.wait_until(lambda: ended.passed > 0, "it ends its transaction")
+            old.kill()  # back in the group it would take tasks, whose stores then are restored anew
+            end_transaction_of(old)
             new.wait_for_progress()
-        # The old one has an identity of its own: what it has left open ends by its timeout.
-        written = [*new.outputs, new.changelog("counts")]
-        new.wait_until(lambda: not open_transactions(new.servers, written), "nothing is open")
         end(new)
+
+
+def has_begun(app: Application) -> bool:
+    """Whether something of each partition is committed."""
+    committed = app.committed()
+    return all(committed.get(at, 0) > 0 for at in partitions_of(app.servers, app.inputs))
+
+
+def end_transaction_of(app: Application) -> None:
+    """End what a dead worker has left open: readers see nothing that is committed behind it.
+
+    Nobody else does before its timeout, as its identity is its own.
+    """
+    config = {"bootstrap.servers": app.servers, "transactional.id": transactional_id(app)}
+    Producer(config).init_transactions(WAIT_S)
