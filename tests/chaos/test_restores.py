@@ -145,6 +145,16 @@ def test_without_an_age_deleted_keys_come_back(
 
 
 @pytest.mark.full
+def test_a_position_without_what_a_full_disk_has_refused_is_noticed(
+    kafka: KafkaServer, topic: TopicFactory, tmp_path: Path
+) -> None:
+    app = test_disks.bounded(kafka.bootstrap_servers, tmp_path, topic)
+    app.options["sabotage"] = "position-first"
+    with pytest.raises(AssertionError, match="the changelog says"):
+        test_disks.fill_the_disk(app)
+
+
+@pytest.mark.full
 def test_to_set_aside_what_may_not_be_written_is_noticed(
     kafka: KafkaServer, topic: TopicFactory, tmp_path: Path
 ) -> None:
