@@ -8,6 +8,7 @@ aside or restored. PENSTOCK_SEED repeats a run.
 import random
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -64,8 +65,16 @@ def test_a_connection_that_is_cut_five_times_harms_nothing(
     meet_all(proxy, make, [(fate, state)] * 5)
 
 
-def meet_all(proxy: Proxy, make: ApplicationFactory, cases: list[tuple[Fate, str]]) -> None:
-    app = map_and_count(make, kafka=SOON)
+@pytest.mark.full
+def test_a_guess_behind_a_cut_is_found(proxy: Proxy, make: ApplicationFactory) -> None:
+    with pytest.raises(AssertionError, match="is there twice"):
+        meet_all(proxy, make, [("cut behind it", "committing")], sabotage="guess-aborted")
+
+
+def meet_all(
+    proxy: Proxy, make: ApplicationFactory, cases: list[tuple[Fate, str]], **options: Any
+) -> None:
+    app = map_and_count(make, kafka=SOON, **options)
     with load(app):
         app.start()
         app.wait_for_progress()
