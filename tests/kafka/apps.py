@@ -33,6 +33,7 @@ ODD = "odd"  # `picky-deep` has no bytes for values that begin so
 BAD = "bad"  # `failing` and the picky ones raise at values that begin so
 STALL = "stall"  # `stalling` and `stalling_flush` stop here for good
 STALLED = "stalled for good"  # and say so
+SLOW_S = 0.1  # so long a record takes in `slow` and `slow-both-ways`
 NAP = "nap:"  # `napping` sleeps for the seconds that stand behind it
 PAUSE = "pause"  # `pausing` stops here once, until it is let go on
 SILENCE_MS = 60  # `processors` joins the words of a key after it
@@ -117,6 +118,19 @@ def nap(text: str) -> str:
         logging.getLogger("apps").warning("asleep: %s", text)
         time.sleep(float(text.removeprefix(NAP)))
     return text.upper()
+
+
+def slowly(value: Any) -> Any:
+    time.sleep(SLOW_S)
+    return value
+
+
+def beginning(data: bytes) -> str:
+    return data[:2].decode()
+
+
+def newest(one: bytes, other: bytes) -> bytes:
+    return other
 
 
 class StallAtSecond:
@@ -285,6 +299,49 @@ def picky_raw(app: ps.App, inputs: Inputs, out: list[str], args: argparse.Namesp
 
 def stalling(app: ps.App, inputs: Inputs, out: list[str], args: argparse.Namespace) -> None:
     app.stream(inputs, key=str, value=str).map(stall).to(out[0])
+
+
+def slow(app: ps.App, inputs: Inputs, out: list[str], args: argparse.Namespace) -> None:
+    """Slow in front of a store, and behind it as it is flushed."""
+    words = app.stream(inputs, key=str, value=str).map(slowly, value=str)
+    words.map(upper).to(out[0])
+    counts = words.group_by(ending, key=str, name="by-ending").count(name="counts")
+    counts.to_stream().map(slowly, value=int).to(out[1])
+
+
+def slow_behind(app: ps.App, inputs: Inputs, out: list[str], args: argparse.Namespace) -> None:
+    """Slow behind a store alone: records come fast, and each of them is a change."""
+    counts = app.stream(inputs, key=str, value=str).group_by_key().count(name="counts")
+    counts.to_stream().map(slowly, value=int).to(out[0])
+
+
+def large(app: ps.App, inputs: Inputs, out: list[str], args: argparse.Namespace) -> None:
+    values = app.stream(inputs, key=str, value=bytes)
+    values.map(bytes.upper, value=bytes).to(out[0])
+    grouped = values.group_by(beginning, key=str, name="by-beginning")
+    grouped.reduce(newest, name="newest").to(out[1])
+
+
+def keep(app: ps.App, inputs: Inputs, out: list[str], args: argparse.Namespace) -> None:
+    """State of large values, of which nothing large goes out."""
+    values = app.stream(inputs, key=str, value=bytes).group_by_key()
+    values.reduce(newest, name="newest").to_stream().map(len, value=int).to(out[0])
+
+
+def soak(app: ps.App, inputs: Inputs, out: list[str], args: argparse.Namespace) -> None:
+    """A little of all: a map, a count under a new key, windows, timers."""
+    both_ways(app, inputs, out, args)
+    words = app.stream(inputs, key=str, value=str)
+    seconds = words.group_by_key().window(ps.tumbling("1s")).count(name="seconds")
+    seconds.to(out[2], output_mode="append")
+    words.process(Visits, name="visits").to(out[3])
+
+
+def five_stores(app: ps.App, inputs: Inputs, out: list[str], args: argparse.Namespace) -> None:
+    words = app.stream(inputs, key=str, value=str).group_by_key()
+    words.count(name="counts").to(out[0])
+    for number in range(1, 5):
+        words.reduce(longest, name=f"longest-{number}").to(out[1])
 
 
 def napping(app: ps.App, inputs: Inputs, out: list[str], args: argparse.Namespace) -> None:
@@ -486,6 +543,12 @@ APPS: dict[str, Build] = {
     "picky-deep": picky_deep,
     "picky-raw": picky_raw,
     "stalling": stalling,
+    "slow": slow,
+    "slow-behind": slow_behind,
+    "large": large,
+    "keep": keep,
+    "soak": soak,
+    "five-stores": five_stores,
     "napping": napping,
     "napping-letters": napping_letters,
     "stalling-flush": stalling_flush,
@@ -573,8 +636,11 @@ SABOTAGE: dict[str, Callable[[], None]] = {
 def sabotage(names: str) -> None:
     """Break rules: those that are named here, or broken in simulated clusters too."""
     for name in names.split(","):
-        if name in SABOTAGE:
-            SABOTAGE[name]()
+        from tests.kafka import sabotage_resources
+
+        rules = SABOTAGE | sabotage_resources.RULES
+        if name in rules:
+            rules[name]()
             continue
         from tests.kafka import sabotage_commits, sabotage_groups
 

@@ -4,9 +4,7 @@ The Kafka client decompresses a batch as a whole, and gzip without a limit. A wo
 such record, or ends with an error that says where it is; how much memory that takes is measured.
 """
 
-import re
 import shutil
-from pathlib import Path
 
 import pytest
 from confluent_kafka import KafkaError, Producer
@@ -14,11 +12,10 @@ from confluent_kafka import KafkaError, Producer
 from tests.kafka import checking
 from tests.kafka.conftest import ApplicationFactory, TopicFactory
 from tests.kafka.feeding import Row, feed
-from tests.kafka.workers import Application
+from tests.kafka.usage import MIB, peak
 
 pytestmark = pytest.mark.kafka
 
-MIB = 1024 * 1024
 BOMB = 200 * MIB
 # The worker itself, the record decompressed, its copy in Python, the text, and that in upper case.
 MOST = 100 * MIB + 4 * BOMB
@@ -40,14 +37,6 @@ def bomb(servers: str, topic: str, codec: str = "gzip", size: int = BOMB) -> Kaf
     return problems[0]
 
 
-def peak(app: Application) -> int:
-    """The most memory that the worker has had, in bytes."""
-    status = Path(f"/proc/{app.pid}/status").read_text()
-    found = re.search(r"VmHWM:\s+(\d+) kB", status)
-    assert found
-    return int(found[1]) * 1024
-
-
 def test_one_in_the_input_is_a_dead_letter_and_its_neighbours_are_processed(
     topic: TopicFactory, application: ApplicationFactory
 ) -> None:
@@ -58,7 +47,7 @@ def test_one_in_the_input_is_a_dead_letter_and_its_neighbours_are_processed(
     feed(app.servers, app.inputs[0], [Row("a", "behind")])
     app.start()
     app.wait_drained()
-    taken = peak(app)
+    taken = peak(app.pid)
     app.stop()
     print(f"peak {taken / MIB:.0f} MiB")
     assert BOMB < taken < MOST
@@ -105,7 +94,7 @@ def test_one_in_a_changelog_is_restored(
     feed(app.servers, app.inputs[0], [Row("a", "two")])
     app.start()
     app.wait_drained()
-    taken = peak(app)
+    taken = peak(app.pid)
     app.stop()
     print(f"peak {taken / MIB:.0f} MiB")
     assert BOMB < taken < MOST
