@@ -93,6 +93,8 @@ class RecordCost:
         known = self._topics.get(fetched.topic)
         if known is None or self._is_suspect(fetched):
             return 1
+        if not known.seconds:  # no clock that ticks has measured it
+            return FIRST_FETCH
         return min(self._most_records, known.within(self._chunk_s))
 
     def room(self, batch: Batch, most: int) -> int:
