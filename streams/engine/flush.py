@@ -81,12 +81,13 @@ class Flush:
         for node in self._stateful:
             self._write(node, [changes for _, changes in self._hand_on(node)])
 
-    def hand_on_in_time(self, now_ms: int, most: int) -> None:
+    def hand_on_in_time(self, now_ms: int, most: int, handed_on: int) -> None:
         """Hand on what has changed, and what time has come for.
 
         Args:
             now_ms: the wall clock.
-            most: how many results of a step at most, about; the rest waits.
+            most: how many keys of a step to close at most, about; the rest waits.
+            handed_on: the same where something comes of it for the steps behind.
         """
         steps = self._steps
         steps.time.begin_flush()
@@ -99,14 +100,15 @@ class Flush:
             clock = steps.time.flush(node)
             steps.at = node
             began = self._now()
-            found, done = closer.close(clock, now_ms, most)
+            limit = handed_on if steps.hands_on_closed(node) else most
+            found, done = closer.close(clock, now_ms, limit)
             self._write(node, [overlay.flush_again(of) for overlay, of in changed])
             steps.counting.batch.removed_for(node.clock, self._now() - began)
             steps.gathered += [(of, []) for of in self._wholes if of.from_store[0] is node]
             if found is not None:
                 found.partition = self._partition
                 steps.push(node, found, final=True)
-            self._spent.closed += (0 if done else most) if found is None else len(found)
+            self._spent.closed += (0 if done else limit) if found is None else len(found)
             self._spent.closing_s += self._now() - began
         steps.time.end_flush()
 

@@ -169,6 +169,10 @@ class Steps:
             if result is not None:
                 self.push(child, result)
 
+    def hands_on_closed(self, node: Node) -> bool:
+        """Whether something comes of what a step closes: results of windows, or timers."""
+        return node in self._firing or bool(getattr(self.opened[node], "finals", False))
+
     def take(self) -> tuple[list[Outgoing], list[tuple[Node, list[Row]]]]:
         """Return what has come out for sinks and for outputs here, and begin anew."""
         waiting, gathered = self.waiting, self.gathered

@@ -146,8 +146,8 @@ class Task:
                 again carefully, which names the record.
         """
         try:
-            most = CLOSED_AT_ONCE if most is None else min(most, CLOSED_AT_ONCE)
-            self._flush.hand_on_in_time(now_ms, -(-most // tasks))
+            handed_on = CLOSED_AT_ONCE if most is None else min(most, CLOSED_AT_ONCE)
+            self._flush.hand_on_in_time(now_ms, -(-CLOSED_AT_ONCE // tasks), -(-handed_on // tasks))
         except NOT_DATA:
             raise
         except Exception as error:

@@ -162,6 +162,7 @@ class RecordCost:
         # Each record may be several changes; those of others, with no store behind them, are none.
         if rows := min(batch.rows, spent.changed):
             self._changes.learn(rows, spent.changes_s, alarm_s)
+        self._changes.most = max(self._changes.most, batch.rows)
         if spent.closed or spent.closing_s > alarm_s:
             self._closings.learn(max(1, spent.closed), spent.closing_s, alarm_s)
         seconds = spent.changes_s + spent.closing_s

@@ -162,6 +162,17 @@ class Application:
         print(f"{self.id} has ended, and starts again: {last}")
         self.start()
 
+    def ended_or(self, reached: Callable[[], bool], timeout_s: float = WAIT_S) -> bool:
+        """Wait until something is reached, or the worker has ended; return whether it was."""
+        deadline = time.monotonic() + timeout_s
+        while self.alive():
+            if reached():
+                return True
+            if time.monotonic() > deadline:
+                self.fail(f"neither within {timeout_s:g} s")
+            time.sleep(0.03)
+        return False
+
     def forget(self) -> None:
         """Note that the worker has ended by itself."""
         assert not self.alive()
