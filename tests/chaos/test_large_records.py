@@ -74,7 +74,10 @@ def test_ten_megabytes_go_through_everything(
     assert {r.key: r.value for r in app.read_output(1)} == {v[:2]: v for v in expected}
     app.check_store("newest")
     shutil.rmtree(app.state_dir / app.id / "newest")
-    app.run_through()
+    app.start()
+    app.wait_for("Restored newest/0")
+    app.wait_for(f"{topics[1]}/0 runs from")
+    app.stop()
     app.check_store("newest")
 
 
